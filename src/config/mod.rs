@@ -1,0 +1,202 @@
+//! What the operator decided, checked: every value here is usable as it stands.
+//! It never reads a file or the environment after start-up; `load` does that once.
+
+use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
+
+use secrecy::SecretString;
+
+/// The whole configuration after every check has passed.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where callers connect. At least one.
+    pub listen: Vec<Listen>,
+    /// Health listener; `None` turns it off.
+    pub admin: Option<SocketAddr>,
+    /// How long a drain may take before open connections are cut.
+    pub shutdown_timeout: Duration,
+    /// Where calls go.
+    pub upstream: Upstream,
+    /// How the token is got.
+    pub oauth: OAuth,
+    /// How much of a request body is kept for a replay.
+    pub replay: Replay,
+    /// How fast calls may leave.
+    pub rate_limit: RateLimit,
+    /// Who may connect, and the limits of a connection.
+    pub access: Access,
+    /// What is logged.
+    pub telemetry: Telemetry,
+}
+
+/// A place where callers connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// A TCP address; port 0 takes a free one.
+    Tcp(SocketAddr),
+    /// A unix socket, written `unix:/path`.
+    Unix(PathBuf),
+}
+
+/// Plain text or TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// Plain text: accepted for loopback hosts only.
+    Http,
+    /// TLS.
+    Https,
+}
+
+/// Scheme, host and port of an upstream: never a path (pagination URIs are relative to the root).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// Plain text or TLS.
+    pub scheme: Scheme,
+    /// Host name or address, an IPv6 address without brackets.
+    pub host: String,
+    /// Port, the scheme's own when the URL names none.
+    pub port: u16,
+}
+
+/// HTTP version towards upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Http2 {
+    /// ALPN decides.
+    Auto,
+    /// HTTP/1.1 only.
+    Never,
+    /// HTTP/2 by prior knowledge.
+    Always,
+}
+
+/// `[upstream]`
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    /// `api.<domain>`: everything but what the two below take.
+    pub api: Origin,
+    /// `login.<domain>`: where tokens are minted.
+    pub login: Origin,
+    /// `apps.<domain>`: takes `/uploads/**`.
+    pub apps: Origin,
+    /// Extra trusted roots (PEM), besides the system's.
+    pub ca_file: Option<PathBuf>,
+    /// HTTP version.
+    pub http2: Http2,
+    /// TCP and TLS handshakes together.
+    pub connect_timeout: Duration,
+    /// To the first byte of the answer.
+    pub response_timeout: Duration,
+    /// Between two pieces of a body, either way.
+    pub idle_timeout: Duration,
+    /// Outbound HTTP proxy (CONNECT). May hold credentials: never logged.
+    pub proxy: Option<OutboundProxy>,
+}
+
+/// `upstream.proxy`: a URL that may carry credentials.
+#[derive(Clone)]
+pub struct OutboundProxy {
+    /// `http://host:port`, without credentials.
+    pub origin: Origin,
+    /// From the URL's userinfo, percent-decoded.
+    pub credentials: Option<(String, SecretString)>,
+}
+
+impl std::fmt::Debug for OutboundProxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OutboundProxy").field("origin", &self.origin).finish_non_exhaustive()
+    }
+}
+
+/// How the client proves who it is (RFC 6749 section 2.3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// HTTP Basic, id and secret form-encoded first.
+    Basic,
+    /// `client_id` and `client_secret` in the form.
+    Body,
+}
+
+/// `[oauth]`
+#[derive(Debug, Clone)]
+pub struct OAuth {
+    /// Client id.
+    pub client_id: String,
+    /// Client secret.
+    pub client_secret: SecretString,
+    /// Where tokens are minted; `https`, or `http` on loopback.
+    pub token_url: url::Url,
+    /// Of one token request, first byte to last.
+    pub timeout: Duration,
+    /// How the client authenticates.
+    pub client_auth: ClientAuth,
+    /// Omitted from the request when empty.
+    pub scope: Vec<String>,
+    /// Further form parameters, for example `audience`.
+    pub extra_params: BTreeMap<String, String>,
+    /// How long before expiry the next token is fetched.
+    pub refresh_before: Duration,
+}
+
+/// `[replay]`, all in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Replay {
+    /// Of one body in memory; above goes to an unlinked temporary file.
+    pub memory_per_request: usize,
+    /// Of one body at all; above is not replayable.
+    pub per_request: u64,
+    /// Of all bodies in memory.
+    pub memory_total: usize,
+}
+
+/// `[rate_limit]`
+#[derive(Debug, Clone, Copy)]
+pub struct RateLimit {
+    /// Calls per `window` and token; `None`: no limit of our own.
+    pub requests_per_minute: Option<NonZeroU32>,
+    /// What the limit is counted over.
+    pub window: Duration,
+    /// How long a caller waits for its turn at most.
+    pub max_wait: Duration,
+    /// How many may wait at once.
+    pub max_queue: usize,
+    /// A longer `Retry-After` is handed on at once.
+    pub max_retry_after: Duration,
+}
+
+/// `[access]`
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// Accepted `Host` values besides the listen addresses, lower case, no port.
+    pub hosts: Vec<String>,
+    /// Open connections at once.
+    pub max_connections: usize,
+    /// For a request's whole head.
+    pub header_timeout: Duration,
+    /// Between two reads of a request's body.
+    pub body_timeout: Duration,
+    /// Of an idle connection.
+    pub keep_alive: Duration,
+    /// Of a request's head, in bytes.
+    pub max_header_bytes: usize,
+    /// Fields in a request's head.
+    pub max_headers: usize,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[telemetry]`
+#[derive(Debug, Clone)]
+pub struct Telemetry {
+    /// A `tracing` filter: `info`, or `genesys_proxy=debug,warn`.
+    pub log: String,
+    /// How log lines look.
+    pub format: LogFormat,
+    /// One line a request.
+    pub access_log: bool,
+}

@@ -1,0 +1,4 @@
+//! genesys-proxy: an authenticating reverse proxy for Genesys Cloud.
+#![warn(missing_docs)]
+
+pub mod config;
