@@ -61,11 +61,9 @@ impl<W> Queue<W> {
         Some(waiter)
     }
 
-    /// The head of the line steps out.
-    pub fn next(&mut self) -> Option<W> {
-        let (ticket, (deadline, waiter)) = self.waiting.pop_first()?;
-        self.deadlines.remove(&(deadline, ticket));
-        Some(waiter)
+    /// Who is first in line.
+    pub fn head(&self) -> Option<Ticket> {
+        self.waiting.first_key_value().map(|(ticket, _)| *ticket)
     }
 
     /// Somebody whose deadline lies before `moment` steps out.
@@ -108,7 +106,8 @@ mod tests {
         }
         assert_eq!(queue.ahead(early), 0);
         queue.join(early, t0, "a").unwrap();
-        let order: Vec<_> = std::iter::from_fn(|| queue.next()).collect();
+        let order: Vec<_> =
+            std::iter::from_fn(|| queue.head().and_then(|t| queue.leave(t))).collect();
         assert_eq!(order, ["a", "b", "c"]);
     }
 
@@ -144,7 +143,8 @@ mod tests {
                     1 => {
                         list.sort();
                         let expected = (!list.is_empty()).then(|| list.remove(0).0);
-                        prop_assert_eq!(queue.next(), expected);
+                        let head = queue.head();
+                        prop_assert_eq!(head.and_then(|t| queue.leave(t)), expected);
                     }
                     2 if !known.is_empty() => {
                         let ticket = known[usize::try_from(n).unwrap() % known.len()];

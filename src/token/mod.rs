@@ -8,7 +8,7 @@ pub mod issuer;
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -33,16 +33,29 @@ pub struct Token {
     /// Which one it is.
     pub generation: Generation,
     expires_at: Instant,
-    worked: AtomicBool,
+    born: Instant,
+    /// Seconds after `born`, at least one, at which it last worked; 0: never.
+    worked: AtomicU32,
 }
 
 impl Token {
     /// Upstream answered something other than 401 to it.
     pub fn worked(&self) {
+        let now = u32::try_from(self.born.elapsed().as_secs()).unwrap_or(u32::MAX).max(1);
         // Read first: a store would bounce the cache line between workers on every answer.
-        if !self.worked.load(Ordering::Relaxed) {
-            self.worked.store(true, Ordering::Relaxed);
+        if self.worked.load(Ordering::Relaxed) != now {
+            self.worked.store(now, Ordering::Relaxed);
         }
+    }
+
+    /// It worked, and not longer ago than `age`.
+    pub fn worked_within(&self, age: Duration) -> bool {
+        let at = self.worked.load(Ordering::Relaxed);
+        at > 0 && self.born.elapsed() <= Duration::from_secs(at.into()) + age
+    }
+
+    fn ever_worked(&self) -> bool {
+        self.worked.load(Ordering::Relaxed) > 0
     }
 }
 
@@ -122,7 +135,7 @@ impl Tokens {
 
     /// A request signed with `token` got a 401 from path family `family`.
     pub fn rejected(&self, token: &Token, family: u64) -> Verdict {
-        let worked = token.worked.load(Ordering::Relaxed);
+        let worked = token.ever_worked();
         let now = Instant::now().into_std();
         let mut freshness = self.freshness();
         let verdict = freshness.rejected(now, token.generation, family, worked);
@@ -140,7 +153,7 @@ impl Tokens {
 
     /// A replay signed with the renewed `token` got a 401 too.
     pub fn fruitless(&self, token: &Token, family: u64) {
-        let worked = token.worked.load(Ordering::Relaxed);
+        let worked = token.ever_worked();
         let now = Instant::now().into_std();
         self.freshness().fruitless(now, token.generation, family, worked);
     }
@@ -185,7 +198,8 @@ impl Tokens {
             authorization: minted.authorization,
             generation,
             expires_at: now + minted.life,
-            worked: AtomicBool::new(false),
+            born: now,
+            worked: AtomicU32::new(0),
         })));
         drop(freshness);
         tracing::info!(

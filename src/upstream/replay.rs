@@ -144,6 +144,11 @@ impl<B: Body<Data = Bytes> + Unpin> Replay<B> {
         }))))
     }
 
+    /// A request without a body.
+    pub fn empty() -> Self {
+        Self(None)
+    }
+
     /// The next try's body, from the first byte. The try before it can read no more.
     pub fn attempt(&self) -> Attempt<B> {
         let Some(shared) = &self.0 else { return Attempt::empty() };

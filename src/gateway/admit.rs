@@ -1,0 +1,279 @@
+//! A request's turn: at once when the budget has room, else in line, else a 429 with the truth.
+//! It never loses a place: whoever leaves, at whatever moment, gives back what it held.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant as StdInstant},
+};
+
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, oneshot},
+    time::{Instant, sleep_until},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    config::RateLimit,
+    decide::{
+        budget::Budget,
+        failure::Failure,
+        freshness::Generation,
+        queue::{Full, Queue, Ticket},
+    },
+};
+
+/// The right to send one request. Dropped unspent, it goes to the next in line; spent, it is kept
+/// until the last byte of the answer: a slow download is still load.
+#[derive(Debug)]
+pub struct Permit {
+    admission: Arc<Admission>,
+    /// Where its request stands when it has to come back.
+    pub ticket: Ticket,
+    generation: Generation,
+    granted_at: StdInstant,
+    spent: bool,
+}
+
+impl Permit {
+    /// The request is on its way: the place in the budget is used up.
+    pub fn spend(&mut self) {
+        self.spent = true;
+    }
+
+    /// The token it will be signed with. One granted under an older token counts for this one.
+    pub fn bind(&mut self, generation: Generation) {
+        if self.generation != generation {
+            self.granted_at = self.admission.transfer(generation);
+            self.generation = generation;
+        }
+    }
+
+    /// Whose budget it counts against.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.admission.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if !self.spent {
+            self.admission.refund(self.generation, self.granted_at);
+        }
+    }
+}
+
+type Turn = oneshot::Sender<Result<Permit, Failure>>;
+
+enum Stood {
+    Granted(Permit),
+    InLine(Ticket, oneshot::Receiver<Result<Permit, Failure>>),
+}
+
+#[derive(Debug)]
+struct State {
+    budget: Budget,
+    generation: Generation,
+    queue: Queue<Turn>,
+}
+
+/// One token's budget and the line before it, shared by all workers.
+#[derive(Debug)]
+pub struct Admission {
+    state: Mutex<State>,
+    /// Something changed that the pacer must look at.
+    wake: Notify,
+    in_flight: AtomicUsize,
+}
+
+impl Admission {
+    /// Starts the pacer, which ends when `stop` is cancelled.
+    pub fn spawn(
+        limit: RateLimit,
+        tasks: &TaskTracker,
+        runtime: &Handle,
+        stop: CancellationToken,
+    ) -> Arc<Self> {
+        let now = Instant::now().into_std();
+        let admission = Arc::new(Self {
+            state: Mutex::new(State {
+                budget: Budget::new(limit.requests_per_minute, limit.window, now),
+                generation: Generation::default(),
+                queue: Queue::new(limit.max_queue),
+            }),
+            wake: Notify::new(),
+            in_flight: AtomicUsize::new(0),
+        });
+        let pacer = Arc::clone(&admission);
+        tasks.spawn_on(
+            async move {
+                stop.run_until_cancelled(pacer.pace()).await;
+            },
+            runtime,
+        );
+        admission
+    }
+
+    /// A turn before `deadline`. `ticket` is the place of a request that comes back.
+    pub async fn admit(
+        self: &Arc<Self>,
+        deadline: Instant,
+        ticket: Option<Ticket>,
+    ) -> Result<Permit, Failure> {
+        let (ticket, turn) = match self.stand(deadline, ticket)? {
+            Stood::Granted(permit) => return Ok(permit),
+            Stood::InLine(ticket, turn) => (ticket, turn),
+        };
+        self.wake.notify_one();
+        let _place = Place { admission: self, ticket };
+        // The pacer answers everybody by their deadline; it is gone only after a drain.
+        turn.await.unwrap_or(Err(Failure::Draining))
+    }
+
+    /// The part under the lock, which no wait may be.
+    fn stand(
+        self: &Arc<Self>,
+        deadline: Instant,
+        ticket: Option<Ticket>,
+    ) -> Result<Stood, Failure> {
+        let now = Instant::now().into_std();
+        let mut state = self.state();
+        let ticket = ticket.unwrap_or_else(|| state.queue.ticket());
+        let ahead = state.queue.ahead(ticket);
+        if ahead == 0 && state.budget.take(now).is_ok() {
+            return Ok(Stood::Granted(self.permit(ticket, state.generation, now)));
+        }
+        let turn_at = state.budget.available_at(now, ahead);
+        let retry_after = turn_at.saturating_duration_since(now);
+        if turn_at > deadline.into_std() {
+            return Err(Failure::RateLimited { retry_after });
+        }
+        let (sender, turn) = oneshot::channel();
+        match state.queue.join(ticket, deadline.into_std(), sender) {
+            Ok(()) => Ok(Stood::InLine(ticket, turn)),
+            Err(Full) => Err(Failure::QueueFull { retry_after }),
+        }
+    }
+
+    /// Upstream said 429: nothing leaves under that token before `until`, and who cannot wait so
+    /// long is told so now.
+    pub fn pause(&self, generation: Generation, until: StdInstant) {
+        let mut state = self.state();
+        if generation != state.generation {
+            return;
+        }
+        state.budget.pause(until);
+        drop(state);
+        tracing::info!(
+            pause = %humantime::format_duration(Duration::from_secs(
+                until.saturating_duration_since(Instant::now().into_std()).as_secs() + 1
+            )),
+            "Genesys Cloud answered 429: calls wait"
+        );
+        self.wake.notify_one();
+    }
+
+    /// How many wait for their turn.
+    pub fn waiting(&self) -> usize {
+        self.state().queue.len()
+    }
+
+    /// Requests admitted whose answer has not ended.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    fn permit(self: &Arc<Self>, ticket: Ticket, generation: Generation, at: StdInstant) -> Permit {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let admission = Arc::clone(self);
+        Permit { admission, ticket, generation, granted_at: at, spent: false }
+    }
+
+    /// A permit moves under a newer token; from when it counts there.
+    fn transfer(&self, generation: Generation) -> StdInstant {
+        let mut state = self.state();
+        if generation > state.generation {
+            state.generation = generation;
+            state.budget.renew();
+            self.wake.notify_one();
+        }
+        let now = Instant::now().into_std();
+        state.budget.charge(now);
+        now
+    }
+
+    fn refund(&self, generation: Generation, granted_at: StdInstant) {
+        let mut state = self.state();
+        if generation == state.generation {
+            state.budget.refund(granted_at);
+            drop(state);
+            self.wake.notify_one();
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The one who hands out turns when they come free: no thundering herd, no lost wake-up.
+    async fn pace(self: &Arc<Self>) {
+        loop {
+            match self.hand_out(Instant::now().into_std()) {
+                None => self.wake.notified().await,
+                Some(next) => tokio::select! {
+                    () = sleep_until(Instant::from_std(next)) => {}
+                    () = self.wake.notified() => {}
+                },
+            }
+        }
+    }
+
+    /// Serves the line as far as the budget allows; when to look again.
+    fn hand_out(self: &Arc<Self>, now: StdInstant) -> Option<StdInstant> {
+        loop {
+            // Sent outside the lock: a receiver that has left drops the permit, which refunds it.
+            let (turn, outcome) = {
+                let mut state = self.state();
+                let free_at = state.budget.available_at(now, 0);
+                // Whoever's patience ends before the next turn is told at once, not at the end.
+                if let Some(turn) = state.queue.impatient(free_at) {
+                    let retry_after = free_at.saturating_duration_since(now);
+                    (turn, Err(Failure::RateLimited { retry_after }))
+                } else if state.queue.is_empty() {
+                    return None;
+                } else if free_at > now {
+                    return Some(free_at);
+                } else {
+                    let ticket = state.queue.head()?;
+                    if let Err(again) = state.budget.take(now) {
+                        return Some(again);
+                    }
+                    let turn = state.queue.leave(ticket)?;
+                    (turn, Ok(self.permit(ticket, state.generation, now)))
+                }
+            };
+            drop(turn.send(outcome));
+        }
+    }
+}
+
+/// A place in line, given up when its request goes away.
+struct Place<'a> {
+    admission: &'a Admission,
+    ticket: Ticket,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        // The sender is dropped outside the lock.
+        let left = self.admission.state().queue.leave(self.ticket);
+        drop(left);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,207 @@
+//! Turns on paused time.
+
+use std::num::NonZeroU32;
+
+use super::*;
+
+fn admission(limit: u32, max_queue: usize) -> Arc<Admission> {
+    let limit = RateLimit {
+        requests_per_minute: NonZeroU32::new(limit),
+        window: Duration::from_secs(60),
+        max_wait: Duration::from_secs(12),
+        max_queue,
+        max_retry_after: Duration::from_secs(180),
+    };
+    Admission::spawn(limit, &TaskTracker::new(), &Handle::current(), CancellationToken::new())
+}
+
+fn within(seconds: u64) -> Instant {
+    Instant::now() + Duration::from_secs(seconds)
+}
+
+async fn spend(admission: &Arc<Admission>, seconds: u64) -> Result<Ticket, Failure> {
+    let mut permit = admission.admit(within(seconds), None).await?;
+    permit.spend();
+    Ok(permit.ticket)
+}
+
+#[tokio::test(start_paused = true)]
+async fn over_the_limit_a_caller_waits_for_its_turn_and_not_longer() {
+    let admission = admission(2, 10);
+    spend(&admission, 0).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(55)).await;
+    spend(&admission, 0).await.unwrap();
+    let before = Instant::now();
+    spend(&admission, 12).await.unwrap();
+    let waited = before.elapsed().as_secs_f64();
+    assert!((5.0..6.0).contains(&waited), "{waited}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_cannot_be_served_in_time_is_told_at_once_when_to_come_back() {
+    let admission = admission(1, 10);
+    spend(&admission, 0).await.unwrap();
+    let before = Instant::now();
+    let Err(Failure::RateLimited { retry_after }) = spend(&admission, 12).await else { panic!() };
+    assert_eq!(Instant::now(), before);
+    assert_eq!(retry_after.as_secs(), 60);
+    tokio::time::sleep(retry_after).await;
+    assert!(spend(&admission, 0).await.is_ok(), "and coming back then is served");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_line_is_served_in_order_of_arrival() {
+    let admission = admission(1, 10);
+    spend(&admission, 0).await.unwrap();
+    let waiting = TaskTracker::new();
+    let mut turns = Vec::new();
+    for _ in 0..3 {
+        let admission = Arc::clone(&admission);
+        turns.push(waiting.spawn(async move {
+            let ticket = spend(&admission, 600).await.unwrap();
+            (Instant::now(), ticket)
+        }));
+        tokio::task::yield_now().await;
+    }
+    let mut served = Vec::new();
+    for turn in turns {
+        served.push(turn.await.unwrap());
+    }
+    assert!(served.is_sorted());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_line_says_so() {
+    let admission = admission(1, 1);
+    spend(&admission, 0).await.unwrap();
+    let waiter = TaskTracker::new().spawn({
+        let admission = Arc::clone(&admission);
+        async move { spend(&admission, 200).await }
+    });
+    tokio::task::yield_now().await;
+    assert!(matches!(spend(&admission, 200).await, Err(Failure::QueueFull { .. })));
+    assert!(waiter.await.unwrap().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_leaves_frees_its_place_at_every_moment() {
+    let admission = admission(1, 1);
+    spend(&admission, 0).await.unwrap();
+    {
+        let leaver = admission.admit(within(100), None);
+        assert!(tokio::time::timeout(Duration::from_secs(1), leaver).await.is_err());
+    }
+    assert_eq!(admission.waiting(), 0);
+    // Granted but never taken: the permit goes back to the budget.
+    let mut granted = Box::pin(admission.admit(within(100), None));
+    assert!(tokio::time::timeout(Duration::from_secs(30), &mut granted).await.is_err());
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    drop(granted);
+    assert_eq!(admission.in_flight(), 0);
+    assert!(spend(&admission, 0).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_permit_that_was_never_used_counts_for_nothing() {
+    let admission = admission(1, 1);
+    drop(admission.admit(within(0), None).await.unwrap());
+    assert!(spend(&admission, 0).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_comes_back_is_first_and_a_pause_holds_all() {
+    let admission = admission(10, 10);
+    let mut first = admission.admit(within(12), None).await.unwrap();
+    first.spend();
+    let until = within(5).into_std();
+    admission.pause(Generation::default(), until);
+    let tasks = TaskTracker::new();
+    let later = tasks.spawn({
+        let admission = Arc::clone(&admission);
+        async move { spend(&admission, 12).await.map(|_| Instant::now()) }
+    });
+    tokio::task::yield_now().await;
+    let again = admission.admit(within(12), Some(first.ticket)).await.unwrap();
+    assert!(Instant::now().into_std() >= until);
+    assert_eq!(again.ticket, first.ticket);
+    assert!(later.await.unwrap().unwrap().into_std() >= until);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_longer_than_their_patience_is_told_to_the_waiting_at_once() {
+    let admission = admission(1, 10);
+    spend(&admission, 0).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(55)).await;
+    let waiter = TaskTracker::new().spawn({
+        let admission = Arc::clone(&admission);
+        async move { spend(&admission, 12).await }
+    });
+    tokio::task::yield_now().await;
+    let before = Instant::now();
+    admission.pause(Generation::default(), within(100).into_std());
+    let Err(Failure::RateLimited { retry_after }) = waiter.await.unwrap() else { panic!() };
+    assert_eq!((Instant::now(), retry_after.as_secs()), (before, 100));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_token_brings_its_own_budget_and_old_permits_count_for_it() {
+    let admission = admission(2, 10);
+    let runtime_generation = |n: u64| {
+        let mut freshness = crate::decide::freshness::Freshness::new(Duration::ZERO);
+        let now = Instant::now().into_std();
+        (0..n).map(|_| freshness.fetched(now, Duration::from_secs(1), 0.0)).last().unwrap()
+    };
+    spend(&admission, 0).await.unwrap();
+    let mut held = admission.admit(within(0), None).await.unwrap();
+    held.bind(runtime_generation(1));
+    held.spend();
+    assert!(spend(&admission, 0).await.is_ok(), "one of two is taken");
+    assert!(spend(&admission, 0).await.is_err(), "and now both");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_permit_is_held_until_it_is_dropped_with_the_last_byte() {
+    let admission = admission(10, 10);
+    let mut permit = admission.admit(within(0), None).await.unwrap();
+    permit.spend();
+    assert_eq!(admission.in_flight(), 1);
+    drop(permit);
+    assert_eq!(admission.in_flight(), 0);
+}
+
+/// Seeded: callers arrive, leave at every await point, come back after 429s and renew tokens; the
+/// shadow model is the log of spent permits.
+#[tokio::test(start_paused = true)]
+async fn whatever_callers_do_the_budget_holds_and_nothing_leaks() {
+    for seed in 0..60 {
+        let mut dice = fastrand::Rng::with_seed(seed);
+        let limit = dice.u32(1..20);
+        let admission = admission(limit, 50);
+        let spent = Arc::new(Mutex::new(Vec::new()));
+        let tasks = TaskTracker::new();
+        for _ in 0..200 {
+            let (caller, spent) = (Arc::clone(&admission), Arc::clone(&spent));
+            let (patience, stays) = (dice.u64(0..90), dice.u64(0..90_000));
+            tasks.spawn(async move {
+                let turn = caller.admit(within(patience), None);
+                let left = tokio::time::timeout(Duration::from_millis(stays), turn).await;
+                if let Ok(Ok(mut permit)) = left {
+                    permit.spend();
+                    spent.lock().unwrap().push(Instant::now());
+                }
+            });
+            if dice.u8(0..30) == 0 {
+                admission.pause(Generation::default(), within(dice.u64(1..20)).into_std());
+            }
+            tokio::time::sleep(Duration::from_millis(dice.u64(0..2_000))).await;
+        }
+        tasks.close();
+        tasks.wait().await;
+        let spent = spent.lock().unwrap();
+        for (i, &end) in spent.iter().enumerate() {
+            let window = spent[..=i].iter().filter(|&&at| end - at < Duration::from_secs(60));
+            assert!(window.count() <= limit as usize, "seed {seed}");
+        }
+        assert_eq!((admission.waiting(), admission.in_flight()), (0, 0), "seed {seed}");
+    }
+}

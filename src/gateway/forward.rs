@@ -1,0 +1,161 @@
+//! One try: a signed request goes out, an answer's head or the reason for none comes back.
+//! It never judges the answer, and never tries again.
+
+use std::{error::Error as _, time::Duration};
+
+use http::{Request, Response, StatusCode, header::CONTENT_LENGTH, response::Parts};
+use hyper::body::Incoming;
+use tokio::time::{Instant, sleep_until};
+
+use crate::{
+    decide::headers::{self, AnswerFraming},
+    upstream::{
+        pool::{Lease, StreamCount, Ticket},
+        replay::{Attempt, AttemptError, Replay},
+    },
+};
+
+/// What the connection becomes after the answer's last byte.
+#[derive(Debug)]
+pub enum After {
+    /// An HTTP/1.1 connection that may carry the next request.
+    Park(hyper::client::conn::http1::SendRequest<Attempt>, Ticket),
+    /// A stream that ends by itself.
+    Stream(StreamCount),
+    /// A connection that nobody may use again.
+    Close,
+}
+
+impl After {
+    /// The answer was read to its end.
+    pub fn finish(self) {
+        match self {
+            Self::Park(sender, ticket) => ticket.park(sender),
+            Self::Stream(stream) => drop(stream),
+            Self::Close => {}
+        }
+    }
+}
+
+/// Upstream's answer, its body still to come.
+#[derive(Debug)]
+pub struct Answered {
+    /// Status and fields, framing resolved.
+    pub parts: Parts,
+    /// The body.
+    pub body: Incoming,
+    /// What happens to the connection afterwards.
+    pub after: After,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum Broken {
+    /// Nothing of the request reached upstream, or it was refused unprocessed.
+    Unsent,
+    /// The connection broke; the request may have arrived.
+    Cut {
+        /// The connection had carried requests before.
+        reused: bool,
+    },
+    /// No head within `upstream.response_timeout`.
+    Timeout,
+    /// A head that cannot be passed on safely.
+    BadAnswer,
+    /// The caller's body ended the try.
+    Caller,
+}
+
+/// Sends `request` over `lease`. The clock runs while neither the upload nor the answer moves.
+pub async fn forward(
+    lease: Lease,
+    request: Request<Attempt>,
+    body: &Replay,
+    timeout: Duration,
+) -> Result<Answered, Broken> {
+    match lease {
+        Lease::Http1 { mut sender, ticket } => {
+            let reused = ticket.reused;
+            let sent = sender.try_send_request(request);
+            let answer = within(timeout, body, sent).await?.map_err(|mut error| {
+                broken(error.take_message().is_some(), error.error(), reused)
+            })?;
+            http1_answer(answer, sender, ticket)
+        }
+        Lease::Http2 { mut sender, stream } => {
+            let reused = stream.reused;
+            let sent = sender.try_send_request(request);
+            let answer = within(timeout, body, sent).await?.map_err(|mut error| {
+                broken(error.take_message().is_some(), error.error(), reused)
+            })?;
+            let (parts, body) = answer.into_parts();
+            Ok(Answered { parts, body, after: After::Stream(stream) })
+        }
+    }
+}
+
+async fn within<T>(
+    timeout: Duration,
+    body: &Replay,
+    answer: impl Future<Output = T>,
+) -> Result<T, Broken> {
+    let mut answer = std::pin::pin!(answer);
+    let mut deadline = Instant::now() + timeout;
+    loop {
+        tokio::select! {
+            biased;
+            answer = &mut answer => return Ok(answer),
+            () = sleep_until(deadline) => {
+                // An upload that moved since is not an answer that is late.
+                match body.progress().map(|moved| moved + timeout).filter(|at| *at > deadline) {
+                    Some(later) => deadline = later,
+                    None => return Err(Broken::Timeout),
+                }
+            }
+        }
+    }
+}
+
+fn http1_answer(
+    answer: Response<Incoming>,
+    sender: hyper::client::conn::http1::SendRequest<Attempt>,
+    ticket: Ticket,
+) -> Result<Answered, Broken> {
+    let (mut parts, body) = answer.into_parts();
+    let after = match headers::answer_framing(&parts.headers) {
+        AnswerFraming::Plain if parts.status == StatusCode::SWITCHING_PROTOCOLS => After::Close,
+        AnswerFraming::Plain => After::Park(sender, ticket),
+        AnswerFraming::BothLengths => {
+            headers::drop_all(&mut parts.headers, &CONTENT_LENGTH);
+            After::Close
+        }
+        AnswerFraming::UnknownCoding => return Err(Broken::BadAnswer),
+    };
+    Ok(Answered { parts, body, after })
+}
+
+fn broken(unsent: bool, error: &hyper::Error, reused: bool) -> Broken {
+    if unsent {
+        return Broken::Unsent;
+    }
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if cause.is::<AttemptError>() {
+            return Broken::Caller;
+        }
+        if let Some(http2) = cause.downcast_ref::<h2::Error>() {
+            // RFC 9113 sections 6.8 and 8.7: not processed, safe to send again.
+            let refused = http2.reason() == Some(h2::Reason::REFUSED_STREAM);
+            if refused || (http2.is_go_away() && http2.is_remote()) {
+                return Broken::Unsent;
+            }
+        }
+        source = cause.source();
+    }
+    tracing::debug!(%error, reused, "upstream request failed");
+    if error.is_parse() || error.is_parse_too_large() || error.is_parse_status() {
+        Broken::BadAnswer
+    } else {
+        Broken::Cut { reused }
+    }
+}

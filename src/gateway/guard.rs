@@ -1,0 +1,193 @@
+//! What is refused before anything else is looked at.
+//! It never lets a caller choose the destination: Host is checked, then replaced.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::{HeaderMap, Method, Version, header, request::Parts, uri::Authority};
+
+use crate::decide::failure::Failure;
+
+/// The names by which this gateway may be addressed.
+#[derive(Debug, Clone, Default)]
+pub struct Hosts {
+    /// A listener on a unspecified address is reached by any of the machine's addresses.
+    any_address: bool,
+    addresses: Vec<IpAddr>,
+    names: Vec<String>,
+}
+
+impl Hosts {
+    /// The listen addresses, `localhost`, and what `access.hosts` adds.
+    pub fn new(listen: &[SocketAddr], names: &[String]) -> Self {
+        Self {
+            any_address: listen.iter().any(|address| address.ip().is_unspecified()),
+            addresses: listen.iter().map(SocketAddr::ip).collect(),
+            names: names.iter().map(|name| name.to_ascii_lowercase()).collect(),
+        }
+    }
+
+    fn accept(&self, authority: &Authority) -> bool {
+        let host = authority.host();
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        if let Ok(address) = bare.parse::<IpAddr>() {
+            return address.is_loopback() || self.any_address || self.addresses.contains(&address);
+        }
+        // RFC 6761 section 6.3: localhost and what ends in it never leave the machine.
+        let host = host.trim_end_matches('.').to_ascii_lowercase();
+        host == "localhost" || host.ends_with(".localhost") || self.names.contains(&host)
+    }
+}
+
+/// Refuses what must not be forwarded, whoever asks.
+pub fn guard(request: &Parts, hosts: &Hosts) -> Result<(), Failure> {
+    method(&request.method)?;
+    let authority = authority(request)?;
+    if !hosts.accept(&authority) {
+        return Err(Failure::Misdirected);
+    }
+    target(request)?;
+    browser(&request.headers)
+}
+
+/// TRACE would echo the token; CONNECT would choose a destination.
+fn method(method: &Method) -> Result<(), Failure> {
+    match method.as_str() {
+        "CONNECT" | "TRACE" | "TRACK" => Err(Failure::MethodRefused),
+        _ => Ok(()),
+    }
+}
+
+/// Exactly one, from Host, `:authority` or an absolute-form target; where two are given they must
+/// agree (RFC 9112 section 3.2, RFC 9113 section 8.3.1).
+fn authority(request: &Parts) -> Result<Authority, Failure> {
+    let mut lines = request.headers.get_all(header::HOST).iter();
+    let host = match (lines.next(), lines.next()) {
+        (_, Some(_)) => return Err(Failure::BadRequest("Host must appear once")),
+        (Some(line), None) => Some(
+            Authority::try_from(line.as_bytes())
+                .map_err(|_| Failure::BadRequest("Host is not a host name or address"))?,
+        ),
+        (None, None) => None,
+    };
+    let authority = match (request.uri.authority(), host) {
+        (None, None) => return Err(Failure::BadRequest("Host is missing")),
+        (Some(target), Some(host)) if *target != host => return Err(Failure::Misdirected),
+        (Some(target), _) if request.version < Version::HTTP_11 => target.clone(),
+        // RFC 9112 section 3.2: an HTTP/1.1 request has a Host whatever its target says.
+        (Some(_), None) if request.version == Version::HTTP_11 => {
+            return Err(Failure::BadRequest("Host is missing"));
+        }
+        (Some(target), _) => target.clone(),
+        (None, Some(host)) => host,
+    };
+    if authority.as_str().contains('@') {
+        return Err(Failure::BadRequest("Host must not hold user information"));
+    }
+    Ok(authority)
+}
+
+/// A path, or `*` for OPTIONS.
+fn target(request: &Parts) -> Result<(), Failure> {
+    let path = request.uri.path();
+    if path.starts_with('/') || (path == "*" && request.method == Method::OPTIONS) {
+        Ok(())
+    } else {
+        Err(Failure::BadRequest("The request target must be a path"))
+    }
+}
+
+/// A web page of another site must not use the token of whoever runs it on this machine. Programs
+/// send neither field; a browser cannot be made to leave them out.
+fn browser(headers: &HeaderMap) -> Result<(), Failure> {
+    let foreign_site = headers
+        .get_all("sec-fetch-site")
+        .iter()
+        .any(|value| !matches!(value.as_bytes(), b"none" | b"same-origin"));
+    if foreign_site || headers.contains_key(header::ORIGIN) {
+        return Err(Failure::CrossSite);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn verdict(method: &str, target: &str, lines: &[(&str, &str)]) -> Result<(), Failure> {
+        let mut request = Request::builder().method(method).uri(target);
+        for (name, value) in lines {
+            request = request.header(*name, *value);
+        }
+        let hosts = Hosts::new(&["10.0.0.1:80".parse().unwrap()], &["GW.example".to_owned()]);
+        guard(&request.body(()).unwrap().into_parts().0, &hosts)
+    }
+
+    #[test]
+    fn our_own_names_pass_with_any_port() {
+        for host in [
+            "localhost",
+            "LocalHost:1",
+            "127.0.0.1:8080",
+            "[::1]:8080",
+            "10.0.0.1",
+            "gw.example:443",
+            "a.localhost",
+            "gw.example.",
+        ] {
+            assert_eq!(verdict("GET", "/", &[("host", host)]), Ok(()), "{host}");
+        }
+    }
+
+    #[test]
+    fn foreign_names_are_misdirected() {
+        for host in ["evil.example", "10.0.0.2", "localhost.evil.example", "127.0.0.1.evil.example"]
+        {
+            assert_eq!(verdict("GET", "/", &[("host", host)]), Err(Failure::Misdirected), "{host}");
+        }
+    }
+
+    #[test]
+    fn missing_double_and_invalid_hosts_are_bad_requests() {
+        for lines in [
+            &[][..],
+            &[("host", "localhost"), ("host", "localhost")],
+            &[("host", "a b")],
+            &[("host", "")],
+            &[("host", "user@localhost")],
+        ] {
+            assert!(matches!(verdict("GET", "/", lines), Err(Failure::BadRequest(_))), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn an_absolute_target_does_not_choose_the_destination() {
+        let host = [("host", "localhost")];
+        assert_eq!(verdict("GET", "http://localhost/a", &host), Ok(()));
+        assert_eq!(verdict("GET", "http://evil.example/a", &host), Err(Failure::Misdirected));
+        let evil = [("host", "evil.example")];
+        assert_eq!(verdict("GET", "http://evil.example/a", &evil), Err(Failure::Misdirected));
+        assert_eq!(verdict("GET", "http://localhost/a", &evil), Err(Failure::Misdirected));
+    }
+
+    #[test]
+    fn tracing_and_tunnelling_methods_are_refused() {
+        for method in ["TRACE", "TRACK", "CONNECT"] {
+            let target = if method == "CONNECT" { "localhost:1" } else { "/" };
+            let host = [("host", "localhost")];
+            assert_eq!(verdict(method, target, &host), Err(Failure::MethodRefused), "{method}");
+        }
+    }
+
+    #[test]
+    fn web_pages_of_other_sites_are_refused_and_programs_are_not() {
+        let with = |name, value| verdict("GET", "/", &[("host", "localhost"), (name, value)]);
+        assert_eq!(with("origin", "https://evil.example"), Err(Failure::CrossSite));
+        assert_eq!(with("origin", "null"), Err(Failure::CrossSite));
+        assert_eq!(with("sec-fetch-site", "cross-site"), Err(Failure::CrossSite));
+        assert_eq!(with("sec-fetch-site", "same-site"), Err(Failure::CrossSite));
+        assert_eq!(with("sec-fetch-site", "none"), Ok(()));
+        assert_eq!(with("sec-fetch-mode", "cors"), Ok(()), "node's fetch sends it");
+    }
+}

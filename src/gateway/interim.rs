@@ -1,0 +1,65 @@
+//! Informational answers (1xx) on their way from upstream to an HTTP/1.1 caller.
+//! It never carries a final answer: those go through hyper.
+//!
+//! hyper's server cannot send 1xx. The connection's own I/O layer can, between two of hyper's
+//! writes, so a 103 that upstream sends is not lost (RFC 9110 section 15.2).
+
+use std::{
+    io::Write,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use http::{HeaderMap, StatusCode};
+use tokio::sync::Notify;
+
+use crate::decide::headers;
+
+/// A bound against an upstream that sends nothing else.
+const MAX_WAITING: usize = 16 * 1024;
+
+/// One connection's interim answers.
+#[derive(Debug, Default)]
+pub struct Interim {
+    waiting: AtomicBool,
+    bytes: Mutex<Vec<u8>>,
+    /// Wakes the connection, which then writes them.
+    pub written: Notify,
+}
+
+impl Interim {
+    /// Upstream sent one. 100 is ours to send, 101 ends the exchange.
+    pub fn push(&self, status: StatusCode, fields: &HeaderMap) {
+        if status.as_u16() <= 101 {
+            return;
+        }
+        let mut fields = fields.clone();
+        headers::strip_response(&mut fields);
+        let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        if bytes.len() > MAX_WAITING {
+            return;
+        }
+        // Writing to a vector cannot fail.
+        let reason = status.canonical_reason().unwrap_or_default();
+        let _ = write!(bytes, "HTTP/1.1 {} {reason}\r\n", status.as_u16());
+        for (name, value) in &fields {
+            let _ = write!(bytes, "{name}: ");
+            bytes.extend_from_slice(value.as_bytes());
+            bytes.extend_from_slice(b"\r\n");
+        }
+        bytes.extend_from_slice(b"\r\n");
+        self.waiting.store(true, Ordering::Release);
+        self.written.notify_one();
+    }
+
+    /// What waits to be written, if anything. One load when nothing does.
+    pub fn take(&self) -> Option<Vec<u8>> {
+        if !self.waiting.swap(false, Ordering::AcqRel) {
+            return None;
+        }
+        let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(std::mem::take(&mut *bytes))
+    }
+}

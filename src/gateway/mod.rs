@@ -1,0 +1,147 @@
+//! One request, top to bottom: guard, admit, credential, forward, recover, respond.
+//! It is the only place that knows the order of the steps.
+
+pub mod admit;
+pub mod credential;
+pub mod forward;
+pub mod guard;
+pub mod interim;
+pub mod recover;
+pub mod respond;
+pub mod tunnel;
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderMap, Request, Response, StatusCode, Version};
+use hyper::{body::Incoming, upgrade::OnUpgrade};
+use tokio::time::Instant;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    config::Config,
+    decide::failure::Failure,
+    telemetry::access_log::{AccessLog, Record},
+    token::Tokens,
+    upstream::{
+        pool::Pool,
+        replay::{Limits, Memory, Replay},
+    },
+};
+use admit::{Admission, Permit};
+use credential::Head;
+use guard::Hosts;
+use interim::Interim;
+use recover::{Call, Recovered};
+use respond::AnswerBody;
+
+/// A caller may not hold a place in line longer than this, whatever `Prefer: wait` says.
+const MAX_WAIT: Duration = Duration::from_secs(600);
+
+/// What all workers share.
+#[derive(Debug)]
+pub struct Shared {
+    /// As checked at start-up.
+    pub config: Config,
+    /// The token.
+    pub tokens: Arc<Tokens>,
+    /// The budget and its line.
+    pub admission: Arc<Admission>,
+    /// Of all replay copies.
+    pub memory: Arc<Memory>,
+    /// Names of this gateway.
+    pub hosts: Hosts,
+    /// Tunnels, which a drain waits for.
+    pub tunnels: TaskTracker,
+    /// The end of a drain: what is still open is cut.
+    pub cut: CancellationToken,
+}
+
+/// One worker's gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    /// What all workers share.
+    pub shared: Arc<Shared>,
+    /// Connections to `api.<domain>`.
+    pub api: Arc<Pool>,
+    /// Connections to `apps.<domain>`.
+    pub apps: Arc<Pool>,
+    /// This worker's lines.
+    pub log: Arc<AccessLog>,
+}
+
+/// What a connection tells about its requests.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Where 1xx for this connection go.
+    pub interim: Arc<Interim>,
+}
+
+impl Gateway {
+    /// Every request gets an answer.
+    pub async fn answer(
+        &self,
+        request: Request<Incoming>,
+        caller: &Caller,
+    ) -> Response<AnswerBody> {
+        let request_id = credential::request_id(request.headers());
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let mut record = Record::begin(&self.log, method, uri, request_id);
+        match self.carry(request, caller, &mut record).await {
+            Ok(answer) => respond::pass(answer, record, self.shared.config.upstream.idle_timeout),
+            Err(failure) => respond::refuse(failure, record),
+        }
+    }
+
+    async fn carry(
+        &self,
+        request: Request<Incoming>,
+        caller: &Caller,
+        record: &mut Record,
+    ) -> Result<Recovered, Failure> {
+        let (mut parts, body) = request.into_parts();
+        guard::guard(&parts, &self.shared.hosts)?;
+        let deadline = record.started() + self.patience(&parts.headers);
+        let upgrade = parts.extensions.remove::<OnUpgrade>();
+        let interim = (parts.version == Version::HTTP_11).then(|| Arc::clone(&caller.interim));
+        let permit = self.admit(deadline, record).await?;
+        let head = Head::new(parts, &record.request_id);
+        let call = Call { head, body: self.keep(body), deadline, interim };
+        let asked = call.head.upgrade;
+        let mut recovered = self.recover(call, permit, record).await?;
+        if recovered.answer.parts.status == StatusCode::SWITCHING_PROTOCOLS {
+            let Some(upgrade) = upgrade.filter(|_| asked) else { return Err(Failure::BadAnswer) };
+            let Shared { tunnels, cut, .. } = &*self.shared;
+            tunnel::join(upgrade, &mut recovered.answer, tunnels, cut.clone());
+        }
+        Ok(recovered)
+    }
+
+    async fn admit(&self, deadline: Instant, record: &mut Record) -> Result<Permit, Failure> {
+        let before = Instant::now();
+        let permit = self.shared.admission.admit(deadline, None).await?;
+        record.queue = before.elapsed();
+        Ok(permit)
+    }
+
+    fn keep(&self, body: Incoming) -> Replay {
+        let Config { replay, access, .. } = &self.shared.config;
+        let limits = Limits { memory: replay.memory_per_request, total: replay.per_request };
+        Replay::new(body, limits, &self.shared.memory, access.body_timeout)
+    }
+
+    /// `max_wait`, or what the caller prefers (RFC 7240 section 4.3).
+    fn patience(&self, headers: &HeaderMap) -> Duration {
+        let preferred = headers
+            .get_all("prefer")
+            .iter()
+            .filter_map(|line| line.to_str().ok())
+            .flat_map(|line| line.split(','))
+            .filter_map(|item| item.split_once('='))
+            .find(|(name, _)| name.trim().eq_ignore_ascii_case("wait"))
+            .and_then(|(_, value)| value.trim().trim_matches('"').parse().ok());
+        match preferred {
+            Some(seconds) => Duration::from_secs(seconds).min(MAX_WAIT),
+            None => self.shared.config.rate_limit.max_wait,
+        }
+    }
+}

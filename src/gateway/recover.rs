@@ -1,0 +1,316 @@
+//! Try after try until there is something to tell the caller: renew on a 401, wait out a 429, move
+//! off a dead connection.
+//! It never decides which: `decide::retry` does. It calls `credential` and `forward`, the one step
+//! that may call others.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header::RETRY_AFTER};
+use http_body_util::BodyExt;
+use tokio::time::Instant;
+
+use super::{
+    Gateway,
+    admit::Permit,
+    credential::Head,
+    forward::{After, Answered, Broken, forward},
+    interim::Interim,
+};
+use crate::{
+    decide::{
+        failure::Failure,
+        freshness::Verdict,
+        path,
+        retry::{self, Facts, History, Next, Outcome},
+    },
+    telemetry::access_log::Record,
+    token::{Token, Unavailable},
+    upstream::{
+        connect::ConnectError,
+        pool::{Lease, Pool},
+        replay::{Attempt, Fault, Replay},
+    },
+};
+
+/// A request that was admitted: all that its tries need.
+#[derive(Debug)]
+pub struct Call {
+    /// Stripped, unsigned.
+    pub head: Head,
+    /// The body and its copy.
+    pub body: Replay,
+    /// Until when the caller waits for its turn.
+    pub deadline: Instant,
+    /// Where the caller's 1xx go.
+    pub interim: Option<Arc<Interim>>,
+}
+
+/// The answer that the caller gets, and what must live as long as it.
+#[derive(Debug)]
+pub struct Recovered {
+    /// Upstream's answer.
+    pub answer: Answered,
+    /// Held until the last byte.
+    pub permit: Permit,
+    /// The body was too large to be sent again after this 401.
+    pub not_replayable: bool,
+}
+
+/// A body that cannot be replayed goes out only if the token worked this recently.
+const PROOF_LASTS: Duration = Duration::from_secs(60);
+/// An error answer larger than this is not worth reading to save its connection.
+const MAX_DRAIN: usize = 64 * 1024;
+/// Nor is one that takes longer.
+const MAX_DRAIN_TIME: Duration = Duration::from_millis(250);
+
+impl Gateway {
+    /// Sends the call until it is answered for good.
+    pub(super) async fn recover(
+        &self,
+        call: Call,
+        mut permit: Permit,
+        record: &mut Record,
+    ) -> Result<Recovered, Failure> {
+        let pool = self.pool_for(call.head.path.path());
+        let mut history = History::default();
+        loop {
+            let token = self.token(&call, record).await?;
+            permit.bind(token.generation);
+            if call.body.too_large() && !token.worked_within(PROOF_LASTS) {
+                self.prove(&token).await;
+                if self.shared.tokens.current(Instant::now()).is_none() {
+                    continue;
+                }
+            }
+            let tried = self.attempt(&call, pool, &token, &mut permit, history, record).await?;
+            let now = Instant::now();
+            let next = retry::next(
+                outcome(&tried),
+                Facts {
+                    idempotent: retry::idempotent(&call.head.method),
+                    replayable: call.body.replayable(),
+                    deadline: call.deadline.into_std(),
+                },
+                history,
+                now.into_std(),
+                self.shared.config.rate_limit.max_retry_after,
+            );
+            match (next, tried) {
+                (Next::Renew, Ok(answer)) => {
+                    let family = path::family(call.head.path.path()).key(&call.head.method);
+                    if self.shared.tokens.rejected(&token, family) == Verdict::PassOn {
+                        return Ok(settle(call, answer, permit, &token));
+                    }
+                    discard(answer).await;
+                    history.renewed = true;
+                    record.replayed = true;
+                    // Another request, under another token: it takes its own place, first in line.
+                    let ticket = permit.ticket;
+                    drop(permit);
+                    let token = self.token(&call, record).await?;
+                    permit = self.readmit(&call, ticket, record).await?;
+                    permit.bind(token.generation);
+                }
+                (Next::Fruitless, Ok(answer)) => {
+                    let family = path::family(call.head.path.path()).key(&call.head.method);
+                    self.shared.tokens.fruitless(&token, family);
+                    return Ok(settle(call, answer, permit, &token));
+                }
+                (Next::Requeue { until }, Ok(answer)) => {
+                    self.shared.admission.pause(permit.generation(), until);
+                    discard(answer).await;
+                    history.requeued += 1;
+                    let ticket = permit.ticket;
+                    drop(permit);
+                    permit = self.readmit(&call, ticket, record).await?;
+                }
+                (Next::HandOn { until }, Ok(answer)) => {
+                    self.shared.admission.pause(permit.generation(), until);
+                    return Ok(settle(call, answer, permit, &token));
+                }
+                (Next::Again, _) => history.moved += 1,
+                (_, Ok(answer)) => {
+                    if history.renewed && answer.parts.status != StatusCode::UNAUTHORIZED {
+                        self.shared.tokens.recovered();
+                    }
+                    return Ok(settle(call, answer, permit, &token));
+                }
+                (_, Err(broken)) => return Err(failure(&broken, &call.body)),
+            }
+        }
+    }
+
+    /// One connection, one signed request, one answer.
+    async fn attempt(
+        &self,
+        call: &Call,
+        pool: &Arc<Pool>,
+        token: &Token,
+        permit: &mut Permit,
+        history: History,
+        record: &mut Record,
+    ) -> Result<Result<Answered, Broken>, Failure> {
+        let lease = if call.head.upgrade {
+            pool.lease_for_upgrade().await
+        } else {
+            pool.lease(history.moved > 0).await
+        };
+        let lease = lease.map_err(|error| unreachable_upstream(&error))?;
+        let mut request =
+            call.head
+                .sign(&token.authorization, call.body.attempt(), pool, &lease)
+                .map_err(|_| Failure::BadRequest("The request target cannot be forwarded"))?;
+        if let (Some(interim), Lease::Http1 { .. }) = (&call.interim, &lease) {
+            let interim = Arc::clone(interim);
+            hyper::ext::on_informational(&mut request, move |answer| {
+                interim.push(answer.status(), answer.headers());
+            });
+        }
+        permit.spend();
+        record.attempts += 1;
+        let sent = Instant::now();
+        let tried =
+            forward(lease, request, &call.body, self.shared.config.upstream.response_timeout).await;
+        record.upstream = sent.elapsed();
+        if let Ok(answer) = &tried
+            && answer.parts.status != StatusCode::UNAUTHORIZED
+        {
+            token.worked();
+        }
+        Ok(tried)
+    }
+
+    /// A token, within the caller's patience; after a late 401 the caller is given it once more.
+    async fn token(&self, call: &Call, record: &mut Record) -> Result<Arc<Token>, Failure> {
+        let now = Instant::now();
+        if let Some(token) = self.shared.tokens.current(now) {
+            return Ok(token);
+        }
+        let patience = if record.attempts == 0 {
+            call.deadline
+        } else {
+            call.deadline.max(now + self.shared.config.rate_limit.max_wait)
+        };
+        let token = self.shared.tokens.get(patience).await;
+        record.token += now.elapsed();
+        token.map_err(|Unavailable { refused, retry_after }| {
+            if refused {
+                Failure::CredentialsRefused { retry_after }
+            } else {
+                Failure::TokenUnavailable { retry_after }
+            }
+        })
+    }
+
+    /// A body that cannot be sent twice meets as few 401s as can be: a HEAD finds them first.
+    async fn prove(&self, token: &Token) {
+        const PROBE: &str = "/api/v2/tokens/me";
+        let Ok(lease) = self.api.lease(false).await else { return };
+        let Ok(probe) = http::Request::head(PROBE).body(()) else { return };
+        let (parts, ()) = probe.into_parts();
+        let id = super::credential::request_id(&HeaderMap::new());
+        let head = Head::new(parts, &id);
+        let Ok(request) = head.sign(&token.authorization, Attempt::empty(), &self.api, &lease)
+        else {
+            return;
+        };
+        let timeout = self.shared.config.upstream.response_timeout;
+        let Ok(answer) = forward(lease, request, &Replay::empty(), timeout).await else { return };
+        if answer.parts.status == StatusCode::UNAUTHORIZED {
+            let family = path::family(PROBE).key(&Method::HEAD);
+            self.shared.tokens.rejected(token, family);
+        } else {
+            token.worked();
+        }
+        discard(answer).await;
+    }
+
+    async fn readmit(
+        &self,
+        call: &Call,
+        ticket: crate::decide::queue::Ticket,
+        record: &mut Record,
+    ) -> Result<Permit, Failure> {
+        let now = Instant::now();
+        let permit = self.shared.admission.admit(call.deadline.max(now), Some(ticket)).await;
+        record.queue += now.elapsed();
+        permit
+    }
+
+    fn pool_for(&self, path: &str) -> &Arc<Pool> {
+        if path.starts_with("/uploads/") { &self.apps } else { &self.api }
+    }
+}
+
+fn outcome(tried: &Result<Answered, Broken>) -> Outcome {
+    match tried {
+        Ok(answer) => Outcome::Answered {
+            status: answer.parts.status.as_u16(),
+            retry_after: retry::retry_after(
+                answer.parts.headers.get(RETRY_AFTER).map(HeaderValue::as_bytes),
+                SystemTime::now(),
+            ),
+        },
+        Err(Broken::Unsent) => Outcome::Unsent,
+        Err(Broken::Cut { reused }) => Outcome::Broken { reused: *reused },
+        Err(Broken::Timeout | Broken::BadAnswer | Broken::Caller) => {
+            Outcome::Broken { reused: false }
+        }
+    }
+}
+
+fn settle(call: Call, answer: Answered, permit: Permit, token: &Token) -> Recovered {
+    let refused = answer.parts.status == StatusCode::UNAUTHORIZED;
+    let not_replayable = refused && !call.body.replayable();
+    if not_replayable {
+        tracing::warn!(
+            generation = token.generation.number(),
+            "a 401 was passed on: the request body is larger than replay.per_request"
+        );
+    }
+    call.body.settle();
+    Recovered { answer, permit, not_replayable }
+}
+
+/// Reads a small answer to its end, so that its connection can be used again.
+async fn discard(answer: Answered) {
+    let Answered { mut body, after, .. } = answer;
+    if let After::Close = after {
+        return;
+    }
+    let read = async {
+        let mut seen = 0;
+        while let Some(frame) = body.frame().await {
+            seen += frame.ok()?.data_ref().map_or(0, bytes::Bytes::len);
+            if seen > MAX_DRAIN {
+                return None;
+            }
+        }
+        Some(())
+    };
+    if let Ok(Some(())) = tokio::time::timeout(MAX_DRAIN_TIME, read).await {
+        after.finish();
+    }
+}
+
+fn failure(broken: &Broken, body: &Replay) -> Failure {
+    match (body.fault(), broken) {
+        (Some(Fault::Broken), _) => Failure::BodyBroken,
+        (Some(Fault::Timeout), _) => Failure::BodyTimeout,
+        (None, Broken::Unsent | Broken::Cut { .. } | Broken::Caller) => Failure::UpstreamBroken,
+        (None, Broken::Timeout) => Failure::ResponseTimeout,
+        (None, Broken::BadAnswer) => Failure::BadAnswer,
+    }
+}
+
+fn unreachable_upstream(error: &ConnectError) -> Failure {
+    tracing::warn!(%error, "no connection to Genesys Cloud");
+    match error {
+        ConnectError::Timeout => Failure::ConnectTimeout,
+        ConnectError::Unreachable(_) | ConnectError::Http(_) => Failure::Unreachable,
+        ConnectError::Tls(_) => Failure::TlsFailed,
+    }
+}

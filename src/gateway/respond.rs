@@ -1,0 +1,275 @@
+//! What the caller gets: upstream's answer as it is, or the gateway's own error in Genesys's shape.
+//! It never says why from inside: the caller gets the code, the log has the chain.
+
+use std::{
+    fmt::Write as _,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, response::Parts};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use serde::Serialize;
+use tokio::time::Sleep;
+
+use super::{
+    admit::Permit,
+    forward::{After, Answered},
+    recover::Recovered,
+};
+use crate::{
+    decide::{failure::Failure, headers},
+    telemetry::access_log::{End, Record},
+};
+
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// An answer's body.
+#[derive(Debug)]
+pub enum AnswerBody {
+    /// The gateway's own.
+    Own {
+        /// What is left of it.
+        bytes: Bytes,
+        /// Written when it is gone.
+        record: Record,
+    },
+    /// Upstream's, as it comes.
+    Upstream(Held),
+}
+
+/// Upstream's body with all that must live until its last byte: the permit, because a slow
+/// download is still load; the connection, because nobody else may use it before.
+#[derive(Debug)]
+pub struct Held {
+    body: Incoming,
+    after: Option<After>,
+    _permit: Permit,
+    record: Record,
+    idle_timeout: Duration,
+    idle: Option<Pin<Box<Sleep>>>,
+}
+
+/// Why an answer's body is cut.
+#[derive(Debug, thiserror::Error)]
+pub enum Cut {
+    /// Upstream's connection broke, or its framing did.
+    #[error("upstream's body was cut: {0}")]
+    Upstream(#[from] hyper::Error),
+    /// Nothing came for `upstream.idle_timeout`.
+    #[error("upstream's body stopped coming")]
+    Idle,
+}
+
+/// Passes upstream's answer on.
+pub fn pass(
+    recovered: Recovered,
+    mut record: Record,
+    idle_timeout: Duration,
+) -> Response<AnswerBody> {
+    let Recovered { answer: Answered { mut parts, body, after }, permit, not_replayable } =
+        recovered;
+    headers::strip_response(&mut parts.headers);
+    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        // Hop by hop, so it is ours to say on this hop (RFC 9110 section 7.8).
+        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    }
+    if not_replayable {
+        let marked = HeaderValue::from_static("genesys-proxy; details=\"body not replayable\"");
+        parts.headers.append(PROXY_STATUS, marked);
+    }
+    record.status = Some(parts.status);
+    record.correlation_id = correlation_id(&parts.headers);
+    mark(&mut parts, &record);
+    let mut held =
+        Held { body, after: Some(after), _permit: permit, record, idle_timeout, idle: None };
+    if held.body.is_end_stream() {
+        held.complete();
+    }
+    // hyper writes the version of the caller's connection.
+    parts.version = http::Version::HTTP_11;
+    Response::from_parts(parts, AnswerBody::Upstream(held))
+}
+
+/// The gateway's own error, in the shape of Genesys's (genesys.md, "401 and 403").
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    message: &'a str,
+    code: &'static str,
+    status: u16,
+    #[serde(rename = "contextId")]
+    context_id: &'a str,
+    details: [(); 0],
+    errors: [(); 0],
+}
+
+/// Refuses, in the gateway's own name.
+pub fn refuse(failure: Failure, mut record: Record) -> Response<AnswerBody> {
+    let facts = failure.facts();
+    let retry_after = failure.retry_after();
+    record.status = StatusCode::from_u16(facts.status).ok();
+    record.code = Some(facts.code);
+    let bytes = error_body(failure, record.request_id.to_str().unwrap_or_default());
+    let (mut parts, ()) = Response::new(()).into_parts();
+    parts.status = record.status.unwrap_or(StatusCode::BAD_GATEWAY);
+    let fields = &mut parts.headers;
+    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let proxy_status =
+        format!("genesys-proxy; error={}; details=\"{}\"", facts.proxy_status, facts.code);
+    if let Ok(value) = HeaderValue::try_from(proxy_status) {
+        fields.insert(PROXY_STATUS, value);
+    }
+    if let Some(seconds) = retry_after {
+        fields.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if facts.status == 405 {
+        let allowed = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+        fields.insert(header::ALLOW, HeaderValue::from_static(allowed));
+    }
+    if failure.closes() {
+        fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    mark(&mut parts, &record);
+    Response::from_parts(parts, AnswerBody::Own { bytes, record })
+}
+
+/// The JSON of a failure. `request_id` is the caller's handle for asking about it.
+pub fn error_body(failure: Failure, request_id: &str) -> Bytes {
+    let facts = failure.facts();
+    // The JS SDK shows its user nothing but the body, so the seconds are in it too.
+    let message = match failure.retry_after() {
+        Some(seconds) => format!("{}. Retry the request in [{seconds}] seconds", facts.message),
+        None => facts.message.to_owned(),
+    };
+    let body = ErrorBody {
+        message: &message,
+        code: facts.code,
+        status: facts.status,
+        context_id: request_id,
+        details: [],
+        errors: [],
+    };
+    serde_json::to_vec(&body).unwrap_or_default().into()
+}
+
+/// What every answer carries: `Via`, `Server-Timing`, `X-Request-Id`.
+fn mark(parts: &mut Parts, record: &Record) {
+    let fields = &mut parts.headers;
+    fields.append(header::VIA, HeaderValue::from_static("1.1 genesys-proxy"));
+    fields.insert(REQUEST_ID, record.request_id.clone());
+    let mut timing = String::with_capacity(64);
+    let tenths = |duration: Duration| duration.as_micros() / 100;
+    for (name, duration) in [
+        ("queue;dur=", record.queue),
+        (", token;dur=", record.token),
+        (", upstream;dur=", record.upstream),
+    ] {
+        let tenths = tenths(duration);
+        timing.push_str(name);
+        // Writing to a string cannot fail.
+        let _ = write!(timing, "{}.{}", tenths / 10, tenths % 10);
+    }
+    if let Ok(value) = HeaderValue::try_from(timing) {
+        fields.append(SERVER_TIMING, value);
+    }
+}
+
+fn correlation_id(fields: &HeaderMap) -> Option<HeaderValue> {
+    fields.get("inin-correlation-id").or_else(|| fields.get("genesys-correlation-id")).cloned()
+}
+
+impl Held {
+    fn complete(&mut self) {
+        self.record.end = End::Complete;
+        if let Some(after) = self.after.take() {
+            after.finish();
+        }
+    }
+
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let timeout = self.idle_timeout;
+        let idle = self.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        idle.as_mut().poll(cx).map(|()| Some(Err(Cut::Idle)))
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        match self.get_mut() {
+            Self::Own { bytes, record } => {
+                let bytes = std::mem::take(bytes);
+                record.bytes += bytes.len() as u64;
+                record.end = End::Complete;
+                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+            }
+            Self::Upstream(held) => {
+                let Poll::Ready(frame) = Pin::new(&mut held.body).poll_frame(cx) else {
+                    // Made only when upstream keeps us waiting: a body at hand costs no timer.
+                    return held.poll_idle(cx);
+                };
+                held.idle = None;
+                match &frame {
+                    Some(Ok(frame)) => {
+                        held.record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                        // hyper may not ask again after the last byte of a known length.
+                        if held.body.is_end_stream() {
+                            held.complete();
+                        }
+                    }
+                    Some(Err(_)) => held.after = None,
+                    None => held.complete(),
+                }
+                Poll::Ready(frame.map(|frame| frame.map_err(Cut::Upstream)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own { bytes, .. } => bytes.is_empty(),
+            Self::Upstream(held) => held.body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own { bytes, .. } => SizeHint::with_exact(bytes.len() as u64),
+            Self::Upstream(held) => held.body.size_hint(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_429_tells_the_seconds_in_genesyss_words() {
+        let failure = Failure::RateLimited { retry_after: Duration::from_millis(41_200) };
+        let body: serde_json::Value = serde_json::from_slice(&error_body(failure, "id-1")).unwrap();
+        assert_eq!(
+            body,
+            serde_json::json!({
+                "message": "Rate limit exceeded the maximum. Retry the request in [42] seconds",
+                "code": "proxy.rate.limited",
+                "status": 429,
+                "contextId": "id-1",
+                "details": [],
+                "errors": [],
+            })
+        );
+    }
+}

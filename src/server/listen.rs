@@ -1,0 +1,118 @@
+//! Sockets that callers connect to, one a worker where the kernel can spread them.
+//! It never accepts: workers do.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    os::unix::{fs::FileTypeExt, net::UnixListener},
+    path::Path,
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::StartError;
+use crate::config::Listen;
+
+/// Connections that may wait to be accepted. The kernel caps it (net.core.somaxconn).
+const BACKLOG: i32 = 4096;
+
+/// A listener of one worker, not yet registered with a runtime.
+#[derive(Debug)]
+pub enum Listener {
+    /// Its own socket; the kernel spreads connections (`SO_REUSEPORT`).
+    Tcp(TcpListener),
+    /// A duplicate of the one socket: unix sockets cannot be spread.
+    Unix(UnixListener),
+}
+
+/// Every configured address, bound once, so that a port in use is noticed before anything starts.
+#[derive(Debug)]
+pub struct Bound(Vec<Listener>);
+
+impl Bound {
+    /// Binds all, or says which one failed.
+    pub fn all(listen: &[Listen]) -> Result<Self, StartError> {
+        let bind = |listen: &Listen| match listen {
+            Listen::Tcp(address) => tcp(*address)
+                .map(Listener::Tcp)
+                .map_err(|source| StartError::Listen { address: address.to_string(), source }),
+            Listen::Unix(path) => unix(path).map(Listener::Unix).map_err(|source| {
+                StartError::Listen { address: format!("unix:{}", path.display()), source }
+            }),
+        };
+        listen.iter().map(bind).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The TCP addresses, port 0 resolved.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let address = |listener: &Listener| match listener {
+            Listener::Tcp(tcp) => tcp.local_addr().ok(),
+            Listener::Unix(_) => None,
+        };
+        self.0.iter().filter_map(address).collect()
+    }
+
+    /// Another set of listeners for the same addresses.
+    pub fn duplicate(&self) -> io::Result<Vec<Listener>> {
+        let again = |listener: &Listener| match listener {
+            Listener::Tcp(first) => tcp(first.local_addr()?).map(Listener::Tcp),
+            Listener::Unix(first) => first.try_clone().map(Listener::Unix),
+        };
+        self.0.iter().map(again).collect()
+    }
+
+    /// The sockets themselves, for the last worker.
+    pub fn into_inner(self) -> Vec<Listener> {
+        self.0
+    }
+}
+
+fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn unix(path: &Path) -> io::Result<UnixListener> {
+    // A socket that a killed process left behind is in the way; anything else is somebody's file.
+    if let Ok(metadata) = path.symlink_metadata()
+        && metadata.file_type().is_socket()
+        && std::os::unix::net::UnixStream::connect(path).is_err()
+    {
+        std::fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn port_zero_is_resolved_and_shared_by_all_workers() {
+        let bound = Bound::all(&[Listen::Tcp("127.0.0.1:0".parse().unwrap())]).unwrap();
+        let [address] = bound.addresses()[..] else { panic!() };
+        let again = bound.duplicate().unwrap();
+        let Some(Listener::Tcp(second)) = again.first() else { panic!() };
+        assert_eq!(second.local_addr().unwrap(), address);
+    }
+
+    #[test]
+    fn a_stale_socket_file_is_replaced_and_a_live_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let listen = [Listen::Unix(dir.path().join("gateway.sock"))];
+        drop(Bound::all(&listen).unwrap());
+        let alive = Bound::all(&listen).unwrap();
+        assert!(Bound::all(&listen).is_err());
+        drop(alive);
+    }
+}

@@ -1,0 +1,160 @@
+//! The callers' side: listeners, workers, connections and the drain.
+//! It never looks into a request: that is the gateway's.
+
+pub mod clock;
+pub mod connection;
+pub mod listen;
+pub mod wire;
+pub mod worker;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::runtime::Handle;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    admin,
+    config::{Config, Listen},
+    gateway::{Shared, admit::Admission, guard::Hosts},
+    telemetry::access_log,
+    token::{Tokens, issuer::HttpIssuer},
+    upstream::{replay::Memory, tls},
+};
+use listen::Bound;
+use worker::{Worker, WorkerPlan};
+
+/// Why the gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// As configured.
+        address: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// No trust, no start.
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
+    /// The token endpoint's client.
+    #[error("cannot prepare token requests: {0}")]
+    Issuer(#[from] reqwest::Error),
+    /// A host name that cannot be a header.
+    #[error("the upstream host cannot be used: {0}")]
+    Upstream(#[from] http::Error),
+    /// The system refuses threads.
+    #[error("cannot start a worker: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct Server {
+    /// Where it listens, ports resolved.
+    pub addresses: Vec<SocketAddr>,
+    /// The admin listener's address, if there is one.
+    pub admin: Option<SocketAddr>,
+    shared: Arc<Shared>,
+    workers: Vec<Worker>,
+    stop_accepting: CancellationToken,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    log: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Server {
+    /// Starts everything; the slow side runs on `runtime`.
+    pub async fn start(config: Config, runtime: &Handle) -> Result<Self, StartError> {
+        let bound = Bound::all(&config.listen)?;
+        let addresses = bound.addresses();
+        let (stop, stop_accepting) = (CancellationToken::new(), CancellationToken::new());
+        let tasks = TaskTracker::new();
+        let tls = tls::client_config(config.upstream.ca_file.as_deref())?;
+        let issuer = HttpIssuer::new(
+            config.oauth.clone(),
+            config.upstream.connect_timeout,
+            config.upstream.proxy.as_ref(),
+            tls.clone(),
+        )?;
+        let refresh_before = config.oauth.refresh_before;
+        let shared = Arc::new(Shared {
+            tokens: Tokens::spawn(issuer, refresh_before, &tasks, runtime, stop.clone()),
+            admission: Admission::spawn(config.rate_limit, &tasks, runtime, stop.clone()),
+            memory: Memory::new(config.replay.memory_total),
+            hosts: Hosts::new(&addresses, &config.access.hosts),
+            tunnels: TaskTracker::new(),
+            cut: CancellationToken::new(),
+            config,
+        });
+        let (log_sender, log) = if shared.config.telemetry.access_log {
+            let (sender, thread) = access_log::writer()?;
+            (Some(sender), Some(thread))
+        } else {
+            (None, None)
+        };
+        let plan = WorkerPlan {
+            shared: Arc::clone(&shared),
+            tls,
+            log: log_sender,
+            stop_accepting: stop_accepting.clone(),
+        };
+        let workers = Worker::start_all(&plan, bound)?;
+        let admin = match shared.config.admin {
+            Some(address) => {
+                let (shared, draining) = (Arc::clone(&shared), stop_accepting.clone());
+                Some(admin::serve(address, shared, draining, &tasks, runtime, stop.clone()).await?)
+            }
+            None => None,
+        };
+        Ok(Self { addresses, admin, shared, workers, stop_accepting, stop, tasks, log })
+    }
+
+    /// Stops accepting, lets what is in flight end within `shutdown_timeout`, then cuts the rest.
+    /// Tells whether nothing had to be cut.
+    pub async fn drain(self) -> bool {
+        let patience = self.shared.config.shutdown_timeout;
+        let deadline = tokio::time::Instant::now() + patience;
+        self.stop_accepting.cancel();
+        self.shared.tunnels.close();
+        let (cut, shared) = (self.shared.cut.clone(), Arc::clone(&self.shared));
+        let ended = async {
+            for worker in &self.workers {
+                worker.idle().await;
+            }
+            shared.tunnels.wait().await;
+        };
+        let clean = tokio::time::timeout_at(deadline, ended).await.is_ok();
+        cut.cancel();
+        if !clean {
+            tracing::warn!(
+                timeout = %humantime::format_duration(patience),
+                "shutdown_timeout is over: open connections are cut"
+            );
+        }
+        let joined = tokio::task::spawn_blocking(move || {
+            self.workers.into_iter().for_each(Worker::join);
+            if let Some(log) = self.log
+                && log.join().is_err()
+            {
+                tracing::error!("the access log's thread panicked");
+            }
+        });
+        if tokio::time::timeout(Duration::from_secs(5), joined).await.is_err() {
+            tracing::error!("a worker did not end");
+        }
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        clean
+    }
+
+    /// The first place where callers connect, as a URL.
+    pub fn url(&self) -> String {
+        match (self.addresses.first(), self.shared.config.listen.first()) {
+            (Some(address), _) => format!("http://{address}"),
+            (None, Some(Listen::Unix(path))) => format!("unix:{}", path.display()),
+            (None, _) => String::new(),
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! One worker a core: a current-thread runtime with its own listeners and its own connections.
+//! It never shares a connection, a pool or a buffer with another worker.
+
+use std::{
+    io,
+    sync::{Arc, mpsc::SyncSender},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use hyper_util::{rt::TokioExecutor, server::conn::auto::Builder};
+use rustls::ClientConfig;
+use tokio::{
+    net::{TcpListener, UnixListener},
+    runtime,
+    sync::Semaphore,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    StartError,
+    clock::{Patience, TICK, Ticker},
+    connection,
+    listen::{Bound, Listener},
+};
+use crate::{
+    gateway::{Gateway, Shared},
+    telemetry::access_log::AccessLog,
+    upstream::{connect::Connector, pool::Pool},
+};
+
+/// After an accept that failed for want of descriptors or memory: give them time to come back.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What every worker is made from.
+#[derive(Clone)]
+pub struct WorkerPlan {
+    /// What all workers share.
+    pub shared: Arc<Shared>,
+    /// Trust towards upstream.
+    pub tls: ClientConfig,
+    /// The access log's thread, if there is one.
+    pub log: Option<SyncSender<Vec<u8>>>,
+    /// The beginning of a drain.
+    pub stop_accepting: CancellationToken,
+}
+
+/// A running worker.
+#[derive(Debug)]
+pub struct Worker {
+    thread: JoinHandle<()>,
+    connections: TaskTracker,
+    over: CancellationToken,
+}
+
+struct Inside {
+    gateway: Arc<Gateway>,
+    builder: Arc<Builder<TokioExecutor>>,
+    ticker: Arc<Ticker>,
+    places: Arc<Semaphore>,
+    connections: TaskTracker,
+    stop_accepting: CancellationToken,
+}
+
+impl Worker {
+    /// One a core that this process may use.
+    pub fn start_all(plan: &WorkerPlan, bound: Bound) -> Result<Vec<Self>, StartError> {
+        let count = std::thread::available_parallelism().map_or(1, usize::from);
+        let places = Arc::new(Semaphore::new(plan.shared.config.access.max_connections));
+        let mut sets = Vec::with_capacity(count);
+        for _ in 1..count {
+            sets.push(bound.duplicate()?);
+        }
+        sets.push(bound.into_inner());
+        sets.into_iter()
+            .enumerate()
+            .map(|(number, listeners)| {
+                Self::start(plan.clone(), number, listeners, Arc::clone(&places))
+            })
+            .collect()
+    }
+
+    /// Resolves when no connection is open.
+    pub async fn idle(&self) {
+        self.connections.close();
+        self.connections.wait().await;
+    }
+
+    /// Ends the worker; its connections were drained or cut.
+    pub fn join(self) {
+        self.over.cancel();
+        if self.thread.join().is_err() {
+            tracing::error!("a worker panicked");
+        }
+    }
+
+    fn start(
+        plan: WorkerPlan,
+        number: usize,
+        listeners: Vec<Listener>,
+        places: Arc<Semaphore>,
+    ) -> Result<Self, StartError> {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let connections = TaskTracker::new();
+        let over = CancellationToken::new();
+        let inside = plan.build(places, connections.clone())?;
+        let ended = over.clone();
+        let thread =
+            std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+                runtime.block_on(inside.run(listeners, ended));
+                // Not waited for: a blocking write to a replay file must not delay the end.
+                runtime.shutdown_background();
+            })?;
+        Ok(Self { thread, connections, over })
+    }
+}
+
+impl WorkerPlan {
+    fn build(self, places: Arc<Semaphore>, connections: TaskTracker) -> Result<Inside, StartError> {
+        let upstream = &self.shared.config.upstream;
+        let connector = Connector::new(
+            &self.tls,
+            upstream.http2,
+            upstream.proxy.as_ref(),
+            upstream.connect_timeout,
+        );
+        // Not the callers' tracker: an idle upstream connection must not hold up a drain.
+        let links = TaskTracker::new();
+        let api =
+            Pool::new(upstream.api.clone(), connector.clone(), upstream.http2, links.clone())?;
+        let apps = Pool::new(upstream.apps.clone(), connector, upstream.http2, links)?;
+        let builder = Arc::new(connection::builder(&self.shared.config.access));
+        let log = AccessLog::new(self.shared.config.telemetry.format, self.log);
+        Ok(Inside {
+            gateway: Arc::new(Gateway { shared: self.shared, api, apps, log }),
+            builder,
+            ticker: Arc::default(),
+            places,
+            connections,
+            stop_accepting: self.stop_accepting,
+        })
+    }
+}
+
+impl Inside {
+    async fn run(self, listeners: Vec<Listener>, over: CancellationToken) {
+        let inside = Arc::new(self);
+        let accepting = TaskTracker::new();
+        for listener in listeners {
+            let accept = Arc::clone(&inside).accept(listener);
+            accepting.spawn(async move {
+                if let Err(error) = accept.await {
+                    tracing::error!(%error, "a listener failed");
+                }
+            });
+        }
+        tokio::select! {
+            () = inside.sweep() => {}
+            () = over.cancelled() => {}
+        }
+        inside.gateway.log.flush();
+    }
+
+    async fn accept(self: Arc<Self>, listener: Listener) -> io::Result<()> {
+        match listener {
+            Listener::Tcp(listener) => {
+                let listener = TcpListener::from_std(listener)?;
+                while let Some(accepted) = self.next(listener.accept()).await {
+                    let Ok((stream, _)) = accepted else { continue };
+                    // A refusal costs latency, not correctness.
+                    let _ = stream.set_nodelay(true);
+                    self.open(stream).await;
+                }
+            }
+            Listener::Unix(listener) => {
+                let listener = UnixListener::from_std(listener)?;
+                while let Some(accepted) = self.next(listener.accept()).await {
+                    let Ok((stream, _)) = accepted else { continue };
+                    self.open(stream).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The next connection, or `None` when the drain begins.
+    async fn next<T>(&self, accept: impl Future<Output = io::Result<T>>) -> Option<io::Result<T>> {
+        let accepted = self.stop_accepting.run_until_cancelled(accept).await?;
+        if let Err(error) = &accepted {
+            let caller_left = matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+            );
+            if !caller_left {
+                tracing::warn!(%error, "cannot accept: waiting for descriptors or memory");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+        Some(accepted)
+    }
+
+    /// Serves a connection in its own task; the excess over `access.max_connections` waits here,
+    /// and further ones in the kernel's backlog.
+    async fn open(
+        &self,
+        stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+    ) {
+        let place = Arc::clone(&self.places).acquire_owned();
+        let Some(Ok(place)) = self.stop_accepting.run_until_cancelled(place).await else { return };
+        let serve = connection::serve(
+            stream,
+            Arc::clone(&self.gateway),
+            Arc::clone(&self.builder),
+            Arc::clone(&self.ticker),
+            self.stop_accepting.clone(),
+        );
+        self.connections.spawn(async move {
+            serve.await;
+            drop(place);
+        });
+    }
+
+    /// One coarse timer for all that need not be exact.
+    async fn sweep(&self) {
+        let config = &self.gateway.shared.config;
+        let patience = Patience::new(&config.access, config.upstream.idle_timeout);
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.ticker.tick(patience);
+            self.gateway.log.flush();
+            self.gateway.api.sweep();
+            self.gateway.apps.sweep();
+        }
+    }
+}

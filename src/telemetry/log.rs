@@ -1,0 +1,24 @@
+//! Events on stderr, for people or for machines.
+//! It never writes to stdout: that is for data.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::config::{LogFormat, Telemetry};
+
+/// Installs the process's log. The second call in one process changes nothing.
+pub fn init(telemetry: &Telemetry) {
+    let filter = EnvFilter::try_new(&telemetry.log).unwrap_or_else(|_| EnvFilter::new("info"));
+    let registry = tracing_subscriber::registry().with(filter);
+    let events = fmt::layer().with_writer(std::io::stderr);
+    let installed = match telemetry.format {
+        LogFormat::Text => registry
+            .with(events.with_target(false).with_ansi(std::io::stderr().is_terminal()))
+            .try_init(),
+        LogFormat::Json => registry.with(events.json().flatten_event(true)).try_init(),
+    };
+    if let Err(error) = installed {
+        tracing::debug!(%error, "the log was already installed");
+    }
+}

@@ -1,0 +1,5 @@
+//! What the gateway says about itself.
+//! It never holds a token, a secret, a query value or a body.
+
+pub mod access_log;
+pub mod log;
