@@ -21,6 +21,7 @@ use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroU32, path::PathBuf
 
 use secrecy::SecretString;
 
+pub(crate) use self::units::{show_duration, show_size};
 pub use self::{
     credential::CredentialSource,
     load::{Sources, load},
