@@ -1,11 +1,44 @@
 //! genesys-proxy: an authenticating reverse proxy for Genesys Cloud.
-#![warn(missing_docs)]
+//!
+//! # The journey of a request
+//!
+//! [`server`] accepts a connection on one of its workers and watches its framing; hyper parses it;
+//! [`gateway`] carries the request, and `gateway/mod.rs` shows the whole way on one screen:
+//!
+//! | step | file | what it hands on |
+//! |---|---|---|
+//! | refuse what must not pass | `gateway/guard` | nothing, or a `Failure` |
+//! | wait for a turn in the budget | `gateway/admit` | a `Permit`, held until the last byte |
+//! | strip, then sign | `gateway/credential` | a request that upstream may see |
+//! | one try | `gateway/forward` | `Answered` or `Broken` |
+//! | renew, wait, move, or stop | `gateway/recover` | the answer that counts |
+//! | pass on, or refuse | `gateway/respond` | the response, its record written at the last byte |
+//!
+//! # The arrows
+//!
+//! ```text
+//! main → cli → { config, server, admin, simulator }
+//! server → gateway → { token, upstream } → decide
+//! config → decide      admin → { token, gateway }      everyone may use telemetry and config
+//! ```
+//!
+//! [`decide`] imports nothing of ours, has no I/O, no clock and no dice: every rule in it can be
+//! replayed from a seed. [`token`] and [`upstream`] do not know [`gateway`]. `tests/it/layers.rs`
+//! holds the arrows.
+//!
+//! # Two sides
+//!
+//! The hot side is one current-thread runtime a core, each with its own listeners and its own
+//! upstream connections; what workers share is read without waiting. The slow side (minting,
+//! pacing, admin) is one runtime of its own.
 
 pub mod admin;
+pub mod cli;
 pub mod config;
 pub mod decide;
 pub mod gateway;
 pub mod server;
+pub mod simulator;
 pub mod telemetry;
 pub mod token;
 pub mod upstream;

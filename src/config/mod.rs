@@ -1,9 +1,32 @@
 //! What the operator decided, checked: every value here is usable as it stands.
 //! It never reads a file or the environment after start-up; `load` does that once.
 
+mod check;
+mod credential;
+mod env;
+mod file;
+mod load;
+mod nearest;
+mod origin;
+mod read;
+mod redact;
+mod region;
+mod report;
+mod units;
+
+#[cfg(test)]
+mod tests;
+
 use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
+
+pub(crate) use self::units::{show_duration, show_size};
+pub use self::{
+    credential::CredentialSource,
+    load::{Sources, load},
+    report::{Place, Problem, Problems},
+};
 
 /// The whole configuration after every check has passed.
 #[derive(Debug, Clone)]
@@ -120,8 +143,12 @@ pub enum ClientAuth {
 pub struct OAuth {
     /// Client id.
     pub client_id: String,
+    /// Where the id came from.
+    pub client_id_source: CredentialSource,
     /// Client secret.
     pub client_secret: SecretString,
+    /// Where the secret came from.
+    pub client_secret_source: CredentialSource,
     /// Where tokens are minted; `https`, or `http` on loopback.
     pub token_url: url::Url,
     /// Of one token request, first byte to last.
@@ -165,7 +192,8 @@ pub struct RateLimit {
 /// `[access]`
 #[derive(Debug, Clone)]
 pub struct Access {
-    /// Accepted `Host` values besides the listen addresses, lower case, no port.
+    /// Accepted `Host` values besides the listen addresses, lower case, no port; an IPv6 address
+    /// without brackets.
     pub hosts: Vec<String>,
     /// Open connections at once.
     pub max_connections: usize,

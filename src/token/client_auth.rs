@@ -56,11 +56,14 @@ mod tests {
     use base64::Engine as _;
 
     use super::*;
+    use crate::config::CredentialSource;
 
     fn oauth(client_auth: ClientAuth, scope: &[&str]) -> OAuth {
         OAuth {
             client_id: "an:id".to_owned(),
+            client_id_source: CredentialSource::Literal,
             client_secret: "s e+c/ret".into(),
+            client_secret_source: CredentialSource::Literal,
             token_url: "https://login.example/oauth/token".parse().unwrap(),
             timeout: Duration::from_secs(10),
             client_auth,

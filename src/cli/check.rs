@@ -1,0 +1,133 @@
+//! `genesys-proxy check`, offline: every problem of the configuration, or what it amounts to.
+//! It never prints a secret and never opens a connection.
+
+use std::{
+    fmt::Write as _,
+    io::{self, Write},
+};
+
+use super::exit;
+use crate::config::{Config, Http2, Listen, Sources, load, show_duration, show_size};
+
+/// Writes the report or the summary to `out` and returns the exit code.
+pub fn run(sources: &Sources, out: &mut dyn Write, color: bool) -> io::Result<u8> {
+    match load(sources) {
+        Ok(config) => {
+            out.write_all(summary(&config).as_bytes())?;
+            Ok(exit::OK)
+        }
+        Err(problems) => {
+            out.write_all(problems.render(color).as_bytes())?;
+            Ok(exit::CONFIG)
+        }
+    }
+}
+
+/// What the gateway would do, one fact a line.
+fn summary(config: &Config) -> String {
+    let mut text = String::from("The configuration is good.\n\n");
+    for (name, fact) in facts(config) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{name:<14}{fact}");
+    }
+    text
+}
+
+fn facts(config: &Config) -> Vec<(&'static str, String)> {
+    let Config { upstream, oauth, replay, rate_limit, access, .. } = config;
+    let listen: Vec<_> = config.listen.iter().map(place).collect();
+    let rate = match rate_limit.requests_per_minute {
+        Some(count) => format!("{count} calls in {}", show_duration(rate_limit.window)),
+        None => "no limit of our own".to_owned(),
+    };
+    let queue = format!(
+        "{rate}; {} may wait, up to {} each",
+        rate_limit.max_queue,
+        show_duration(rate_limit.max_wait)
+    );
+    let copies = format!(
+        "{} of a body, {} of it in memory, {} in all",
+        show_size(replay.per_request),
+        show_size(replay.memory_per_request as u64),
+        show_size(replay.memory_total as u64)
+    );
+    vec![
+        ("listen", listen.join(", ")),
+        ("admin", config.admin.map_or("off".to_owned(), |admin| admin.to_string())),
+        ("api", format!("{}{}", upstream.api, http2(upstream.http2))),
+        ("apps", upstream.apps.to_string()),
+        ("through", upstream.proxy.as_ref().map_or("no proxy".into(), |p| p.origin.to_string())),
+        ("token", oauth.token_url.to_string()),
+        ("client id", format!("from {}", oauth.client_id_source)),
+        ("client secret", format!("from {}", oauth.client_secret_source)),
+        ("rate limit", queue),
+        ("replay", copies),
+        ("connections", access.max_connections.to_string()),
+    ]
+}
+
+fn place(listen: &Listen) -> String {
+    match listen {
+        Listen::Tcp(address) => address.to_string(),
+        Listen::Unix(path) => format!("unix:{}", path.display()),
+    }
+}
+
+fn http2(version: Http2) -> &'static str {
+    match version {
+        Http2::Auto => "",
+        Http2::Never => " (HTTP/1.1 only)",
+        Http2::Always => " (HTTP/2 only)",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn checked(pairs: &[(&str, &str)]) -> (u8, String) {
+        let dir = tempfile::tempdir().unwrap();
+        let env: BTreeMap<_, _> =
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let sources = Sources { env, dir: dir.path().to_owned(), ..Sources::default() };
+        let mut out = Vec::new();
+        let code = run(&sources, &mut out, false).unwrap();
+        (code, String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn a_good_configuration_is_summed_up_without_its_secret() {
+        let (code, text) = checked(&[
+            ("GENESYS_CLIENT_ID", "an-id"),
+            ("GENESYS_CLIENT_SECRET", "hunter2"),
+            ("GENESYS_REGION", "eu-central-1"),
+            ("GENESYS_PROXY__UPSTREAM__PROXY", "http://me:hunter2@proxy.example.com:3128"),
+        ]);
+        assert_eq!(code, exit::OK);
+        assert!(!text.contains("hunter2"));
+        insta::assert_snapshot!(text, @r#"
+        The configuration is good.
+
+        listen        127.0.0.1:8080
+        admin         127.0.0.1:8081
+        api           https://api.mypurecloud.de
+        apps          https://apps.mypurecloud.de
+        through       http://proxy.example.com:3128
+        token         https://login.mypurecloud.de/oauth/token
+        client id     from variable GENESYS_CLIENT_ID
+        client secret from variable GENESYS_CLIENT_SECRET
+        rate limit    300 calls in 1m; 1000 may wait, up to 12s each
+        replay        16MiB of a body, 1MiB of it in memory, 256MiB in all
+        connections   10000
+        "#);
+    }
+
+    #[test]
+    fn a_bad_configuration_is_reported_whole() {
+        let (code, text) = checked(&[("GENESYS_REGION", "the moon")]);
+        assert_eq!(code, exit::CONFIG);
+        assert!(text.contains("GENESYS_REGION") && text.contains("3 problems"), "{text}");
+    }
+}

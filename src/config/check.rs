@@ -1,0 +1,61 @@
+//! From what was written to a [`Config`]: each section and each rule one function.
+//! It never stops at the first problem: a rule reports, and the next one is applied.
+
+mod access;
+mod listen;
+mod oauth;
+mod rate_limit;
+mod replay;
+mod telemetry;
+mod upstream;
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use super::{
+    Config,
+    file::Key,
+    read::{Checked, Reported, Settings},
+};
+
+/// No timer may be longer: nobody waits for more, and adding it to an instant must not overflow.
+const DAY: Duration = Duration::from_hours(24);
+const HOUR: Duration = Duration::from_hours(1);
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// Zero is an answer: "at once", "never".
+const FROM_ZERO_TO_DAY: RangeInclusive<Duration> = Duration::ZERO..=DAY;
+const FROM_ZERO_TO_HOUR: RangeInclusive<Duration> = Duration::ZERO..=HOUR;
+/// Zero would fail every request.
+const ABOVE_ZERO: RangeInclusive<Duration> = MILLISECOND..=DAY;
+
+/// The configuration, if nothing is wrong with it.
+pub(super) fn config(settings: &mut Settings<'_>) -> Checked<Config> {
+    // Each section is read before any is missed, so that every problem is found.
+    let listen = listen::listen(settings);
+    let admin = listen::admin(settings);
+    let shutdown_timeout =
+        settings.duration(Key("", "shutdown_timeout"), Duration::from_secs(30), &FROM_ZERO_TO_HOUR);
+    if let (Ok(listen), Ok(admin)) = (&listen, &admin) {
+        listen::apart(settings, listen, *admin);
+    }
+    let upstream = upstream::upstream(settings);
+    let oauth = oauth::oauth(settings, upstream.as_ref().ok().map(|upstream| &upstream.login));
+    let replay = replay::replay(settings);
+    let rate_limit = rate_limit::rate_limit(settings);
+    let access = access::access(settings);
+    let telemetry = telemetry::telemetry(settings);
+    if !settings.problems.is_empty() {
+        return Err(Reported);
+    }
+    Ok(Config {
+        listen: listen?,
+        admin: admin?,
+        shutdown_timeout: shutdown_timeout?,
+        upstream: upstream?,
+        oauth: oauth?,
+        replay: replay?,
+        rate_limit: rate_limit?,
+        access: access?,
+        telemetry: telemetry?,
+    })
+}

@@ -1,0 +1,58 @@
+//! `[access]`: which hosts a caller may ask for, and what a connection may cost.
+//! It never widens anything: no wildcard, no default host.
+
+use std::{net::Ipv6Addr, time::Duration};
+
+use url::Host;
+
+use crate::config::{
+    Access,
+    file::Key,
+    read::{Checked, Read, Settings},
+    report::{Place, Problem},
+};
+
+const HOSTS: Key = Key("access", "hosts");
+
+/// The whole section.
+pub(super) fn access(settings: &mut Settings<'_>) -> Checked<Access> {
+    let hosts = settings.list(HOSTS, "genesys.internal", host);
+    let max_connections =
+        settings.number(Key("access", "max_connections"), 10_000, &(1..=1_000_000));
+    let mut timeout = |name, seconds| {
+        let default = Duration::from_secs(seconds);
+        settings.duration(Key("access", name), default, &super::ABOVE_ZERO)
+    };
+    let header_timeout = timeout("header_timeout", 10);
+    let body_timeout = timeout("body_timeout", 30);
+    let keep_alive = timeout("keep_alive", 75);
+    let max_header_bytes =
+        settings.size(Key("access", "max_header_bytes"), 64 << 10, &(1 << 10..=1 << 20));
+    let max_headers = settings.number(Key("access", "max_headers"), 100, &(1..=1000));
+    Ok(Access {
+        hosts: hosts?,
+        max_connections: max_connections?,
+        header_timeout: header_timeout?,
+        body_timeout: body_timeout?,
+        keep_alive: keep_alive?,
+        max_header_bytes: max_header_bytes?,
+        max_headers: max_headers?,
+    })
+}
+
+/// As `Host` is compared: lower case, no port, an IPv6 address without brackets.
+fn host(text: &str, place: &Place) -> Read<String> {
+    if text.parse::<Ipv6Addr>().is_ok() {
+        return Ok(text.to_lowercase());
+    }
+    match Host::parse(text) {
+        Ok(Host::Domain(name)) if !name.contains('*') => Ok(name),
+        Ok(Host::Ipv4(ip)) => Ok(ip.to_string()),
+        Ok(Host::Ipv6(ip)) => Ok(ip.to_string()),
+        Ok(Host::Domain(_)) => {
+            Err(Problem::at(place, format!("`{HOSTS}` takes no wildcard")).hint("name each host"))
+        }
+        Err(_) => Err(Problem::at(place, format!("`{HOSTS}`: not a host name"))
+            .hint("the name only, such as \"genesys.internal\": no scheme, port or path")),
+    }
+}

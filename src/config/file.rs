@@ -1,0 +1,209 @@
+//! `proxy.toml` word for word: which keys there are, and each value with its place.
+//! It never judges a value, and never drops a word it does not know: that is a problem.
+//!
+//! It walks the parsed document instead of deriving `Deserialize`, because serde stops at the
+//! first wrong type or unknown field, and every problem is to be reported.
+
+use std::{collections::BTreeMap, fmt};
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::{
+    nearest::did_you_mean,
+    report::{Place, Problem},
+};
+
+/// A key: its section ("" for the top) and its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key(pub(crate) &'static str, pub(crate) &'static str);
+
+/// Every section and its keys. A key that is not here is an error, never a silent no-op.
+pub(crate) const SECTIONS: [(&str, &[&str]); 7] = [
+    ("", &["listen", "admin", "shutdown_timeout"]),
+    (
+        "upstream",
+        &[
+            "region",
+            "api_url",
+            "login_url",
+            "apps_url",
+            "ca_file",
+            "http2",
+            "connect_timeout",
+            "response_timeout",
+            "idle_timeout",
+            "proxy",
+        ],
+    ),
+    (
+        "oauth",
+        &[
+            "client_id",
+            "client_secret",
+            "token_url",
+            "timeout",
+            "client_auth",
+            "scope",
+            "extra_params",
+            "refresh_before",
+        ],
+    ),
+    ("replay", &["memory_per_request", "per_request", "memory_total"]),
+    ("rate_limit", &["requests_per_minute", "window", "max_wait", "max_queue", "max_retry_after"]),
+    (
+        "access",
+        &[
+            "hosts",
+            "max_connections",
+            "header_timeout",
+            "body_timeout",
+            "keep_alive",
+            "max_header_bytes",
+            "max_headers",
+        ],
+    ),
+    ("telemetry", &["log", "format", "access_log"]),
+];
+
+impl Key {
+    /// The accepted key with these names.
+    pub(super) fn find(section: &str, name: &str) -> Option<Self> {
+        let (section, names) = SECTIONS.iter().find(|(known, _)| *known == section)?;
+        names.iter().find(|known| **known == name).map(|name| Self(section, name))
+    }
+
+    /// Every accepted key.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        SECTIONS
+            .into_iter()
+            .flat_map(|(section, names)| names.iter().map(move |name| Self(section, name)))
+    }
+
+    /// The environment variable that overrides it.
+    pub(crate) fn variable(self) -> String {
+        let Self(section, name) = self;
+        let path = if section.is_empty() { name.to_owned() } else { format!("{section}__{name}") };
+        format!("GENESYS_PROXY__{}", path.to_uppercase())
+    }
+}
+
+/// `oauth.client_id`
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(section, name) = self;
+        if section.is_empty() { f.write_str(name) } else { write!(f, "{section}.{name}") }
+    }
+}
+
+/// A value as it was written.
+#[derive(Debug)]
+pub(super) struct Item<'i> {
+    /// The TOML value.
+    pub(super) value: DeValue<'i>,
+    /// Where it stands.
+    pub(super) place: Place,
+    /// An environment variable's own text, for keys that take text: `12345` may be a client id.
+    pub(super) raw: Option<&'i str>,
+}
+
+/// The values given, by key.
+pub(super) type Items<'i> = BTreeMap<Key, Item<'i>>;
+
+/// The keys of a document, and a problem for each word that is not one.
+pub(super) fn items(document: DeTable<'_>) -> (Items<'_>, Vec<Problem>) {
+    let mut items = Items::new();
+    let mut problems = Vec::new();
+    for (name, value) in document {
+        let keys = SECTIONS.iter().find(|(known, _)| *known == name.get_ref() && !known.is_empty());
+        match (keys, value.get_ref()) {
+            (Some((section, _)), DeValue::Table(_)) => {
+                let DeValue::Table(table) = value.into_inner() else { continue };
+                for (name, value) in table {
+                    keep(section, &name, value, &mut items, &mut problems);
+                }
+            }
+            (Some((section, _)), _) => problems.push(
+                Problem::at(&Place::File(name.span()), format!("`{section}` is a section"))
+                    .hint(format!("write [{section}] on a line of its own, its keys below it")),
+            ),
+            (None, _) => keep("", &name, value, &mut items, &mut problems),
+        }
+    }
+    (items, problems)
+}
+
+fn keep<'i>(
+    section: &str,
+    name: &Spanned<std::borrow::Cow<'i, str>>,
+    value: Spanned<DeValue<'i>>,
+    items: &mut Items<'i>,
+    problems: &mut Vec<Problem>,
+) {
+    if let Some(key) = Key::find(section, name.get_ref()) {
+        let place = Place::File(value.span());
+        items.insert(key, Item { value: value.into_inner(), place, raw: None });
+    } else {
+        let table = matches!(value.get_ref(), DeValue::Table(_) | DeValue::Array(_));
+        problems.push(unknown(section, name.get_ref(), table, &Place::File(name.span())));
+    }
+}
+
+/// The problem of a word that is no key here, with the nearest one that is, or where it belongs.
+pub(super) fn unknown(section: &str, name: &str, table: bool, place: &Place) -> Problem {
+    let (what, within) = match section {
+        "" => ("key or section", "at the top".to_owned()),
+        section => ("key", format!("in [{section}]")),
+    };
+    let problem = Problem::at(place, format!("unknown {what} `{}` {within}", name.escape_debug()));
+    let elsewhere = Key::all().find(|key| key.1 == name);
+    problem.hint(match elsewhere {
+        Some(Key("", name)) => format!("`{name}` belongs at the top, above the first [section]"),
+        Some(Key(section, name)) => format!("`{name}` belongs in [{section}]"),
+        None => did_you_mean(name, &known(section, table)),
+    })
+}
+
+/// The words accepted in a section; at the top, sections too where the value may be one.
+fn known(section: &str, table: bool) -> Vec<&'static str> {
+    let keys = Key::all().filter(|key| key.0 == section).map(|key| key.1);
+    let sections = SECTIONS.iter().map(|(section, _)| *section).filter(|name| !name.is_empty());
+    keys.chain(sections.filter(|_| section.is_empty() && table)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(text: &str) -> Vec<String> {
+        let (_, problems) = items(DeTable::parse(text).unwrap().into_inner());
+        problems.iter().map(|p| format!("{p} | {}", p.help().unwrap())).collect()
+    }
+
+    #[test]
+    fn every_unknown_word_is_named_with_a_way_out() {
+        let text = "lisen = []\nregion = 'x'\nretry = { attempts = 3 }\n[upstrem]\na = 1\n\
+                    [upstream]\nregoin = ''\nlisten = []\nweather = 1\n[[oauth]]\n";
+        insta::assert_debug_snapshot!(problems(text), @r#"
+        [
+            "unknown key or section `lisen` at the top | did you mean `listen`?",
+            "`oauth` is a section | write [oauth] on a line of its own, its keys below it",
+            "unknown key or section `region` at the top | `region` belongs in [upstream]",
+            "unknown key or section `retry` at the top | accepted here: listen, admin, shutdown_timeout, upstream, oauth, replay, rate_limit, access, telemetry",
+            "unknown key `listen` in [upstream] | `listen` belongs at the top, above the first [section]",
+            "unknown key `regoin` in [upstream] | did you mean `region`?",
+            "unknown key `weather` in [upstream] | accepted here: region, api_url, login_url, apps_url, ca_file, http2, connect_timeout, response_timeout, idle_timeout, proxy",
+            "unknown key or section `upstrem` at the top | did you mean `upstream`?",
+        ]
+        "#);
+    }
+
+    #[test]
+    fn a_variable_is_the_key_in_capitals() {
+        assert_eq!(Key("", "listen").variable(), "GENESYS_PROXY__LISTEN");
+        assert_eq!(Key("oauth", "client_id").variable(), "GENESYS_PROXY__OAUTH__CLIENT_ID");
+        assert_eq!(Key("oauth", "client_id").to_string(), "oauth.client_id");
+    }
+}

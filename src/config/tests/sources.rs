@@ -1,0 +1,204 @@
+//! What a good configuration becomes, from every source.
+//! It never compares an error: those are in `wrong`.
+
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+
+use super::World;
+use crate::config::{
+    CredentialSource, Listen, LogFormat, Problem,
+    file::{Key, SECTIONS},
+};
+
+fn shipped() -> &'static str {
+    include_str!("../../../proxy.toml")
+}
+
+#[test]
+fn three_variables_are_enough() {
+    let config = World::new().env("GENESYS_REGION", "eu-central-1").config();
+    assert_eq!(config.upstream.api.to_string(), "https://api.mypurecloud.de");
+    assert_eq!(config.upstream.apps.to_string(), "https://apps.mypurecloud.de");
+    assert_eq!(config.oauth.token_url.as_str(), "https://login.mypurecloud.de/oauth/token");
+    assert_eq!(config.oauth.client_id, "an-id");
+    assert_eq!(config.oauth.client_secret.expose_secret(), "hunter2");
+    assert_eq!(config.listen, [Listen::Tcp(([127, 0, 0, 1], 8080).into())]);
+}
+
+#[test]
+fn dotenv_is_enough_and_the_environment_wins_over_it() {
+    let world = World::new()
+        .without("GENESYS_CLIENT_ID")
+        .file(".env", "GENESYS_CLIENT_ID=from-file\nGENESYS_CLIENT_SECRET=not-this\n");
+    let config = world.config();
+    assert_eq!(config.oauth.client_id, "from-file");
+    assert_eq!(config.oauth.client_secret.expose_secret(), "hunter2");
+}
+
+#[test]
+fn the_shipped_file_says_what_no_file_says() {
+    let shipped = World::new().toml(shipped()).config();
+    let none = World::new().config();
+    assert_eq!(format!("{shipped:#?}"), format!("{none:#?}"));
+    assert_eq!(
+        shipped.oauth.client_secret.expose_secret(),
+        none.oauth.client_secret.expose_secret()
+    );
+}
+
+#[test]
+fn every_accepted_key_is_in_the_shipped_file_and_in_the_reference() {
+    let reference = include_str!("../../../docs/configuration.md");
+    let mut section = "";
+    let mut written = Vec::new();
+    for line in shipped().lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_end_matches(']');
+        } else if let Some((name, _)) = line.trim_start_matches("# ").split_once(" = ") {
+            written.extend(Key::find(section, name));
+        }
+    }
+    for key in Key::all() {
+        assert!(written.contains(&key), "proxy.toml lacks {key}");
+        assert!(reference.contains(&format!("| `{}` |", key.1)), "the reference lacks {key}");
+    }
+    for (section, _) in SECTIONS.iter().filter(|(section, _)| !section.is_empty()) {
+        assert!(
+            reference.contains(&format!("## `[{section}]`")),
+            "the reference lacks [{section}]"
+        );
+    }
+}
+
+/// A date suits no key: whichever is not complained about is not read.
+
+#[test]
+fn every_key_can_be_overridden_in_the_environment() {
+    for key in Key::all() {
+        // A list takes any text, so that its words must be wrong.
+        let world = World::new().env(&key.variable(), "{ wrong = 1 }").toml("");
+        let problems = world.problems();
+        let named = |p: &Problem| p.to_string().starts_with(&key.variable());
+        assert!(problems.iter().all(named), "{key}: {problems}");
+    }
+    let config = World::new()
+        .toml("listen = ['127.0.0.1:1']\n[oauth]\nclient_id = 'x'\n")
+        .env("GENESYS_PROXY__LISTEN", "127.0.0.1:2, unix:/run/x.sock")
+        .env("GENESYS_PROXY__ADMIN", "")
+        .env("GENESYS_PROXY__OAUTH__CLIENT_ID", "12345")
+        .env("GENESYS_PROXY__OAUTH__CLIENT_SECRET", "0x10")
+        .env("GENESYS_PROXY__OAUTH__EXTRA_PARAMS", "{ audience = 'a' }")
+        .env("GENESYS_PROXY__ACCESS__HOSTS", "['A.example', '::1']")
+        .env("GENESYS_PROXY__UPSTREAM__IDLE_TIMEOUT", "90s")
+        .env("GENESYS_PROXY__RATE_LIMIT__REQUESTS_PER_MINUTE", "0")
+        .env("GENESYS_PROXY__TELEMETRY__ACCESS_LOG", "false")
+        .config();
+    assert_eq!(config.listen.len(), 2);
+    assert_eq!(config.admin, None);
+    assert_eq!(config.oauth.client_id, "12345");
+    assert_eq!(config.oauth.client_secret.expose_secret(), "0x10");
+    assert_eq!(config.oauth.extra_params.get("audience").map(String::as_str), Some("a"));
+    assert_eq!(config.access.hosts, ["a.example", "::1"]);
+    assert_eq!(config.upstream.idle_timeout, Duration::from_secs(90));
+    assert_eq!(config.rate_limit.requests_per_minute, None);
+    assert!(!config.telemetry.access_log);
+}
+
+#[test]
+fn flags_stand_above_the_environment() {
+    let mut world = World::new().env("GENESYS_PROXY__LISTEN", "127.0.0.1:1");
+    world.sources.listen = Some(vec!["localhost:0".to_owned()]);
+    world.sources.admin = Some(String::new());
+    world.sources.log_format = Some(LogFormat::Json);
+    let config = world.config();
+    assert_eq!(config.listen, [Listen::Tcp(([127, 0, 0, 1], 0).into())]);
+    assert_eq!((config.admin, config.telemetry.format), (None, LogFormat::Json));
+    world.sources.listen = Some(vec!["0.0.0.0:1".to_owned(), "8080".to_owned()]);
+    insta::assert_snapshot!(world.wrong(), @r#"
+    -: --listen: this address is open to other machines: anyone who can reach the port would use the company's Genesys credentials
+       listen on 127.0.0.1 or "unix:/path"; if the network itself keeps strangers out, start with --insecure-open-listener
+    -: --listen: `listen`: not an address and a port
+       write "127.0.0.1:8080"
+    "#);
+    world.sources.listen = Some(vec!["0.0.0.0:1".to_owned()]);
+    world.sources.insecure_open_listener = true;
+    assert_eq!(world.config().listen, [Listen::Tcp(([0, 0, 0, 0], 1).into())]);
+}
+
+#[test]
+fn credentials_come_from_files_and_variables_by_name() {
+    let world = World::new()
+        .file("secret", "s3cret\r\n")
+        .env("MY_ID", "mine")
+        .toml("[oauth]\nclient_id = { env = 'MY_ID' }\nclient_secret = { file = './secret' }\n");
+    let config = world.config();
+    assert_eq!(config.oauth.client_id, "mine");
+    assert_eq!(config.oauth.client_secret.expose_secret(), "s3cret");
+    assert_eq!(config.oauth.client_id_source, CredentialSource::Variable("MY_ID".to_owned()));
+    assert_eq!(
+        config.oauth.client_secret_source,
+        CredentialSource::File(world.dir.path().join("./secret"))
+    );
+    assert!(!format!("{config:?}").contains("s3cret"));
+}
+
+#[test]
+fn the_hosts_follow_from_the_api_url() {
+    let hosts = |text: &str| {
+        let config = World::new().toml(&format!("[upstream]\n{text}")).config();
+        let upstream = config.upstream;
+        [upstream.api, upstream.login, upstream.apps].map(|origin| origin.to_string())
+    };
+    assert_eq!(
+        hosts("api_url = 'https://api.x.org:8443'"),
+        ["https://api.x.org:8443", "https://login.x.org:8443", "https://apps.x.org:8443"]
+    );
+    assert_eq!(hosts("api_url = 'http://127.0.0.1:9'"), ["http://127.0.0.1:9"; 3]);
+    assert_eq!(
+        hosts("region = 'mypurecloud.ie'\nlogin_url = 'http://localhost:9'"),
+        ["https://api.mypurecloud.ie", "http://localhost:9", "https://apps.mypurecloud.ie"]
+    );
+    let world = World::new().toml("[upstream]\napi_url = 'https://genesys.x.org'");
+    insta::assert_snapshot!(world.wrong(), @r#"
+    2: `upstream.login_url` is missing, and cannot be told from an api_url without `api.`
+       add login_url = "https://…" to [upstream]
+    2: `upstream.apps_url` is missing, and cannot be told from an api_url without `api.`
+       add apps_url = "https://…" to [upstream]
+    "#);
+}
+
+#[test]
+fn an_outbound_proxy_keeps_its_credentials_apart() {
+    let toml = "[upstream]\nproxy = 'http://m%40e:p%3Ass@[::1]:3128'";
+    let proxy = World::new().toml(toml).config().upstream.proxy.unwrap();
+    assert_eq!(proxy.origin.to_string(), "http://[::1]:3128");
+    let (user, password) = proxy.credentials.unwrap();
+    assert_eq!((user.as_str(), password.expose_secret()), ("m@e", "p:ss"));
+}
+
+#[test]
+fn extra_roots_are_certificates_beside_the_file() {
+    let toml = "[upstream]\nca_file = 'ca.pem'\n";
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(vec!["x.org".to_owned()]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let pem = params.self_signed(&key).unwrap().pem();
+    let mut world = World::new().file("ca.pem", &pem).toml(toml);
+    assert_eq!(world.config().upstream.ca_file, Some(world.dir.path().join("ca.pem")));
+
+    // The same from another directory: the path is relative to the file that names it.
+    world.sources.file = Some(world.dir.path().join("proxy.toml"));
+    world.sources.dir = world.dir.path().join("elsewhere");
+    assert_eq!(world.config().upstream.ca_file, Some(world.dir.path().join("ca.pem")));
+
+    let empty = World::new().file("ca.pem", "nothing").toml(toml);
+    let broken = pem.replace("MII", "AAA");
+    let broken = World::new().file("ca.pem", &broken).toml(toml);
+    insta::assert_snapshot!(empty.wrong() + &broken.wrong(), @r#"
+    2: `upstream.ca_file`: no certificate in this file
+       it should be PEM: a block that starts with -----BEGIN CERTIFICATE-----
+    2: `upstream.ca_file`: a certificate cannot be used: invalid peer certificate: BadEncoding
+       export it again, as PEM
+    "#);
+}

@@ -1,0 +1,279 @@
+//! What is said about a bad configuration: every problem, its line and a way out.
+//! It never prints the secret, wherever it was written.
+
+use super::World;
+use crate::config::file::Key;
+
+#[test]
+fn no_accepted_key_is_a_silent_no_op() {
+    for key in Key::all() {
+        let Key(section, name) = key;
+        let header = if section.is_empty() { String::new() } else { format!("[{section}]\n") };
+        let world = World::new().toml(&format!("{header}{name} = 1979-05-27"));
+        let problems = world.problems();
+        assert_eq!(problems.len(), 1, "{key}: {problems}");
+        assert!(problems.iter().all(|p| p.message().contains(name) && p.help().is_some()));
+    }
+}
+
+#[test]
+fn a_missing_credential_is_named_with_the_fix() {
+    let world = World::new().without("GENESYS_CLIENT_ID").env("GENESYS_CLIENT_SECRET", "");
+    insta::assert_snapshot!(world.wrong(), @r#"
+    -: `oauth.client_id` is missing: GENESYS_CLIENT_ID is not set
+       set GENESYS_CLIENT_ID in the environment or in .env, or write client_id in [oauth] of proxy.toml
+    -: GENESYS_CLIENT_SECRET: `oauth.client_secret` is empty
+       copy it again from Admin > Integrations > OAuth in Genesys Cloud
+    "#);
+}
+
+#[test]
+fn a_secret_in_the_file_is_refused_and_never_printed() {
+    for value in [
+        "'hunter2'",
+        "{ command = ['hunter2'] }",
+        "{ vault = 'hunter2' }",
+        "{ hunter2 = 'x' }",
+        "{ env = 'hunter2' }",
+        "{ env = 'hunter2', file = 'hunter2' }",
+        "{ file = 'hunter2' }",
+        "['hunter2']",
+        "{}",
+        "{ hunter2 }",
+        "'hunter2",
+        "\"\"\"hunter2",
+    ] {
+        let world = World::new().toml(&format!("[oauth]\nclient_secret = {value}\n"));
+        let report = world.problems().render(false);
+        assert!(!report.contains("hunter2"), "{value}: {report}");
+        assert!(report.contains("proxy.toml:2:"), "{report}");
+    }
+}
+
+#[test]
+fn the_report_of_a_literal_secret_says_what_to_do() {
+    let world = World::new().toml("[oauth]\nclient_secret = \"hunter2\" # not hunter2\n");
+    insta::assert_snapshot!(world.problems(), @r#"
+      x `oauth.client_secret` is written in the file, where backups and colleagues see it
+       ,-[proxy.toml:2:17]
+     2 | client_secret = ********* *************
+       :                 ^^^^^^^^^
+       `----
+      help: put it into GENESYS_CLIENT_SECRET and write { env = "GENESYS_CLIENT_SECRET" }, or into a
+            file only the gateway can read and write { file = "/path" }; then change the secret in
+            Genesys
+
+    1 problem in the configuration
+    "#);
+}
+
+#[test]
+fn every_problem_is_reported_with_its_line_and_its_hint() {
+    let world = World::new().toml(include_str!("wrong.toml"));
+    assert!(!world.problems().render(false).contains("hunter2"));
+    insta::assert_snapshot!(world.wrong(), @r#"
+    1: unknown key or section `lisen` at the top
+       did you mean `listen`?
+    2: this address is open to other machines: anyone who can reach the port would use the company's Genesys credentials
+       listen on 127.0.0.1 or "unix:/path"; if the network itself keeps strangers out, start with --insecure-open-listener
+    2: `listen`: not an address and a port
+       write "127.0.0.1:8080"
+    2: `listen` takes texts only, not a number
+       put it in quotes: ["127.0.0.1:8080"]
+    2: the path of a unix socket starts with /
+       write "unix:/run/genesys-proxy.sock"
+    2: `listen`: not an address and a port
+       write "127.0.0.1:8080"; names other than localhost are not looked up
+    3: `admin`: not an address and a port
+       write "127.0.0.1:8081"
+    4: `shutdown_timeout` takes a duration, not a number
+       say of what: "30s" or "30ms"
+    7: no region of Genesys Cloud has this name
+       did you mean `eu-central-1`?
+    8: `upstream.login_url`: http:// would send credentials in the clear
+       use https://; plain http is for localhost, 127.0.0.1 and [::1] only
+    9: `upstream.apps_url`: the URL carries a user name or password
+       remove it: the credentials are client_id and client_secret in [oauth]
+    10: `upstream.ca_file`: cannot read DIR/missing.pem: No such file or directory (os error 2)
+       check the path and its permissions
+    11: `upstream.http2` is none of auto, never, always
+       did you mean `never`?
+    12: `upstream.connect_timeout` is not a duration
+       did you mean "5s"?
+    13: `upstream.response_timeout` is out of range
+       from 1ms to 24h
+    14: `upstream.idle_timeout` is not a duration
+       whole numbers with ms, s, m or h, such as "1m"
+    15: `upstream.proxy`: the URL does not start with https:// or http://
+       write it like "http://proxy.example.com:3128"
+    16: unknown key `listen` in [upstream]
+       `listen` belongs at the top, above the first [section]
+    19: `oauth.token_url`: the URL has no path
+       give all of it; at Genesys the path is /oauth/token
+    20: `oauth.timeout` is out of range
+       from 1ms to 1h
+    21: `oauth.client_auth` is none of basic, body
+       accepted here: basic, body
+    22: `oauth.scope`: not one scope
+       one text each: ["a", "b"]
+    22: `oauth.scope`: not one scope
+       letters, digits and signs, without blanks and quotes
+    23: `oauth.extra_params` cannot set grant_type
+       remove it: it is always client_credentials
+    23: `oauth.extra_params` takes texts only, not a number
+       write { audience = "https://api.example.com" }
+    24: `oauth.refresh_before` is not a duration
+       whole numbers with ms, s, m or h, such as "5m"
+    27: `replay.memory_per_request` is not a size
+       did you mean "1MiB"?
+    28: `replay.per_request` takes a size, not a number
+       say of what: "16KiB" or "16MiB"
+    31: `rate_limit.requests_per_minute` is out of range
+       from 0 to 1000000
+    32: `rate_limit.window` is not a duration
+       whole numbers with ms, s, m or h, such as "1m"
+    33: `rate_limit.max_queue` takes a whole number, not a number with a point
+       from 0 to 1000000
+    36: `access.hosts`: not a host name
+       the name only, such as "genesys.internal": no scheme, port or path
+    36: `access.hosts` takes no wildcard
+       name each host
+    36: `access.hosts`: not a host name
+       the name only, such as "genesys.internal": no scheme, port or path
+    37: `access.max_connections` is out of range
+       from 1 to 1000000
+    38: `access.max_header_bytes` is out of range
+       from 1KiB to 1MiB
+    39: `access.max_headers` takes a whole number, not text
+       from 1 to 1000
+    42: `telemetry.log` is not a log filter
+       did you mean `info`?
+    43: `telemetry.format` is none of text, json
+       accepted here: text, json
+    44: `telemetry.access_log` takes true or false, not text
+       no quotes around it
+    46: unknown key or section `retry` at the top
+       accepted here: listen, admin, shutdown_timeout, upstream, oauth, replay, rate_limit, access, telemetry
+    "#);
+}
+
+#[test]
+fn contradictions_name_both_places() {
+    let replay = World::new().toml("[replay]\nper_request = '512KiB'\nmemory_total = '1KiB'\n");
+    insta::assert_snapshot!(replay.wrong(), @r#"
+    2: `replay.memory_per_request` is more than `replay.per_request`
+       lower `memory_per_request` or raise `per_request`
+    3: `replay.memory_per_request` is more than `replay.memory_total`
+       lower `memory_per_request` or raise `memory_total`
+    "#);
+    let hosts =
+        World::new().toml("[upstream]\nregion = 'us-east-1'\napi_url = 'https://api.x.org'\n");
+    insta::assert_snapshot!(hosts.problems(), @r#"
+      x `upstream.region` and `upstream.api_url` contradict each other
+       ,-[proxy.toml:3:11]
+     2 | region = 'us-east-1'
+       :          ^^^^^|^^^^^
+       :               `-- this names a region
+     3 | api_url = 'https://api.x.org'
+       :           ^^^^^^^^^|^^^^^^^^^
+       :                    `-- this names a host
+       `----
+      help: keep one of them; "" counts as not given
+
+    1 problem in the configuration
+    "#);
+    let variable = World::new()
+        .toml("[upstream]\nregion = 'us-east-1'\n")
+        .env("GENESYS_PROXY__UPSTREAM__API_URL", "https://api.x.org");
+    insta::assert_snapshot!(variable.problems(), @r#"
+      x GENESYS_PROXY__UPSTREAM__API_URL: `upstream.region` and `upstream.api_url` contradict each
+      | other
+       ,-[proxy.toml:2:10]
+     2 | region = 'us-east-1'
+       :          ^^^^^|^^^^^
+       :               `-- this names a region
+       `----
+      help: keep one of them; "" counts as not given
+
+    1 problem in the configuration
+    "#);
+    let ports = World::new().toml("listen = ['127.0.0.1:9', '127.0.0.1:9']\nadmin = '127.0.0.1:9'");
+    insta::assert_snapshot!(ports.wrong(), @r#"
+    1: `listen` names an address twice
+       remove one of the two
+    2: `admin` and `listen` are the same address
+       give `admin` another port, or turn it off with ""
+    "#);
+}
+
+#[test]
+fn what_is_not_toml_has_its_line_too() {
+    let world = World::new().toml(
+        "admin = 127.0.0.1:8081\n[upstream]\nregion = \"eu\nregion = 'x'\n[upstream]\nhttp2 = 'x'\n",
+    );
+    insta::assert_snapshot!(world.wrong(), @r#"
+    1: this is not TOML: invalid float, expected nothing
+       texts are in quotes, lists in [ ], one `key = value` a line
+    3: this is not TOML: invalid basic string, expected `"`
+       texts are in quotes, lists in [ ], one `key = value` a line
+    4: this is not TOML: duplicate key
+       it is there already: remove one of the two
+    5: this is not TOML: duplicate key
+       it is there already: remove one of the two
+    6: `upstream.http2` is none of auto, never, always
+       accepted here: auto, never, always
+    "#);
+}
+
+#[test]
+fn a_file_that_was_asked_for_must_be_there() {
+    let mut world = World::new();
+    world.sources.file = Some(world.dir.path().join("none.toml"));
+    insta::assert_snapshot!(world.wrong(), @r#"
+    -: --config: cannot read DIR/none.toml: No such file or directory (os error 2)
+       check the path and its permissions
+    "#);
+}
+
+#[test]
+fn a_credential_that_was_copied_wrong_is_refused() {
+    for (text, reason) in [
+        ("", "is empty"),
+        ("\n", "is empty"),
+        (" hunter2\n", "blank"),
+        ("hunter2 \n", "blank"),
+        ("hunter2\n\n", "blank"),
+        ("hunter2\nhunter2\n", "more than one line"),
+        ("hunter\u{0}2", "control character"),
+    ] {
+        let toml = "[oauth]\nclient_secret = { file = './secret' }\n";
+        let world = World::new().file("secret", text).toml(toml);
+        let report = world.problems().render(false);
+        assert!(report.contains(reason) && !report.contains("hunter2"), "{report}");
+    }
+    let directory = World::new().toml("[oauth]\nclient_secret = { file = '.' }\n");
+    assert!(directory.wrong().contains("cannot read"));
+}
+
+#[test]
+fn an_address_that_cannot_be_bound_comes_with_one_that_can() {
+    let long = format!("unix:/{}", "x".repeat(107));
+    for (listen, hint) in [
+        ("8080", "\"127.0.0.1:8080\""),
+        (":8080", "\"127.0.0.1:8080\""),
+        ("::1:8080", "\"[::1]:8080\""),
+        ("127.0.0.1", "the port is missing"),
+        ("127.0.0.1:99999", "write \"127.0.0.1:8080\""),
+        ("http://127.0.0.1:8080", "write \"127.0.0.1:8080\""),
+        ("[::]:8080", "--insecure-open-listener"),
+        ("[::ffff:10.0.0.1]:8080", "--insecure-open-listener"),
+        ("unix:", "unix:/run/"),
+        (long.as_str(), "at most 107 bytes"),
+    ] {
+        let world = World::new().toml(&format!("listen = ['{listen}']\n"));
+        assert!(world.wrong().contains(hint), "{listen}: {}", world.wrong());
+    }
+    for listen in ["[::1]:0", "127.9.9.9:0", "[::ffff:127.0.0.1]:0", "unix:/run/x.sock"] {
+        World::new().toml(&format!("listen = ['{listen}']\n")).config();
+    }
+}
