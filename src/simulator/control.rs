@@ -27,6 +27,7 @@ const LIMIT: usize = 1 << 20;
 struct NewClient {
     id: String,
     secret: String,
+    public_key: Option<String>,
 }
 
 /// Answers a request under `/_sim/`.
@@ -45,7 +46,7 @@ pub(super) async fn answer(world: &Arc<World>, request: Request<Incoming>) -> An
             answer::json(StatusCode::OK, &world.snapshot(records))
         }
         (&Method::GET, "faults") => {
-            answer::json(StatusCode::OK, &world.with(|state, _| state.faults.clone()))
+            answer::json(StatusCode::OK, &world.with(|state, _| state.faults.faults().clone()))
         }
         (&Method::POST, "faults") => match parsed::<FaultsPatch>(&body) {
             Ok(change) => answer::json(StatusCode::OK, &handle.faults(change)),
@@ -59,8 +60,8 @@ pub(super) async fn answer(world: &Arc<World>, request: Request<Incoming>) -> An
             answer::empty(StatusCode::NO_CONTENT)
         }
         (&Method::POST, "clients") => match parsed::<NewClient>(&body) {
-            Ok(client) => {
-                handle.client(Client::new(client.id, client.secret));
+            Ok(NewClient { id, secret, public_key }) => {
+                handle.client(Client { public_key, ..Client::new(id, secret) });
                 answer::empty(StatusCode::NO_CONTENT)
             }
             Err(refusal) => problem(&refusal),

@@ -1,9 +1,8 @@
-//! What goes wrong on purpose, as it is set under `/_sim/faults`.
-//! It must never act: `journey` and `oauth` do what a fault says.
+//! What goes wrong on purpose, word for word as it is set under `/_sim/faults`.
+//! It must never decide whom a fault meets: `in_force` does.
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
-use http::Method;
 use serde::{Deserialize, Serialize};
 
 /// Everything that is wrong at the moment.
@@ -26,8 +25,8 @@ pub struct Faults {
 pub struct FaultsPatch {
     /// Starts from no fault at all.
     pub clear: bool,
-    /// What login does: a mode, or a mode with a number of times.
-    pub token: Option<OneOrTimes>,
+    /// What login does.
+    pub token: Option<TokenFault>,
     /// Replaces the whole list; `[]` empties it.
     pub api: Option<Vec<ApiFault>>,
     /// See [`Faults::expire_in`]; 0 goes back to the configured life.
@@ -36,26 +35,47 @@ pub struct FaultsPatch {
     pub dies_after_ms: Option<u64>,
 }
 
-/// `"down"` or `{"mode": "down", "times": 2}`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
-pub enum OneOrTimes {
-    /// A mode until it is changed.
-    Mode(TokenMode),
-    /// A mode with its details.
-    Fault(TokenFault),
-}
-
-/// What login does instead of its work.
+/// What login does instead of its work; in JSON a mode, or an object with a mode.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(from = "Written")]
 pub struct TokenFault {
     /// What it does.
     pub mode: TokenMode,
     /// For how many requests; absent is until it is changed.
     pub times: Option<u32>,
-    /// `Retry-After` of `throttled` and `status:N`, any text.
+    /// `Retry-After` of the answer, any text.
     pub retry_after: Option<String>,
+}
+
+/// `"down"` or `{"mode": "down", "times": 2}`.
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "token: a mode, or {\"mode\", \"times\", \"retry_after\"}; modes are ok, down, \
+                 slow:MS, hold, html, empty_json, garbage, throttled, invalid_client, status:N"
+)]
+enum Written {
+    Word(TokenMode),
+    Object(Details),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Details {
+    mode: TokenMode,
+    times: Option<u32>,
+    retry_after: Option<String>,
+}
+
+impl From<Written> for TokenFault {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Word(mode) => mode.into(),
+            Written::Object(Details { mode, times, retry_after }) => {
+                Self { mode, times, retry_after }
+            }
+        }
+    }
 }
 
 impl From<TokenMode> for TokenFault {
@@ -96,12 +116,7 @@ impl FromStr for TokenMode {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let unknown = || {
-            format!(
-                "unknown token mode {text:?}: use ok, down, slow:MS, hold, html, empty_json, \
-                 garbage, throttled, invalid_client or status:N"
-            )
-        };
+        let unknown = || format!("unknown token mode {text:?}");
         Ok(match text.split_once(':') {
             Some(("slow", millis)) => Self::Slow(millis.trim().parse().map_err(|_| unknown())?),
             Some(("status", status)) => Self::Status(status.trim().parse().map_err(|_| unknown())?),
@@ -165,6 +180,9 @@ pub struct ApiFault {
     pub matches: String,
     /// For how many calls; absent is until it is changed.
     pub times: Option<u32>,
+    /// Meets only the calls beyond so many in a window of the configured length, as a limit on
+    /// one endpoint does: without a `status` they get 429 and an honest Retry-After.
+    pub limit: Option<u32>,
     /// Answers this status with Genesys's error body.
     pub status: Option<u16>,
     /// `code` in that body instead of the usual one.
@@ -189,113 +207,35 @@ pub struct ApiFault {
     pub early: bool,
 }
 
-impl ApiFault {
-    fn applies(&self, method: &Method, path: &str) -> bool {
-        let (methods, pattern) = match self.matches.split_once(' ') {
-            Some((methods, pattern)) => (Some(methods), pattern.trim()),
-            None => (None, self.matches.as_str()),
-        };
-        let by_method =
-            methods.is_none_or(|list| list.split(',').any(|name| name.trim() == method.as_str()));
-        by_method
-            && match pattern.strip_suffix('*') {
-                Some(prefix) => path.starts_with(prefix),
-                None => pattern.is_empty() || path == pattern,
-            }
-    }
-}
-
-/// Counts one use; true when it was there to use.
-fn spend(times: &mut Option<u32>) -> bool {
-    match times {
-        Some(0) => false,
-        Some(left) => {
-            *left -= 1;
-            true
-        }
-        None => true,
-    }
-}
-
-impl Faults {
-    /// What this API call meets; uses it up once.
-    pub(super) fn meet(&mut self, method: &Method, path: &str) -> Option<ApiFault> {
-        let mut matching = self.api.iter_mut().filter(|fault| fault.applies(method, path));
-        matching.find_map(|fault| spend(&mut fault.times).then(|| fault.clone()))
-    }
-
-    /// What this login meets; uses it up once.
-    pub(super) fn meet_login(&mut self) -> TokenFault {
-        if spend(&mut self.token.times) { self.token.clone() } else { TokenFault::default() }
-    }
-
-    /// Changes what the patch names.
-    pub(super) fn apply(&mut self, patch: FaultsPatch) {
-        if patch.clear {
-            *self = Self::default();
-        }
-        match patch.token {
-            Some(OneOrTimes::Mode(mode)) => self.token = mode.into(),
-            Some(OneOrTimes::Fault(fault)) => self.token = fault,
-            None => {}
-        }
-        if let Some(api) = patch.api {
-            self.api = api;
-        }
-        if let Some(seconds) = patch.expire_in {
-            self.expire_in = (seconds > 0).then_some(seconds);
-        }
-        if let Some(millis) = patch.dies_after_ms {
-            self.dies_after_ms = (millis > 0).then_some(millis);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn patched(text: &str) -> Faults {
-        let mut faults = Faults::default();
-        faults.apply(serde_json::from_str(text).unwrap());
-        faults
+    #[test]
+    fn a_login_fault_is_a_word_or_an_object() {
+        let read = |text| serde_json::from_str::<TokenFault>(text).unwrap();
+        assert_eq!(read(r#""slow:500""#), TokenMode::Slow(500).into());
+        let twice = TokenFault { times: Some(2), ..TokenMode::Down.into() };
+        assert_eq!(read(r#"{"mode": "down", "times": 2}"#), twice);
+        assert_eq!(read(&serde_json::to_string(&twice).unwrap()), twice);
     }
 
     #[test]
-    fn a_fault_matches_methods_and_a_path_or_its_prefix() {
-        let hits = |rule: &str, method: Method, path: &str| {
-            ApiFault { matches: rule.to_owned(), ..ApiFault::default() }.applies(&method, path)
-        };
-        assert!(hits("", Method::GET, "/anything"));
-        assert!(hits("GET /api/v2/users*", Method::GET, "/api/v2/users/7"));
-        assert!(hits("GET,PUT /api/v2/users", Method::PUT, "/api/v2/users"));
-        assert!(hits("/api/v2/users", Method::DELETE, "/api/v2/users"));
-        assert!(!hits("GET /api/v2/users", Method::GET, "/api/v2/users/7"));
-        assert!(!hits("GET /api/v2/users*", Method::POST, "/api/v2/users"));
-    }
-
-    #[test]
-    fn a_fault_with_times_is_used_up_and_the_next_one_applies() {
-        let mut faults = patched(r#"{"api": [{"status": 503, "times": 1}, {"status": 429}]}"#);
-        let mut status = || faults.meet(&Method::GET, "/").and_then(|fault| fault.status);
-        assert_eq!([status(), status(), status()], [Some(503), Some(429), Some(429)]);
-    }
-
-    #[test]
-    fn a_login_fault_is_a_word_or_a_word_with_times() {
-        assert_eq!(patched(r#"{"token": "slow:500"}"#).token, TokenMode::Slow(500).into());
-        let mut faults = patched(r#"{"token": {"mode": "down", "times": 1}}"#);
-        assert_eq!(faults.meet_login().mode, TokenMode::Down);
-        assert_eq!(faults.meet_login().mode, TokenMode::Ok);
-    }
-
-    #[test]
-    fn what_a_patch_does_not_name_stays() {
-        let mut faults = patched(r#"{"token": "html", "expire_in": 5}"#);
-        faults.apply(serde_json::from_str(r#"{"expire_in": 0}"#).unwrap());
-        assert_eq!(faults, Faults { token: TokenMode::Html.into(), ..Faults::default() });
-        faults.apply(serde_json::from_str(r#"{"clear": true}"#).unwrap());
-        assert_eq!(faults, Faults::default());
+    fn every_mode_reads_back_as_it_is_written() {
+        for text in [
+            "ok",
+            "down",
+            "slow:7",
+            "hold",
+            "html",
+            "empty_json",
+            "garbage",
+            "throttled",
+            "invalid_client",
+            "status:503",
+        ] {
+            assert_eq!(text.parse::<TokenMode>().unwrap().to_string(), text);
+        }
     }
 
     #[test]

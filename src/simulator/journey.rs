@@ -50,29 +50,53 @@ pub(super) async fn carry(site: Arc<Site>, request: Request<Incoming>) -> Result
     let login = oauth::is_login(request.uri().path());
     let fault = if login { ApiFault::default() } else { meet(&site, &request) };
     let (head, body) = request.into_parts();
-    let (body, arrived) = if fault.early {
-        (Received::default(), true)
-    } else {
-        Received::read(&site.world, body).await
-    };
-    let call = Call { site, head: Request::from_parts(head, ()), body, id: random::uuid() };
-    let result = match (arrived, login) {
-        (false, _) => Err(Hangup),
-        (true, true) => oauth::login(&call).await,
-        (true, false) => faulted(&call, &fault).await,
-    };
-    note(&call, login, result.as_ref().map_or(0, |answer| answer.status().as_u16()));
-    result.map(|answer| finish(&call, answer, present))
+    let (arrived, head) = (site.world.now(), Request::from_parts(head, ()));
+    let call = Call { site, head, body: Received::default(), id: random::uuid() };
+    let mut visit = Visit { call, login, arrived, status: 0 };
+    if !fault.early && !visit.call.body.read(&visit.call.site.world, body).await {
+        return Err(Hangup);
+    }
+    let answer =
+        if login { oauth::login(&visit.call).await? } else { faulted(&visit.call, &fault).await? };
+    visit.status = answer.status().as_u16();
+    Ok(finish(&visit.call, answer, present))
+}
+
+/// A call until it is over, however it ends: a client who leaves is remembered too.
+#[derive(Debug)]
+struct Visit {
+    call: Call,
+    login: bool,
+    arrived: Duration,
+    status: u16,
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        let Self { call, login, arrived, status } = self;
+        let at_ms = u64::try_from(arrived.as_millis()).unwrap_or(u64::MAX);
+        let record = received::record(&call.head, &call.body, *status, at_ms, &call.id);
+        let mint = login.then(|| MintRequest {
+            at_ms,
+            client: oauth::named_client(call),
+            status: *status,
+        });
+        call.site.world.with(|state, _| match mint {
+            Some(mint) => state.report.logged_in(mint, record),
+            None => state.report.called(record),
+        });
+    }
 }
 
 /// The fault that this call meets; remembers whose token came.
 fn meet(site: &Site, request: &Request<Incoming>) -> ApiFault {
     let token = received::bearer(request).map(random::fingerprint);
-    site.world.with(|state, _| {
+    let what = (request.method(), request.uri().path());
+    site.world.with(|state, now| {
         if let Some(token) = token {
             state.report.saw(&token);
         }
-        state.faults.meet(request.method(), request.uri().path()).unwrap_or_default()
+        state.faults.meet(what, now, site.world.options.window).unwrap_or_default()
     })
 }
 
@@ -146,21 +170,6 @@ fn plain(call: &Call) -> Answer {
 /// The same answer, broken after `length` bytes of its body.
 fn cut(answer: Answer, length: u64) -> Answer {
     answer.map(|inner| body::boxed(Cut::new(inner, length)))
-}
-
-/// Remembers the request.
-fn note(call: &Call, login: bool, status: u16) {
-    let client = if login { oauth::named_client(call) } else { None };
-    call.site.world.with(|state, now| {
-        let at_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        let record = received::record(&call.head, &call.body, status, at_ms, &call.id);
-        if login {
-            state.report.counters.mint_attempts += 1;
-            state.report.logged_in(MintRequest { at_ms, client, status }, record);
-        } else {
-            state.report.called(record);
-        }
-    });
 }
 
 /// What every answer has: a correlation id, no body for HEAD, a place in the count of requests in

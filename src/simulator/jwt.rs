@@ -9,10 +9,13 @@ use aws_lc_rs::{
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use jsonwebtoken::{
-    Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode,
+    Algorithm, AlgorithmFamily, DecodingKey, EncodingKey, Header, Validation, decode, encode,
     jwk::{Jwk, JwkSet},
 };
+use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
+
+use super::options::Client;
 
 /// Name of the one key.
 const KEY_ID: &str = "simulator";
@@ -80,13 +83,29 @@ pub(super) fn claimed_client(assertion: &str) -> Option<String> {
     Some(claims.claims.sub)
 }
 
-/// Whether an assertion was made with this secret (`client_secret_jwt`) and is not expired.
-pub(super) fn asserted(assertion: &str, secret: &str) -> bool {
-    let mut rules = Validation::new(Algorithm::HS256);
+/// Whether this client made the assertion, with its secret (`client_secret_jwt`) or its private
+/// key (`private_key_jwt`), and it is not expired. It must name an audience; any will do, because
+/// nobody knows under which name this port is reached.
+pub(super) fn asserted(assertion: &str, client: &Client) -> bool {
+    let Ok(header) = jsonwebtoken::decode_header(assertion) else { return false };
+    let Some(key) = key_of(client, header.alg) else { return false };
+    let mut rules = Validation::new(header.alg);
     rules.validate_aud = false;
     rules.set_required_spec_claims(&["exp", "iss", "sub", "aud"]);
-    let key = DecodingKey::from_secret(secret.as_bytes());
     decode::<Assertion>(assertion, &key, &rules).is_ok()
+}
+
+/// The key for this algorithm: a public key never stands in for a secret.
+fn key_of(client: &Client, algorithm: Algorithm) -> Option<DecodingKey> {
+    let public = client.public_key.as_deref().unwrap_or_default().as_bytes();
+    match algorithm.family() {
+        AlgorithmFamily::Hmac => {
+            Some(DecodingKey::from_secret(client.secret.expose_secret().as_bytes()))
+        }
+        AlgorithmFamily::Rsa => DecodingKey::from_rsa_pem(public).ok(),
+        AlgorithmFamily::Ec => DecodingKey::from_ec_pem(public).ok(),
+        AlgorithmFamily::Ed => DecodingKey::from_ed_pem(public).ok(),
+    }
 }
 
 #[cfg(test)]
@@ -112,15 +131,31 @@ mod tests {
         assert_eq!(read.unwrap().claims["scope"], "users");
     }
 
-    #[test]
-    fn an_assertion_is_checked_with_the_clients_secret() {
+    fn assertion(header: Algorithm, key: &EncodingKey) -> String {
         let claims = serde_json::json!({
             "iss": "demo", "sub": "demo", "aud": "login", "exp": u32::MAX, "jti": "1",
         });
-        let key = EncodingKey::from_secret(b"secret");
-        let assertion = encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap();
-        assert_eq!(claimed_client(&assertion).as_deref(), Some("demo"));
-        assert!(asserted(&assertion, "secret"));
-        assert!(!asserted(&assertion, "another"));
+        encode(&Header::new(header), &claims, key).unwrap()
+    }
+
+    #[test]
+    fn an_assertion_is_checked_with_the_clients_secret() {
+        let made = assertion(Algorithm::HS256, &EncodingKey::from_secret(b"secret"));
+        assert_eq!(claimed_client(&made).as_deref(), Some("demo"));
+        assert!(asserted(&made, &Client::new("demo", "secret")));
+        assert!(!asserted(&made, &Client::new("demo", "another")));
+    }
+
+    #[test]
+    fn an_assertion_is_checked_with_the_clients_public_key() {
+        let pair = rcgen::KeyPair::generate().unwrap();
+        let private = EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).unwrap();
+        let public = pair.public_key_pem();
+        let made = assertion(Algorithm::ES256, &private);
+        let client = Client { public_key: Some(public.clone()), ..Client::new("demo", "secret") };
+        assert!(asserted(&made, &client));
+        assert!(!asserted(&made, &Client::new("demo", "secret")));
+        let forged = assertion(Algorithm::HS256, &EncodingKey::from_secret(public.as_bytes()));
+        assert!(!asserted(&forged, &client));
     }
 }

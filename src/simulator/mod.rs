@@ -24,6 +24,7 @@ mod body;
 mod control;
 mod faults;
 mod handle;
+mod in_force;
 mod journey;
 mod jwt;
 mod limits;

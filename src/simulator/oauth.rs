@@ -89,9 +89,9 @@ fn grant(call: &Call) -> Answer {
             state.report.counters.throttled += 1;
             return Err(Refusal::Throttled);
         }
-        Ok((client, state.faults.expire_in, state.faults.dies_after_ms))
+        Ok((client, state.faults.token_life()))
     });
-    let (client, expire_in, dies_after) = match allowed {
+    let (client, (expire_in, dies_after)) = match allowed {
         Ok(allowed) => allowed,
         Err(refusal) => return refusal.answer(),
     };
@@ -146,13 +146,10 @@ fn checked(call: &Call, state: &State) -> Result<String, Refusal> {
     let Some(client) = state.clients.iter().find(|client| client.id == id) else {
         return Err(Refusal::UnknownClient);
     };
-    let secret = client.secret.expose_secret();
+    let given = basic(call).map(|(_, secret)| secret).or_else(|| form(call, "client_secret"));
     let proven = match assertion(call) {
-        Some(assertion) => jwt::asserted(&assertion, secret),
-        None => {
-            basic(call).map(|(_, given)| given).or_else(|| form(call, "client_secret"))
-                == Some(secret.to_owned())
-        }
+        Some(assertion) => jwt::asserted(&assertion, client),
+        None => given.is_some_and(|secret| secret == client.secret.expose_secret()),
     };
     if proven { Ok(id) } else { Err(Refusal::WrongSecret) }
 }

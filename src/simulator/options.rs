@@ -56,11 +56,14 @@ pub struct Client {
     pub id: String,
     /// The client secret, as sent before form-encoding.
     pub secret: SecretString,
+    /// PEM of the RSA or EC public key that the client's assertions (`private_key_jwt`) are
+    /// verified with, when it has one.
+    pub public_key: Option<String>,
 }
 
 impl Client {
     /// A client with this id and secret.
     pub fn new(id: impl Into<String>, secret: impl Into<String>) -> Self {
-        Self { id: id.into(), secret: SecretString::from(secret.into()) }
+        Self { id: id.into(), secret: SecretString::from(secret.into()), public_key: None }
     }
 }

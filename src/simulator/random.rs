@@ -47,7 +47,11 @@ fn dashed(hex: &str) -> String {
         if matches!(at, 8 | 12 | 16 | 20) {
             uuid.push('-');
         }
-        uuid.push(if at == 12 { '4' } else { digit });
+        uuid.push(match at {
+            12 => '4',
+            16 => 'a',
+            _ => digit,
+        });
     }
     uuid
 }

@@ -31,20 +31,20 @@ pub(super) struct Received {
 
 impl Received {
     /// Reads a body to its end; false when the client left before it.
-    pub(super) async fn read(world: &World, mut body: Incoming) -> (Self, bool) {
-        let (mut hash, mut kept, mut bytes) = (Context::new(&SHA256), BytesMut::new(), 0);
+    pub(super) async fn read(&mut self, world: &World, mut body: Incoming) -> bool {
+        let (mut hash, mut kept) = (Context::new(&SHA256), BytesMut::new());
         while let Some(frame) = body.frame().await {
-            let Ok(frame) = frame else {
-                return (Self { bytes, ..Self::default() }, false);
-            };
+            let Ok(frame) = frame else { return false };
             let Ok(data) = frame.into_data() else { continue };
             hash.update(&data);
-            bytes += data.len() as u64;
+            self.bytes += data.len() as u64;
             let room = JSON_LIMIT.saturating_sub(kept.len());
             kept.extend(data.get(..room.min(data.len())).unwrap_or_default());
             world.with(|state, _| state.report.counters.body_bytes += data.len() as u64);
         }
-        (Self { bytes, sha256: hex(hash.finish().as_ref()), kept: kept.freeze() }, true)
+        self.sha256 = hex(hash.finish().as_ref());
+        self.kept = kept.freeze();
+        true
     }
 
     /// The whole body, when it is not too large to be JSON.

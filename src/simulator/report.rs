@@ -15,11 +15,11 @@ const SEEN: usize = 10_000;
 pub struct Counters {
     /// Logins that got a token.
     pub mints: u64,
-    /// Logins asked for, whatever came of them.
+    /// Logins that are over, whatever came of them.
     pub mint_attempts: u64,
     /// Logins refused with "rate limit exceeded".
     pub throttled: u64,
-    /// Calls that were answered or hung up on.
+    /// Calls that are over: answered, cut, or left by the client.
     pub requests: u64,
     /// Calls refused with 429 by the token's limit; faults not included.
     pub rate_limited: u64,
@@ -39,6 +39,8 @@ pub struct Counters {
     pub most_in_flight: u64,
     /// Requests that a `hold` fault keeps waiting now.
     pub held: u64,
+    /// The most of them at once.
+    pub most_held: u64,
     /// Bytes of request bodies received so far.
     pub body_bytes: u64,
 }
@@ -46,11 +48,11 @@ pub struct Counters {
 /// One login.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MintRequest {
-    /// Milliseconds since the simulator started.
+    /// Milliseconds from the simulator's start to the request's arrival.
     pub at_ms: u64,
     /// The client id it named, when it named one.
     pub client: Option<String>,
-    /// The answer's status; 0 when there was none.
+    /// The answer's status; 0 when there was none: cut, or the client left.
     pub status: u16,
 }
 
@@ -66,7 +68,7 @@ pub struct Seen {
 /// One request, login included.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// Milliseconds since the simulator started, when the answer was ready.
+    /// Milliseconds from the simulator's start to the request's arrival.
     pub at_ms: u64,
     /// Method.
     pub method: String,
@@ -74,7 +76,7 @@ pub struct Record {
     pub target: String,
     /// `HTTP/1.1` or `HTTP/2.0`.
     pub version: String,
-    /// The answer's status; 0 when the connection was cut instead.
+    /// The answer's status; 0 when there was none: cut, or the client left.
     pub status: u16,
     /// Bytes of the request's body.
     pub body_bytes: u64,
@@ -137,6 +139,7 @@ impl Report {
 
     /// A login has its answer.
     pub(super) fn logged_in(&mut self, mint: MintRequest, record: Record) {
+        self.counters.mint_attempts += 1;
         push(&mut self.mints, mint);
         self.keep(record);
     }

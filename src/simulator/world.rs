@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -14,6 +14,7 @@ use tokio::{sync::watch, time::Instant};
 use super::{
     api,
     faults::{Faults, FaultsPatch},
+    in_force::InForce,
     jwt::Signer,
     limits::Window,
     options::{Client, Options, TokenFormat},
@@ -40,7 +41,7 @@ pub(super) struct World {
 /// What changes while it runs.
 #[derive(Debug)]
 pub(super) struct State {
-    pub(super) faults: Faults,
+    pub(super) faults: InForce,
     /// Counts the posts of faults; what a `hold` waits for.
     posts: u64,
     pub(super) tokens: Tokens,
@@ -53,7 +54,7 @@ pub(super) struct State {
 impl State {
     fn new(clients: Vec<Client>) -> Self {
         Self {
-            faults: Faults::default(),
+            faults: InForce::default(),
             posts: 0,
             tokens: Tokens::default(),
             report: Report::default(),
@@ -99,10 +100,14 @@ impl World {
         humantime::format_rfc3339_millis(at).to_string()
     }
 
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Looks at the state or changes it, with the time at which the lock was got.
     pub(super) fn with<R>(&self, act: impl FnOnce(&mut State, Duration) -> R) -> R {
         let result = {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = self.lock();
             act(&mut state, self.now())
         };
         self.changed.send_replace(());
@@ -111,13 +116,12 @@ impl World {
 
     /// The counts.
     pub(super) fn counters(&self) -> Counters {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.report.counters
+        self.lock().report.counters
     }
 
     /// Everything, with the newest `records` requests.
     pub(super) fn snapshot(&self, records: usize) -> Snapshot {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.lock();
         let tokens_issued = state.tokens.issued();
         Snapshot { tokens_issued, ..state.report.snapshot(records) }
     }
@@ -133,7 +137,7 @@ impl World {
         self.with(|state, _| {
             state.faults.apply(patch);
             state.posts += 1;
-            state.faults.clone()
+            state.faults.faults().clone()
         })
     }
 
@@ -150,18 +154,14 @@ impl World {
     /// Waits until the faults are next posted.
     pub(super) async fn hold(self: &Arc<Self>) {
         let mut changes = self.changed.subscribe();
-        let posts = |world: &Self| world.with(|state, _| state.posts);
-        let before = posts(self);
-        let _held = Counted::new(self, |counters| &mut counters.held);
-        loop {
-            let now = {
-                let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-                state.posts
-            };
-            if now != before || changes.changed().await.is_err() {
-                return;
-            }
-        }
+        let before = self.with(|state, _| {
+            let counters = &mut state.report.counters;
+            counters.held += 1;
+            counters.most_held = counters.most_held.max(counters.held);
+            state.posts
+        });
+        let _held = Counted { world: Arc::clone(self), count: |counters| &mut counters.held };
+        while self.lock().posts == before && changes.changed().await.is_ok() {}
     }
 
     /// Counts a request as in flight until the guard is dropped.
@@ -176,13 +176,6 @@ impl World {
 pub(super) struct Counted {
     world: Arc<World>,
     count: fn(&mut Counters) -> &mut u64,
-}
-
-impl Counted {
-    fn new(world: &Arc<World>, count: fn(&mut Counters) -> &mut u64) -> Self {
-        world.with(|state, _| *count(&mut state.report.counters) += 1);
-        Self { world: Arc::clone(world), count }
-    }
 }
 
 impl Drop for Counted {

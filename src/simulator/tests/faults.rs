@@ -61,7 +61,8 @@ async fn held_requests_go_on_at_the_next_post() {
             genesys.handle.faults(patch(json!({"clear": true})));
         });
     assert_eq!((login.status().as_u16(), call.status().as_u16()), (200, 200));
-    assert_eq!(genesys.handle.counters().held, 0);
+    let counters = genesys.handle.counters();
+    assert_eq!((counters.held, counters.most_held), (0, 2));
 }
 
 #[tokio::test]
@@ -161,6 +162,28 @@ async fn a_body_that_is_still_coming_is_seen() {
     genesys.handle.until(|counters| counters.requests == 1).await;
     let record = genesys.handle.snapshot().records[0].clone();
     assert_eq!((record.status, record.body_bytes, record.body_sha256.as_str()), (0, 11, ""));
+}
+
+#[tokio::test]
+async fn who_leaves_before_the_answer_is_remembered() {
+    let genesys = Genesys::start().await;
+    genesys.faults(json!({"token": "hold", "api": [{"hold": true}]})).await;
+    let mut leaving = JoinSet::new();
+    for head in ["POST /oauth/token", "GET /api/v2/users"] {
+        let addr = genesys.handle.addr();
+        leaving.spawn(async move {
+            let mut stream = TcpStream::connect(addr).await.unwrap();
+            let head = format!("{head} HTTP/1.1\r\nHost: g\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            std::future::pending::<()>().await;
+        });
+    }
+    genesys.handle.until(|counters| counters.held == 2).await;
+    leaving.shutdown().await;
+    genesys.handle.until(|counters| counters.requests + counters.mint_attempts == 2).await;
+    let counters = genesys.handle.counters();
+    assert_eq!((counters.held, counters.requests, counters.mint_attempts), (0, 1, 1));
+    assert!(genesys.state().await.records.iter().all(|record| record.status == 0));
 }
 
 #[tokio::test]
