@@ -3,4 +3,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod decide;
 pub mod simulator;
+pub mod token;
+pub mod upstream;

@@ -1,0 +1,243 @@
+//! Every ending that is not upstream's answer: its status, its stable code, what the caller reads.
+//! It never carries a cause from inside: callers get the code, the log gets the chain.
+
+use std::time::Duration;
+
+/// How the gateway itself ends a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// The request cannot be understood or forwarded safely; the sentence says what is wrong.
+    BadRequest(&'static str),
+    /// Host names somebody else (RFC 9110 section 15.5.20): a stray, or DNS rebinding.
+    Misdirected,
+    /// A browser sent it on behalf of another site.
+    CrossSite,
+    /// CONNECT, TRACE and their like.
+    MethodRefused,
+    /// The caller's body broke, or its chunks were malformed.
+    BodyBroken,
+    /// The caller stopped sending in mid-body.
+    BodyTimeout,
+    /// Its turn would come after its deadline.
+    RateLimited {
+        /// When its turn would come.
+        retry_after: Duration,
+    },
+    /// `rate_limit.max_queue` others wait already.
+    QueueFull {
+        /// When the line will have moved.
+        retry_after: Duration,
+    },
+    /// No usable token, and none within the deadline.
+    TokenUnavailable {
+        /// When the next mint starts.
+        retry_after: Duration,
+    },
+    /// The token endpoint refuses our credentials.
+    CredentialsRefused {
+        /// When the next mint starts.
+        retry_after: Duration,
+    },
+    /// No connection to upstream.
+    Unreachable,
+    /// Upstream's certificate or handshake failed.
+    TlsFailed,
+    /// Connecting took longer than `upstream.connect_timeout`.
+    ConnectTimeout,
+    /// No answer within `upstream.response_timeout`.
+    ResponseTimeout,
+    /// The connection broke before an answer.
+    UpstreamBroken,
+    /// The answer cannot be passed on safely.
+    BadAnswer,
+    /// The gateway is shutting down.
+    Draining,
+}
+
+/// What a failure is to the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Facts {
+    /// HTTP status.
+    pub status: u16,
+    /// Stable, `proxy.*`.
+    pub code: &'static str,
+    /// What happened and what to do.
+    pub message: &'static str,
+    /// RFC 9209 section 2.3 error type.
+    pub proxy_status: &'static str,
+}
+
+impl Failure {
+    /// One row a failure.
+    pub fn facts(self) -> Facts {
+        let (status, code, message, proxy_status) = match self {
+            Self::BadRequest(sentence) => {
+                (400, "proxy.bad.request", sentence, "http_request_error")
+            }
+            Self::Misdirected => (
+                421,
+                "proxy.misdirected",
+                "This gateway does not answer for that Host; add it to access.hosts if it should",
+                "http_request_denied",
+            ),
+            Self::CrossSite => (
+                403,
+                "proxy.cross.site",
+                "Requests from web pages of other sites are refused",
+                "http_request_denied",
+            ),
+            Self::MethodRefused => {
+                (405, "proxy.method.refused", "This method is not forwarded", "http_request_denied")
+            }
+            Self::BodyBroken => (
+                400,
+                "proxy.body.broken",
+                "The request body ended early or was malformed",
+                "http_request_error",
+            ),
+            Self::BodyTimeout => (
+                408,
+                "proxy.body.timeout",
+                "The request body stopped coming; see access.body_timeout",
+                "http_request_error",
+            ),
+            Self::RateLimited { .. } => (
+                429,
+                "proxy.rate.limited",
+                "Rate limit exceeded the maximum",
+                "http_request_denied",
+            ),
+            Self::QueueFull { .. } => (
+                429,
+                "proxy.queue.full",
+                "Too many requests are waiting for their turn",
+                "http_request_denied",
+            ),
+            Self::TokenUnavailable { .. } => (
+                503,
+                "proxy.token.unavailable",
+                "The gateway could not get a token from Genesys Cloud",
+                "destination_unavailable",
+            ),
+            Self::CredentialsRefused { .. } => (
+                503,
+                "proxy.token.unavailable",
+                "Genesys Cloud refused the gateway's credentials; its operator must fix them",
+                "proxy_configuration_error",
+            ),
+            Self::Unreachable => (
+                502,
+                "proxy.upstream.unreachable",
+                "Genesys Cloud could not be reached",
+                "destination_unavailable",
+            ),
+            Self::TlsFailed => (
+                502,
+                "proxy.upstream.tls",
+                "The TLS connection to Genesys Cloud could not be trusted or established",
+                "tls_protocol_error",
+            ),
+            Self::ConnectTimeout => (
+                504,
+                "proxy.upstream.connect.timeout",
+                "Connecting to Genesys Cloud took too long",
+                "connection_timeout",
+            ),
+            Self::ResponseTimeout => (
+                504,
+                "proxy.upstream.timeout",
+                "Genesys Cloud did not answer in time; the call may have been carried out",
+                "http_response_timeout",
+            ),
+            Self::UpstreamBroken => (
+                502,
+                "proxy.upstream.broken",
+                "The connection broke before an answer; the call may have been carried out",
+                "connection_terminated",
+            ),
+            Self::BadAnswer => (
+                502,
+                "proxy.upstream.bad.answer",
+                "The answer could not be passed on safely",
+                "http_protocol_error",
+            ),
+            Self::Draining => (
+                503,
+                "proxy.draining",
+                "The gateway is shutting down; try another or again in a moment",
+                "proxy_internal_response",
+            ),
+        };
+        Facts { status, code, message, proxy_status }
+    }
+
+    /// Whole seconds after which trying again makes sense, rounded up so that the promise holds.
+    pub fn retry_after(self) -> Option<u64> {
+        match self {
+            Self::RateLimited { retry_after }
+            | Self::QueueFull { retry_after }
+            | Self::TokenUnavailable { retry_after }
+            | Self::CredentialsRefused { retry_after } => {
+                let partial = u64::from(retry_after.subsec_nanos() > 0);
+                Some((retry_after.as_secs() + partial).max(1))
+            }
+            Self::Draining => Some(1),
+            Self::BadRequest(_)
+            | Self::Misdirected
+            | Self::CrossSite
+            | Self::MethodRefused
+            | Self::BodyBroken
+            | Self::BodyTimeout
+            | Self::Unreachable
+            | Self::TlsFailed
+            | Self::ConnectTimeout
+            | Self::ResponseTimeout
+            | Self::UpstreamBroken
+            | Self::BadAnswer => None,
+        }
+    }
+
+    /// The connection cannot be used for another request.
+    pub fn closes(self) -> bool {
+        match self {
+            Self::BadRequest(_) | Self::BodyBroken | Self::BodyTimeout | Self::Draining => true,
+            Self::Misdirected
+            | Self::CrossSite
+            | Self::MethodRefused
+            | Self::RateLimited { .. }
+            | Self::QueueFull { .. }
+            | Self::TokenUnavailable { .. }
+            | Self::CredentialsRefused { .. }
+            | Self::Unreachable
+            | Self::TlsFailed
+            | Self::ConnectTimeout
+            | Self::ResponseTimeout
+            | Self::UpstreamBroken
+            | Self::BadAnswer => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_rounds_up_so_that_whoever_comes_back_then_is_served() {
+        let after = |millis| {
+            Failure::RateLimited { retry_after: Duration::from_millis(millis) }.retry_after()
+        };
+        assert_eq!([after(0), after(1), after(1000), after(1001)], [1, 1, 1, 2].map(Some));
+    }
+
+    #[test]
+    fn the_gateways_own_trouble_with_a_token_is_never_a_401() {
+        let retry_after = Duration::from_secs(1);
+        for failure in
+            [Failure::TokenUnavailable { retry_after }, Failure::CredentialsRefused { retry_after }]
+        {
+            assert_eq!(failure.facts().status, 503);
+            assert_eq!(failure.facts().code, "proxy.token.unavailable");
+        }
+    }
+}

@@ -1,0 +1,468 @@
+//! The framing of what an HTTP/1 caller sends, byte by byte and strictly (RFC 9112 sections 2 to 7).
+//! It never repairs: what two parsers could read in two ways is a violation, and the connection ends.
+//!
+//! hyper parses the messages. It also forgives what a proxy must not: a bare LF ends its lines,
+//! `gzip, chunked` passes, and a Content-Length beside a Transfer-Encoding vanishes before anybody
+//! can refuse it. This machine sees the same bytes first.
+
+use memchr::memchr;
+
+/// What is wrong with the bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Violation {
+    /// A line of the head, a chunk line or a trailer that does not end in CRLF.
+    BareLineFeed,
+    /// A field line that starts with white space (obs-fold, RFC 9112 section 5.2).
+    FoldedLine,
+    /// A request line that is not `METHOD target HTTP/1.x`, or a target with a fragment.
+    RequestLine,
+    /// Content-Length twice, or not digits only.
+    ContentLength,
+    /// Transfer-Encoding twice, in HTTP/1.0, or anything but `chunked`.
+    TransferEncoding,
+    /// Content-Length and Transfer-Encoding together (RFC 9112 section 6.1).
+    TwoLengths,
+    /// A chunk size that is no hexadecimal number, too long a chunk line, or data past its size.
+    Chunk,
+    /// A head larger than the limit.
+    HeadTooLarge,
+    /// More fields than the limit.
+    TooManyFields,
+}
+
+impl Violation {
+    /// The sentence that the caller gets.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::BareLineFeed => "A line of the request ends in a bare LF; end lines with CRLF",
+            Self::FoldedLine => {
+                "A header line starts with white space; send each field on one line"
+            }
+            Self::RequestLine => "The request line is not METHOD, target and HTTP/1.1",
+            Self::ContentLength => "Content-Length must appear once, in digits",
+            Self::TransferEncoding => {
+                "Transfer-Encoding must appear once, in HTTP/1.1, and be 'chunked'"
+            }
+            Self::TwoLengths => "Send Content-Length or Transfer-Encoding, not both",
+            Self::Chunk => "The chunked body is malformed",
+            Self::HeadTooLarge => "The request head is larger than access.max_header_bytes",
+            Self::TooManyFields => "The request has more header fields than access.max_headers",
+        }
+    }
+
+    /// 431 for what is only too much, 400 for the rest.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::HeadTooLarge | Self::TooManyFields => 431,
+            Self::BareLineFeed
+            | Self::FoldedLine
+            | Self::RequestLine
+            | Self::ContentLength
+            | Self::TransferEncoding
+            | Self::TwoLengths
+            | Self::Chunk => 400,
+        }
+    }
+}
+
+/// Where in the conversation the caller is; what its clock is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Between requests: nothing of the next one has come.
+    Idle,
+    /// In the middle of a head.
+    Head,
+    /// In the middle of a body.
+    Body,
+    /// HTTP/2 or an upgraded connection: not ours to read.
+    Opaque,
+}
+
+/// How much of a head is accepted.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes, request line and blank line included.
+    pub head_bytes: usize,
+    /// Fields.
+    pub fields: usize,
+}
+
+/// Of one chunk line; extensions are allowed and mean nothing.
+const MAX_CHUNK_LINE: usize = 256;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    RequestLine,
+    Field,
+    Body { left: u64 },
+    ChunkSize,
+    ChunkData { left: u64 },
+    ChunkEnd,
+    Trailer,
+    Opaque,
+}
+
+/// The machine, one a connection.
+#[derive(Debug)]
+pub struct Framing {
+    limits: Limits,
+    state: State,
+    /// The beginning of a line whose end has not come.
+    carry: Vec<u8>,
+    /// Bytes and fields of the head (or of the trailers) so far.
+    head: usize,
+    fields: usize,
+    length: Option<u64>,
+    chunked: bool,
+    http_10: bool,
+    first: bool,
+}
+
+impl Framing {
+    /// At the beginning of a connection.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            state: State::RequestLine,
+            carry: Vec::new(),
+            head: 0,
+            fields: 0,
+            length: None,
+            chunked: false,
+            http_10: false,
+            first: true,
+        }
+    }
+
+    /// Where the caller is now.
+    pub fn phase(&self) -> Phase {
+        match self.state {
+            State::RequestLine if self.head == 0 && self.carry.is_empty() => Phase::Idle,
+            State::RequestLine | State::Field => Phase::Head,
+            State::Body { .. }
+            | State::ChunkSize
+            | State::ChunkData { .. }
+            | State::ChunkEnd
+            | State::Trailer => Phase::Body,
+            State::Opaque => Phase::Opaque,
+        }
+    }
+
+    /// Upstream answered 101: what follows is not HTTP/1.
+    pub fn tunnel(&mut self) {
+        self.state = State::Opaque;
+    }
+
+    /// The next bytes of the connection, in any portions.
+    pub fn feed(&mut self, mut bytes: &[u8]) -> Result<(), Violation> {
+        while !bytes.is_empty() {
+            bytes = match self.state {
+                State::Opaque => return Ok(()),
+                State::Body { left } => {
+                    let (rest, left) = skip(bytes, left);
+                    self.state = if left == 0 { State::RequestLine } else { State::Body { left } };
+                    rest
+                }
+                State::ChunkData { left } => {
+                    let (rest, left) = skip(bytes, left);
+                    self.state =
+                        if left == 0 { State::ChunkEnd } else { State::ChunkData { left } };
+                    rest
+                }
+                State::RequestLine
+                | State::Field
+                | State::ChunkSize
+                | State::ChunkEnd
+                | State::Trailer => self.feed_line(bytes)?,
+            };
+        }
+        Ok(())
+    }
+
+    /// Takes one line, or keeps its beginning.
+    fn feed_line<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], Violation> {
+        let Some(end) = memchr(b'\n', bytes) else {
+            self.grow(bytes.len())?;
+            self.carry.extend_from_slice(bytes);
+            return Ok(&[]);
+        };
+        let (line, rest) = bytes.split_at(end + 1);
+        self.grow(line.len())?;
+        if self.carry.is_empty() {
+            self.line(strip_crlf(line)?)?;
+        } else {
+            let mut whole = std::mem::take(&mut self.carry);
+            whole.extend_from_slice(line);
+            self.line(strip_crlf(&whole)?)?;
+            whole.clear();
+            self.carry = whole;
+        }
+        Ok(rest)
+    }
+
+    fn grow(&mut self, by: usize) -> Result<(), Violation> {
+        self.head += by;
+        let (limit, broken) = match self.state {
+            State::ChunkSize | State::ChunkEnd => (MAX_CHUNK_LINE, Violation::Chunk),
+            _ => (self.limits.head_bytes, Violation::HeadTooLarge),
+        };
+        if self.head > limit { Err(broken) } else { Ok(()) }
+    }
+
+    fn line(&mut self, line: &[u8]) -> Result<(), Violation> {
+        match self.state {
+            State::RequestLine => self.request_line(line),
+            State::Field if line.is_empty() => self.end_of_head(),
+            State::Field => self.field(line),
+            State::ChunkSize => self.chunk_size(line),
+            State::ChunkEnd if line.is_empty() => {
+                self.next(State::ChunkSize);
+                Ok(())
+            }
+            State::ChunkEnd => Err(Violation::Chunk),
+            State::Trailer if line.is_empty() => {
+                self.next(State::RequestLine);
+                Ok(())
+            }
+            State::Trailer => self.count_field(line),
+            // No lines in these states: `feed` does not come here.
+            State::Body { .. } | State::ChunkData { .. } | State::Opaque => Ok(()),
+        }
+    }
+
+    fn next(&mut self, state: State) {
+        self.state = state;
+        self.head = 0;
+        self.fields = 0;
+    }
+
+    fn request_line(&mut self, line: &[u8]) -> Result<(), Violation> {
+        if line.is_empty() {
+            // RFC 9112 section 2.2: an empty line before a request is ignored; bounded by `grow`.
+            return Ok(());
+        }
+        if self.first && line == b"PRI * HTTP/2.0" {
+            self.state = State::Opaque;
+            return Ok(());
+        }
+        let mut words = line.split(|&byte| byte == b' ');
+        let (Some(_method), Some(target), Some(version), None) =
+            (words.next(), words.next(), words.next(), words.next())
+        else {
+            return Err(Violation::RequestLine);
+        };
+        if target.is_empty() || memchr(b'#', target).is_some() {
+            return Err(Violation::RequestLine);
+        }
+        self.first = false;
+        self.http_10 = version == b"HTTP/1.0";
+        self.length = None;
+        self.chunked = false;
+        self.fields = 0;
+        self.state = State::Field;
+        Ok(())
+    }
+
+    fn field(&mut self, line: &[u8]) -> Result<(), Violation> {
+        self.count_field(line)?;
+        // Two first letters decide for nearly every line that its name need not be compared.
+        match line.first() {
+            Some(b'c' | b'C') => {
+                if let Some(value) = value_of(line, b"content-length") {
+                    self.content_length(value)?;
+                }
+            }
+            Some(b't' | b'T') => {
+                if let Some(value) = value_of(line, b"transfer-encoding") {
+                    if self.chunked || self.http_10 || !value.eq_ignore_ascii_case(b"chunked") {
+                        return Err(Violation::TransferEncoding);
+                    }
+                    self.chunked = true;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn count_field(&mut self, line: &[u8]) -> Result<(), Violation> {
+        if matches!(line.first(), Some(b' ' | b'\t')) {
+            return Err(Violation::FoldedLine);
+        }
+        self.fields += 1;
+        if self.fields > self.limits.fields { Err(Violation::TooManyFields) } else { Ok(()) }
+    }
+
+    fn content_length(&mut self, value: &[u8]) -> Result<(), Violation> {
+        if self.length.is_some() || value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+            return Err(Violation::ContentLength);
+        }
+        let digits = std::str::from_utf8(value).map_err(|_| Violation::ContentLength)?;
+        self.length = Some(digits.parse().map_err(|_| Violation::ContentLength)?);
+        Ok(())
+    }
+
+    fn end_of_head(&mut self) -> Result<(), Violation> {
+        if self.chunked && self.length.is_some() {
+            return Err(Violation::TwoLengths);
+        }
+        let after = match self.length {
+            _ if self.chunked => State::ChunkSize,
+            Some(left) if left > 0 => State::Body { left },
+            Some(_) | None => State::RequestLine,
+        };
+        self.next(after);
+        Ok(())
+    }
+
+    fn chunk_size(&mut self, line: &[u8]) -> Result<(), Violation> {
+        let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+        let (size, extension) = line.split_at(digits);
+        // White space before an extension is bad white space (RFC 9112 section 7.1.1): refused.
+        if !(1..=15).contains(&digits) || !matches!(extension.first(), None | Some(b';')) {
+            return Err(Violation::Chunk);
+        }
+        let size = std::str::from_utf8(size).map_err(|_| Violation::Chunk)?;
+        let left = u64::from_str_radix(size, 16).map_err(|_| Violation::Chunk)?;
+        self.next(if left == 0 { State::Trailer } else { State::ChunkData { left } });
+        Ok(())
+    }
+}
+
+fn skip(bytes: &[u8], left: u64) -> (&[u8], u64) {
+    let here = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+    (bytes.get(here..).unwrap_or_default(), left - here as u64)
+}
+
+fn strip_crlf(line: &[u8]) -> Result<&[u8], Violation> {
+    let line = line.strip_suffix(b"\r\n").ok_or(Violation::BareLineFeed)?;
+    if memchr(b'\r', line).is_some() { Err(Violation::BareLineFeed) } else { Ok(line) }
+}
+
+/// The value of `line`, trimmed, when its field name is `name`.
+fn value_of<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let (field, rest) = line.split_at_checked(name.len())?;
+    if !field.eq_ignore_ascii_case(name) {
+        return None;
+    }
+    Some(rest.strip_prefix(b":")?.trim_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIMITS: Limits = Limits { head_bytes: 1024, fields: 10 };
+
+    fn feed(text: &str) -> Result<Phase, Violation> {
+        let mut framing = Framing::new(LIMITS);
+        framing.feed(text.as_bytes())?;
+        Ok(framing.phase())
+    }
+
+    #[test]
+    fn well_formed_requests_pass_and_leave_the_connection_idle() {
+        for text in [
+            "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\n\r\n",
+            "POST / HTTP/1.1\r\ntransfer-encoding: Chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\nA: b\r\n\r\n",
+            "POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+        ] {
+            assert_eq!(feed(text), Ok(Phase::Idle), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn every_ambiguous_framing_is_refused() {
+        use Violation::*;
+        for (head, violation) in [
+            ("GET / HTTP/1.1\nHost: a\r\n\r\n", BareLineFeed),
+            ("GET / HTTP/1.1\r\nHost: a\n\r\n", BareLineFeed),
+            ("GET / HTTP/1.1\r\nHost: a\rb: c\r\n\r\n", BareLineFeed),
+            ("GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n", FoldedLine),
+            ("GET /a#b HTTP/1.1\r\n\r\n", RequestLine),
+            ("GET /a b HTTP/1.1\r\n\r\n", RequestLine),
+            ("GET  / HTTP/1.1\r\n\r\n", RequestLine),
+            ("POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", ContentLength),
+            ("POST / HTTP/1.1\r\nContent-Length: 1, 1\r\n\r\n", ContentLength),
+            ("POST / HTTP/1.1\r\nContent-Length: +1\r\n\r\n", ContentLength),
+            ("POST / HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n", ContentLength),
+            ("POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", TransferEncoding),
+            ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked, chunked\r\n\r\n", TransferEncoding),
+            ("POST / HTTP/1.1\r\nTransfer-Encoding: identity\r\n\r\n", TransferEncoding),
+            (
+                "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+                TransferEncoding,
+            ),
+            ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", TransferEncoding),
+            (
+                "POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+                TwoLengths,
+            ),
+            (
+                "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n",
+                TwoLengths,
+            ),
+        ] {
+            assert_eq!(feed(head), Err(violation), "{head:?}");
+        }
+    }
+
+    #[test]
+    fn every_trick_with_chunks_is_refused() {
+        for body in [
+            "x\r\n",
+            "\r\n",
+            "3 \r\nabc",
+            "0x3\r\nabc",
+            "-1\r\n",
+            "3\r\nabcd\r\n",
+            "3\r\nabc\n",
+            "3\nabc\r\n",
+            "3;a\nb\r\nabc\r\n",
+            "fffffffffffffffff\r\n",
+            "3\r\nabc\r\n\r\n",
+        ] {
+            let text = format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
+            assert!(feed(&text).is_err(), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn a_large_head_and_a_long_one_are_refused_as_too_large() {
+        let long = format!("GET / HTTP/1.1\r\nA: {}", "x".repeat(2000));
+        assert_eq!(feed(&long), Err(Violation::HeadTooLarge));
+        let many = format!("GET / HTTP/1.1\r\n{}", "A: b\r\n".repeat(11));
+        assert_eq!(feed(&many), Err(Violation::TooManyFields));
+    }
+
+    #[test]
+    fn http2_and_tunnels_are_not_read() {
+        assert_eq!(feed("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\n\n"), Ok(Phase::Opaque));
+        let mut framing = Framing::new(LIMITS);
+        framing.tunnel();
+        assert_eq!(framing.feed(b"\n\n\n"), Ok(()));
+    }
+
+    proptest! {
+        /// How the bytes are cut into reads changes nothing.
+        #[test]
+        fn the_verdict_does_not_depend_on_the_portions(
+            bytes in prop::collection::vec(prop::sample::select(
+                b"POST / HTTP/1.1\r\nContent-Length: 3\nTransfer-Encoding: chunked;A".to_vec()), 0..120),
+            heads in 0usize..2,
+            cut in 1usize..20,
+        ) {
+            let mut text = [&b""[..], b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"][heads].to_vec();
+            text.extend(bytes);
+            let mut whole = Framing::new(LIMITS);
+            let mut parts = Framing::new(LIMITS);
+            let one = whole.feed(&text).map(|()| whole.phase());
+            let many = text.chunks(cut).try_for_each(|part| parts.feed(part)).map(|()| parts.phase());
+            prop_assert_eq!(one, many);
+        }
+    }
+}

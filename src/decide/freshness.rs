@@ -1,0 +1,252 @@
+//! A token ages: use it, wait for the next one, or refuse; and when to fetch.
+//! It never fetches, and never hands out a generation that expired or was rejected.
+
+use std::time::{Duration, Instant};
+
+use super::backoff::Backoff;
+
+/// Which token a request was signed with. It keeps a late 401 from killing the successor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Generation(u64);
+
+impl Generation {
+    /// As a number, for logs.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+
+    fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// What kind of failure a mint ended in; each has its own pace of retries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// Unreachable, slow, garbage: the next try may work.
+    Transient,
+    /// 429, or Genesys's 400 "rate limit exceeded": back off further.
+    Throttled,
+    /// `invalid_client` and its kin: nothing changes until the configuration does.
+    Permanent,
+}
+
+impl Trouble {
+    fn backoff(self) -> Backoff {
+        let (floor, first, cap) = match self {
+            Self::Transient => (100, 1_000, 30_000),
+            Self::Throttled => (1_000, 5_000, 60_000),
+            Self::Permanent => (15_000, 30_000, 300_000),
+        };
+        Backoff {
+            floor: Duration::from_millis(floor),
+            first: Duration::from_millis(first),
+            cap: Duration::from_millis(cap),
+        }
+    }
+}
+
+/// What a request does about its token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Sign with this generation.
+    Use(Generation),
+    /// One is being fetched, or about to be.
+    Wait,
+    /// No usable token, and no try before `retry_at`.
+    Refuse {
+        /// When the next mint starts.
+        retry_at: Instant,
+        /// Why the last one failed.
+        trouble: Trouble,
+    },
+}
+
+/// What the one task that mints does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    /// Fetch now; `fetched` or `failed` must follow.
+    Fetch,
+    /// Nothing before this moment, unless a rejection comes first.
+    SleepUntil(Instant),
+}
+
+/// What a 401 means for the request that got it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Its token is dead or already replaced: take a newer one and replay.
+    Renew,
+    /// Renewing was tried and did not help: the 401 is the caller's.
+    PassOn,
+}
+
+/// How long a fruitless renewal keeps the next one away.
+const COOL_DOWN: Backoff = Backoff {
+    floor: Duration::from_secs(10),
+    first: Duration::from_secs(10),
+    cap: Duration::from_secs(300),
+};
+
+/// Path families remembered as "401 whatever the token"; the oldest is forgotten first.
+const MAX_BLAMED: usize = 64;
+
+/// Shares of the refresh margin that jitter may take off, so that replicas do not mint in step.
+const REFRESH_JITTER: f64 = 0.1;
+
+/// The state of one token.
+#[derive(Debug)]
+pub struct Freshness {
+    refresh_before: Duration,
+    generation: Generation,
+    /// `None`: no token, or the current one was rejected.
+    expires_at: Option<Instant>,
+    refresh_at: Option<Instant>,
+    fetching: bool,
+    failures: u32,
+    trouble: Option<(Trouble, Instant)>,
+    fruitless: u32,
+    /// While the current token never worked, 401s pass on until then.
+    unproven_until: Option<Instant>,
+    /// Families that answer 401 although the token works elsewhere.
+    blamed: Vec<(u64, Instant)>,
+}
+
+impl Freshness {
+    /// No token yet; the first `task` is to fetch.
+    pub fn new(refresh_before: Duration) -> Self {
+        Self {
+            refresh_before,
+            generation: Generation::default(),
+            expires_at: None,
+            refresh_at: None,
+            fetching: false,
+            failures: 0,
+            trouble: None,
+            fruitless: 0,
+            unproven_until: None,
+            blamed: Vec::new(),
+        }
+    }
+
+    /// What a request does now.
+    pub fn step(&self, now: Instant) -> Step {
+        if self.expires_at.is_some_and(|end| now < end) {
+            return Step::Use(self.generation);
+        }
+        match self.trouble {
+            Some((trouble, retry_at)) if !self.fetching && now < retry_at => {
+                Step::Refuse { retry_at, trouble }
+            }
+            _ => Step::Wait,
+        }
+    }
+
+    /// What the minting task does now. After `Fetch` a fetch counts as running.
+    pub fn task(&mut self, now: Instant) -> Task {
+        let usable = self.expires_at.is_some_and(|end| now < end);
+        let wanted_at = if usable { self.refresh_at.unwrap_or(now) } else { now };
+        let allowed_at = self.trouble.map_or(now, |(_, retry_at)| retry_at);
+        let start_at = wanted_at.max(allowed_at);
+        if start_at > now {
+            return Task::SleepUntil(start_at);
+        }
+        self.fetching = true;
+        Task::Fetch
+    }
+
+    /// A token came, good for `life` from now.
+    pub fn fetched(&mut self, now: Instant, life: Duration, dice: f64) -> Generation {
+        // A margin of at least the life would refresh at once, for ever: half a life is the most.
+        let margin = self.refresh_before.min(life / 2);
+        let jitter = margin.mul_f64(REFRESH_JITTER * dice.clamp(0.0, 1.0));
+        self.generation = self.generation.next();
+        self.expires_at = Some(now + life);
+        self.refresh_at = Some(now + (life - margin) + jitter);
+        self.fetching = false;
+        self.failures = 0;
+        self.trouble = None;
+        self.generation
+    }
+
+    /// The fetch failed. `retry_after` is the server's own wish, honoured when longer than ours.
+    pub fn failed(
+        &mut self,
+        now: Instant,
+        trouble: Trouble,
+        retry_after: Option<Duration>,
+        dice: f64,
+    ) {
+        self.fetching = false;
+        self.failures = self.failures.saturating_add(1);
+        let backoff = trouble.backoff();
+        let ours = backoff.delay(self.failures, dice);
+        let wait = retry_after.map_or(ours, |theirs| ours.max(theirs.min(backoff.cap)));
+        self.trouble = Some((trouble, now + wait));
+    }
+
+    /// A request signed with `generation` got a 401 from path family `family`; `worked` tells
+    /// whether that generation ever got another answer.
+    pub fn rejected(
+        &mut self,
+        now: Instant,
+        generation: Generation,
+        family: u64,
+        worked: bool,
+    ) -> Verdict {
+        if generation != self.generation || self.expires_at.is_none() {
+            return Verdict::Renew;
+        }
+        let family_blamed = self.blamed.iter().any(|&(f, until)| f == family && now < until);
+        let token_blamed = !worked && self.unproven_until.is_some_and(|until| now < until);
+        if family_blamed || token_blamed {
+            return Verdict::PassOn;
+        }
+        self.expires_at = None;
+        Verdict::Renew
+    }
+
+    /// The replay, signed with a fresh `generation`, got a 401 too: renewing did not help.
+    pub fn fruitless(&mut self, now: Instant, generation: Generation, family: u64, worked: bool) {
+        if generation != self.generation {
+            return;
+        }
+        // A storm of replays is one lesson, not many.
+        let known = if worked {
+            self.blamed.iter().any(|&(f, until)| f == family && now < until)
+        } else {
+            self.unproven_until.is_some_and(|until| now < until)
+        };
+        if known {
+            return;
+        }
+        self.fruitless = self.fruitless.saturating_add(1);
+        let until = now + COOL_DOWN.delay(self.fruitless, 1.0);
+        self.blame(family, until);
+        if !worked {
+            self.unproven_until = Some(until);
+        }
+    }
+
+    /// A replay with a fresh token succeeded: the next 401 deserves a renewal again.
+    pub fn recovered(&mut self) {
+        self.fruitless = 0;
+        self.unproven_until = None;
+    }
+
+    /// When the current token ends, if there is one.
+    pub fn expires_at(&self) -> Option<Instant> {
+        self.expires_at
+    }
+
+    fn blame(&mut self, family: u64, until: Instant) {
+        self.blamed.retain(|&(f, _)| f != family);
+        if self.blamed.len() == MAX_BLAMED {
+            self.blamed.remove(0);
+        }
+        self.blamed.push((family, until));
+    }
+}
+
+#[cfg(test)]
+#[path = "freshness_tests.rs"]
+mod tests;

@@ -1,0 +1,13 @@
+//! Decisions without I/O: facts and `now` come in, an enum goes out.
+//! It never reads a clock, rolls dice, takes a lock or logs, so that hundreds of seeded simulations
+//! run in a second and a surprising answer can be replayed.
+
+pub mod backoff;
+pub mod budget;
+pub mod failure;
+pub mod framing;
+pub mod freshness;
+pub mod headers;
+pub mod path;
+pub mod queue;
+pub mod retry;

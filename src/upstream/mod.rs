@@ -1,0 +1,7 @@
+//! Connections to Genesys Cloud: dialled, pooled per worker, and the bodies that go over them.
+//! It never knows why a request is sent, nor decides whether to send it again.
+
+pub mod connect;
+pub mod pool;
+pub mod replay;
+pub mod tls;

@@ -1,0 +1,272 @@
+//! A worker's connections to one origin: HTTP/2 shared, HTTP/1.1 last in, first out.
+//! It never hands a connection to two HTTP/1.1 requests, and never waits for one to become free.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use http::{HeaderValue, uri::Authority};
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::{sync::Semaphore, time::Instant};
+use tokio_util::task::TaskTracker;
+
+use super::{
+    connect::{ConnectError, Connector, Protocol},
+    replay::Attempt,
+};
+use crate::config::{Http2, Origin, Scheme};
+
+/// Load balancers in front of upstream close idle connections after 60 s; we must be first.
+const MAX_IDLE: Duration = Duration::from_secs(50);
+/// A connection's life, so that a change of DNS is followed (trap 20).
+const MAX_AGE: Duration = Duration::from_secs(600);
+/// Idle HTTP/1.1 connections kept by one worker.
+const MAX_PARKED: usize = 512;
+/// Requests in flight on one HTTP/2 connection before a second one is opened.
+const MAX_STREAMS: usize = 100;
+
+/// The pool; one an origin and worker.
+#[derive(Debug)]
+pub struct Pool {
+    origin: Origin,
+    /// `Host` for HTTP/1.1.
+    pub host: HeaderValue,
+    /// `:authority` for HTTP/2.
+    pub authority: Authority,
+    connector: Connector,
+    state: Mutex<State>,
+    /// While it is unknown whether one connection will serve many, only one is dialled.
+    dialling: Semaphore,
+    tasks: TaskTracker,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    speaks: Option<Protocol>,
+    parked: Vec<Parked>,
+    shared: Vec<Shared>,
+}
+
+#[derive(Debug)]
+struct Parked {
+    sender: http1::SendRequest<Attempt>,
+    born: Instant,
+    since: Instant,
+}
+
+#[derive(Debug, Clone)]
+struct Shared {
+    sender: http2::SendRequest<Attempt>,
+    born: Instant,
+    streams: Arc<AtomicUsize>,
+}
+
+/// The right to send one request.
+#[derive(Debug)]
+pub enum Lease {
+    /// A whole connection.
+    Http1 {
+        /// Where the request goes.
+        sender: http1::SendRequest<Attempt>,
+        /// Goes back to its pool with this.
+        ticket: Ticket,
+    },
+    /// A stream of a shared connection.
+    Http2 {
+        /// Where the request goes.
+        sender: http2::SendRequest<Attempt>,
+        /// Counted until dropped.
+        stream: StreamCount,
+    },
+}
+
+/// What a connection needs to be parked again.
+#[derive(Debug)]
+pub struct Ticket {
+    pool: Arc<Pool>,
+    born: Instant,
+    /// It carried requests before, so upstream may have closed it while idle.
+    pub reused: bool,
+}
+
+/// One request in flight on a shared connection.
+#[derive(Debug)]
+pub struct StreamCount {
+    streams: Arc<AtomicUsize>,
+    /// It carried requests before.
+    pub reused: bool,
+}
+
+impl Drop for StreamCount {
+    fn drop(&mut self) {
+        self.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Ticket {
+    /// The answer was read to its end and framed beyond doubt: the next request may use it.
+    pub fn park(self, sender: http1::SendRequest<Attempt>) {
+        let now = Instant::now();
+        if sender.is_closed() || now - self.born > MAX_AGE {
+            return;
+        }
+        let mut state = self.pool.state();
+        if state.parked.len() < MAX_PARKED {
+            state.parked.push(Parked { sender, born: self.born, since: now });
+        }
+    }
+}
+
+impl Pool {
+    /// An empty pool. Connections run as `tasks` of the worker's runtime.
+    pub fn new(
+        origin: Origin,
+        connector: Connector,
+        http2: Http2,
+        tasks: TaskTracker,
+    ) -> Result<Arc<Self>, http::Error> {
+        let authority = origin.authority();
+        // Without ALPN there is nothing to find out.
+        let speaks = match (origin.scheme, http2) {
+            (_, Http2::Always) => Some(Protocol::Http2),
+            (Scheme::Http, _) | (_, Http2::Never) => Some(Protocol::Http1),
+            (Scheme::Https, Http2::Auto) => None,
+        };
+        Ok(Arc::new(Self {
+            host: HeaderValue::try_from(&authority)?,
+            authority: Authority::try_from(authority)?,
+            origin,
+            connector,
+            state: Mutex::new(State { speaks, ..State::default() }),
+            dialling: Semaphore::new(1),
+            tasks,
+        }))
+    }
+
+    /// Plain or TLS, for HTTP/2's `:scheme`.
+    pub fn scheme(&self) -> http::uri::Scheme {
+        match self.origin.scheme {
+            Scheme::Http => http::uri::Scheme::HTTP,
+            Scheme::Https => http::uri::Scheme::HTTPS,
+        }
+    }
+
+    /// A connection, from the pool or new. `fresh` insists on a new one, after a stale one failed.
+    pub async fn lease(self: &Arc<Self>, fresh: bool) -> Result<Lease, ConnectError> {
+        if !fresh && let Some(lease) = self.pooled() {
+            return Ok(lease);
+        }
+        if self.state().speaks == Some(Protocol::Http1) {
+            return self.dial(false).await;
+        }
+        let _turn = self.dialling.acquire().await;
+        match self.pooled() {
+            Some(lease) if !fresh => Ok(lease),
+            _ => self.dial(false).await,
+        }
+    }
+
+    /// An HTTP/1.1 connection of its own, for an upgrade.
+    pub async fn lease_for_upgrade(self: &Arc<Self>) -> Result<Lease, ConnectError> {
+        self.dial(true).await
+    }
+
+    /// Drops what is closed, too old or idle too long. Called now and then, not per request.
+    pub fn sweep(&self) {
+        let now = Instant::now();
+        let mut state = self.state();
+        state.parked.retain(|parked| {
+            !parked.sender.is_closed()
+                && now - parked.since < MAX_IDLE
+                && now - parked.born < MAX_AGE
+        });
+        state.shared.retain(|shared| !shared.sender.is_closed() && now - shared.born < MAX_AGE);
+    }
+
+    fn pooled(self: &Arc<Self>) -> Option<Lease> {
+        let mut state = self.state();
+        state.shared.retain(|shared| !shared.sender.is_closed());
+        if let Some(shared) =
+            state.shared.iter().find(|shared| shared.streams.load(Ordering::Relaxed) < MAX_STREAMS)
+        {
+            return Some(shared.lease(true));
+        }
+        // One that is still finishing its last exchange is left for the sweeper, or a later call.
+        let mut at = state.parked.len();
+        while at > 0 {
+            at -= 1;
+            let closed_or_ready =
+                state.parked.get(at).map(|p| (p.sender.is_closed(), p.sender.is_ready()));
+            match closed_or_ready {
+                Some((true, _)) => drop(state.parked.remove(at)),
+                Some((false, true)) => {
+                    let Parked { sender, born, .. } = state.parked.remove(at);
+                    let ticket = Ticket { pool: Arc::clone(self), born, reused: true };
+                    return Some(Lease::Http1 { sender, ticket });
+                }
+                Some((false, false)) | None => {}
+            }
+        }
+        None
+    }
+
+    async fn dial(self: &Arc<Self>, http1: bool) -> Result<Lease, ConnectError> {
+        let (stream, protocol) = self.connector.connect(&self.origin, http1).await?;
+        let (io, born) = (TokioIo::new(stream), Instant::now());
+        match protocol {
+            Protocol::Http1 => {
+                let (sender, connection) =
+                    http1::Builder::new().handshake(io).await.map_err(ConnectError::Http)?;
+                self.tasks.spawn(async move {
+                    if let Err(error) = connection.with_upgrades().await {
+                        tracing::debug!(%error, "upstream connection ended");
+                    }
+                });
+                if !http1 {
+                    self.state().speaks = Some(Protocol::Http1);
+                }
+                let ticket = Ticket { pool: Arc::clone(self), born, reused: false };
+                Ok(Lease::Http1 { sender, ticket })
+            }
+            Protocol::Http2 => {
+                let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+                    .timer(TokioTimer::new())
+                    .initial_stream_window_size(1 << 20)
+                    .initial_connection_window_size(16 << 20)
+                    .keep_alive_interval(Duration::from_secs(20))
+                    .keep_alive_timeout(Duration::from_secs(10))
+                    .handshake(io)
+                    .await
+                    .map_err(ConnectError::Http)?;
+                self.tasks.spawn(async move {
+                    if let Err(error) = connection.await {
+                        tracing::debug!(%error, "upstream connection ended");
+                    }
+                });
+                let shared = Shared { sender, born, streams: Arc::default() };
+                let lease = shared.lease(false);
+                let mut state = self.state();
+                state.speaks = Some(Protocol::Http2);
+                state.shared.push(shared);
+                Ok(lease)
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    fn lease(&self, reused: bool) -> Lease {
+        self.streams.fetch_add(1, Ordering::Relaxed);
+        let stream = StreamCount { streams: Arc::clone(&self.streams), reused };
+        Lease::Http2 { sender: self.sender.clone(), stream }
+    }
+}
