@@ -30,7 +30,10 @@ impl Hosts {
         let host = authority.host();
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         if let Ok(address) = bare.parse::<IpAddr>() {
-            return address.is_loopback() || self.any_address || self.addresses.contains(&address);
+            return address.is_loopback()
+                || self.any_address
+                || self.addresses.contains(&address)
+                || self.names.iter().any(|name| name.parse() == Ok(address));
         }
         // RFC 6761 section 6.3: localhost and what ends in it never leave the machine.
         let host = host.trim_end_matches('.').to_ascii_lowercase();

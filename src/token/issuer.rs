@@ -6,11 +6,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use aws_lc_rs::digest;
 use base64::Engine as _;
 use http::{HeaderValue, StatusCode, header};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
-use sha2::Digest as _;
 
 use super::{claims, client_auth};
 use crate::{
@@ -31,7 +31,7 @@ pub struct Minted {
     pub authorization: HeaderValue,
     /// How long it lives from now.
     pub life: Duration,
-    /// The first 8 hex digits of its SHA-256: tells tokens apart in logs, reveals nothing.
+    /// The first 12 hex digits of its SHA-256: tells tokens apart in logs, reveals nothing.
     pub fingerprint: String,
 }
 
@@ -212,14 +212,14 @@ fn read_granted(body: &[u8]) -> Result<Minted, &'static str> {
         Some(value) => seconds(&value).ok_or("the token answer's expires_in is no time to live")?,
         None => claims::life(&granted.access_token).unwrap_or(UNKNOWN_LIFE),
     };
-    let digest = sha2::Sha256::digest(granted.access_token.as_bytes());
+    let digest = digest::digest(&digest::SHA256, granted.access_token.as_bytes());
     let mut authorization = HeaderValue::try_from(format!("Bearer {}", granted.access_token))
         .map_err(|_| "the access_token cannot be a header value")?;
     authorization.set_sensitive(true);
     Ok(Minted {
         authorization,
         life: life.min(MAX_LIFE),
-        fingerprint: digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect(),
+        fingerprint: digest.as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect(),
     })
 }
 

@@ -1,0 +1,86 @@
+//! `genesys-proxy serve`: from the configuration to the end of the drain.
+//! It never starts half: a port in use or a missing root ends it before the first request.
+
+use std::io::IsTerminal;
+
+use tokio::{
+    runtime::Handle,
+    signal::unix::{SignalKind, signal},
+};
+
+use super::exit;
+use crate::{
+    config::{Sources, load},
+    server::{Server, StartError},
+    telemetry::log,
+};
+
+/// Runs until SIGINT or SIGTERM, then drains. A second signal ends the drain.
+///
+/// # Errors
+/// When signals cannot be received.
+pub async fn run(sources: &Sources) -> anyhow::Result<u8> {
+    let config = match load(sources) {
+        Ok(config) => config,
+        Err(problems) => {
+            eprint!("{}", problems.render(std::io::stderr().is_terminal()));
+            return Ok(exit::CONFIG);
+        }
+    };
+    log::init(&config.telemetry);
+    let mut signals = Signals::new()?;
+    let server = match Server::start(config, &Handle::current()).await {
+        Ok(server) => server,
+        Err(error @ (StartError::Thread(_) | StartError::Listen { .. })) => {
+            eprintln!("genesys-proxy: {error}");
+            return Ok(exit::UNAVAILABLE);
+        }
+        Err(error) => {
+            eprintln!("genesys-proxy: {error}");
+            return Ok(exit::CONFIG);
+        }
+    };
+    announce(&server);
+    let signal = signals.next().await;
+    tracing::info!(signal, "draining: no new connections, requests in flight end");
+    tokio::select! {
+        clean = server.drain() => tracing::info!(clean, "drained"),
+        signal = signals.next() => tracing::warn!(signal, "a second signal: ending now"),
+    }
+    Ok(exit::OK)
+}
+
+/// Where it listens: what scripts wait for.
+fn announce(server: &Server) {
+    for address in &server.addresses {
+        tracing::info!("listening on http://{address}");
+    }
+    if server.addresses.is_empty() {
+        tracing::info!("listening on {}", server.url());
+    }
+    if let Some(admin) = server.admin {
+        tracing::info!("health on http://{admin}/readyz");
+    }
+}
+
+/// SIGINT and SIGTERM.
+pub(super) struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    pub(super) fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    pub(super) async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+}
