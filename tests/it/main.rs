@@ -1,1 +1,7 @@
-//! x
+//! The program as a real process, against the simulator and against peers that misbehave.
+//! One binary, one module a promise.
+
+mod support;
+
+mod layers;
+mod serving;

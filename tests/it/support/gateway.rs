@@ -1,0 +1,142 @@
+//! The gateway as a real process on a free port.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::SocketAddr,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Condvar, Mutex},
+    time::{Duration, Instant},
+};
+
+/// Everything but a hang is faster than this, on a slow machine too.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running `genesys-proxy serve`; killed when dropped.
+pub struct Gateway {
+    pub address: SocketAddr,
+    child: Child,
+    log: Arc<Log>,
+    _config: tempfile::TempPath,
+}
+
+#[derive(Default)]
+struct Log {
+    lines: Mutex<Vec<String>>,
+    more: Condvar,
+}
+
+impl Gateway {
+    /// Starts it with `toml` (without `listen` and `admin`) and waits until it listens.
+    pub fn start(toml: &str) -> Self {
+        Self::start_with(toml, &[])
+    }
+
+    /// The same, with more environment variables.
+    pub fn start_with(toml: &str, env: &[(&str, &str)]) -> Self {
+        let mut config = tempfile::NamedTempFile::new().unwrap();
+        write!(config, "listen = [\"127.0.0.1:0\"]\nadmin = \"\"\n{toml}").unwrap();
+        let config = config.into_temp_path();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_genesys-proxy"))
+            .arg("serve")
+            .arg("--config")
+            .arg(&config)
+            .env_clear()
+            .env("GENESYS_CLIENT_ID", "demo")
+            .env("GENESYS_CLIENT_SECRET", "demo")
+            .envs(env.iter().copied())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Log::default());
+        let (stderr, collected) = (child.stderr.take().unwrap(), Arc::clone(&log));
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                collected.lines.lock().unwrap().push(line);
+                collected.more.notify_all();
+            }
+        });
+        let mut gateway = Self { address: ([127, 0, 0, 1], 0).into(), child, log, _config: config };
+        let line = gateway.wait_for_log("listening on http://");
+        gateway.address = line.rsplit("http://").next().unwrap().trim().parse().unwrap();
+        gateway
+    }
+
+    /// The URL of `path`.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Waits until a line of the log contains `text`; returns it.
+    pub fn wait_for_log(&self, text: &str) -> String {
+        self.wait_for_logs(text, 1).pop().unwrap()
+    }
+
+    /// Waits until `count` lines of the log contain `text`; returns them.
+    pub fn wait_for_logs(&self, text: &str, count: usize) -> Vec<String> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut lines = self.log.lines.lock().unwrap();
+        loop {
+            let found: Vec<_> = lines.iter().filter(|l| l.contains(text)).cloned().collect();
+            if found.len() >= count {
+                return found;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "no {count} lines with {text:?} in:\n{}", lines.join("\n"));
+            lines = self.log.more.wait_timeout(lines, left).unwrap().0;
+        }
+    }
+
+    /// All lines so far.
+    pub fn log(&self) -> String {
+        self.log.lines.lock().unwrap().join("\n")
+    }
+
+    /// The process's id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal by name, as in "TERM".
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
+    /// Waits for the process to end.
+    pub fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "it does not end:\n{}", self.log());
+            std::thread::yield_now();
+        }
+    }
+
+    /// Resident memory now, in bytes.
+    pub fn resident(&self) -> u64 {
+        self.status_field("VmRSS:")
+    }
+
+    /// The most resident memory so far, in bytes.
+    pub fn peak_resident(&self) -> u64 {
+        self.status_field("VmHWM:")
+    }
+
+    fn status_field(&self, name: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- the gateway's log ---\n{}", self.log());
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! A gateway process, a simulated Genesys Cloud, and what tests do with them.
+
+pub mod gateway;
+pub mod world;
+
+pub use gateway::Gateway;
+pub use world::World;
