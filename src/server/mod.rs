@@ -17,7 +17,10 @@ use crate::{
     config::{Config, Listen},
     gateway::{Shared, admit::Admission, guard::Hosts},
     telemetry::access_log,
-    token::{Tokens, issuer::HttpIssuer},
+    token::{
+        Tokens,
+        issuer::{HttpIssuer, Unbuildable},
+    },
     upstream::{replay::Memory, tls},
 };
 use listen::Bound;
@@ -38,8 +41,8 @@ pub enum StartError {
     #[error(transparent)]
     Tls(#[from] tls::TlsError),
     /// The token endpoint's client.
-    #[error("cannot prepare token requests: {0}")]
-    Issuer(#[from] reqwest::Error),
+    #[error(transparent)]
+    Issuer(#[from] Unbuildable),
     /// A host name that cannot be a header.
     #[error("the upstream host cannot be used: {0}")]
     Upstream(#[from] http::Error),

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderValue, Uri};
 use hyper_util::{
     client::legacy::connect::{HttpConnector, proxy::Tunnel},
@@ -148,9 +149,7 @@ fn tunnel(proxy: &OutboundProxy, tcp: HttpConnector) -> Tunnel<HttpConnector> {
     let uri = proxy.origin.to_string().parse().unwrap_or_else(|_| Uri::from_static("/"));
     let tunnel = Tunnel::new(uri, tcp);
     let Some((user, password)) = &proxy.credentials else { return tunnel };
-    use base64::Engine as _;
-    let encoded = base64::engine::general_purpose::STANDARD
-        .encode(format!("{user}:{}", password.expose_secret()));
+    let encoded = STANDARD.encode(format!("{user}:{}", password.expose_secret()));
     match HeaderValue::try_from(format!("Basic {encoded}")) {
         Ok(mut value) => {
             value.set_sensitive(true);

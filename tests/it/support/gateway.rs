@@ -5,8 +5,10 @@ use std::{
     net::SocketAddr,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 /// Everything but a hang is faster than this, on a slow machine too.
 pub const PATIENCE: Duration = Duration::from_secs(60);
