@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header::RETRY_AFTER};
+use http::{HeaderValue, Request, StatusCode, header::RETRY_AFTER};
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
@@ -24,6 +24,7 @@ use crate::{
         failure::Failure,
         freshness::Verdict,
         path,
+        queue::Ticket,
         retry::{self, Facts, History, Next, Outcome},
     },
     telemetry::access_log::Record,
@@ -76,47 +77,39 @@ impl Gateway {
     ) -> Result<Recovered, Failure> {
         let pool = self.pool_for(call.head.path.path());
         let mut history = History::default();
+        let mut proved = false;
         loop {
             let token = self.token(&call, record).await?;
             permit.bind(token.generation);
-            if call.body.too_large() && !token.worked_within(PROOF_LASTS) {
-                self.prove(&token).await;
-                if self.shared.tokens.current(Instant::now()).is_none() {
-                    continue;
-                }
+            if call.body.too_large() && !proved && !token.worked_within(PROOF_LASTS) {
+                proved = true;
+                self.prove(&token, &call, permit.ticket, record).await?;
+                continue;
             }
             let tried = self.attempt(&call, pool, &token, &mut permit, history, record).await?;
-            let now = Instant::now();
-            let next = retry::next(
-                outcome(&tried),
-                Facts {
-                    idempotent: retry::idempotent(&call.head.method),
-                    replayable: call.body.replayable(),
-                    deadline: call.deadline.into_std(),
-                },
-                history,
-                now.into_std(),
-                self.shared.config.rate_limit.max_retry_after,
-            );
-            match (next, tried) {
+            let facts = Facts {
+                idempotent: retry::idempotent(&call.head.method),
+                replayable: call.body.replayable(),
+                deadline: call.deadline.into_std(),
+            };
+            let now = Instant::now().into_std();
+            let longest = self.shared.config.rate_limit.max_retry_after;
+            match (retry::next(outcome(&tried), facts, history, now, longest), tried) {
                 (Next::Renew, Ok(answer)) => {
-                    let family = path::family(call.head.path.path()).key(&call.head.method);
-                    if self.shared.tokens.rejected(&token, family) == Verdict::PassOn {
+                    if self.rejected(&token, &call.head) == Verdict::PassOn {
                         return Ok(settle(call, answer, permit, &token));
                     }
                     discard(answer).await;
-                    history.renewed = true;
-                    record.replayed = true;
-                    // Another request, under another token: it takes its own place, first in line.
+                    (history.renewed, record.replayed) = (true, true);
+                    // Another request, under another token: it counts again, first in line.
                     let ticket = permit.ticket;
                     drop(permit);
                     let token = self.token(&call, record).await?;
+                    self.shared.admission.adopt(token.generation);
                     permit = self.readmit(&call, ticket, record).await?;
-                    permit.bind(token.generation);
                 }
                 (Next::Fruitless, Ok(answer)) => {
-                    let family = path::family(call.head.path.path()).key(&call.head.method);
-                    self.shared.tokens.fruitless(&token, family);
+                    self.shared.tokens.fruitless(&token, family(&call.head));
                     return Ok(settle(call, answer, permit, &token));
                 }
                 (Next::Requeue { until }, Ok(answer)) => {
@@ -132,15 +125,29 @@ impl Gateway {
                     return Ok(settle(call, answer, permit, &token));
                 }
                 (Next::Again, _) => history.moved += 1,
-                (_, Ok(answer)) => {
-                    if history.renewed && answer.parts.status != StatusCode::UNAUTHORIZED {
-                        self.shared.tokens.recovered();
-                    }
+                (Next::Answer | Next::Fail, Ok(answer)) => {
+                    self.learn(&token, &call, &answer, history, proved);
                     return Ok(settle(call, answer, permit, &token));
                 }
                 (_, Err(broken)) => return Err(failure(&broken, &call.body)),
             }
         }
+    }
+
+    /// What the final answer says about the token.
+    fn learn(&self, token: &Token, call: &Call, answer: &Answered, history: History, proved: bool) {
+        let refused = answer.parts.status == StatusCode::UNAUTHORIZED;
+        match (refused, history.renewed || proved) {
+            (false, true) => self.shared.tokens.recovered(),
+            // It could not be replayed; the next caller is spared all the same.
+            (true, false) => drop(self.rejected(token, &call.head)),
+            (true, true) => self.shared.tokens.fruitless(token, family(&call.head)),
+            (false, false) => {}
+        }
+    }
+
+    fn rejected(&self, token: &Token, head: &Head) -> Verdict {
+        self.shared.tokens.rejected(token, family(head))
     }
 
     /// One connection, one signed request, one answer.
@@ -205,33 +212,43 @@ impl Gateway {
         })
     }
 
-    /// A body that cannot be sent twice meets as few 401s as can be: a HEAD finds them first.
-    async fn prove(&self, token: &Token) {
-        const PROBE: &str = "/api/v2/tokens/me";
-        let Ok(lease) = self.api.lease(false).await else { return };
-        let Ok(probe) = http::Request::head(PROBE).body(()) else { return };
-        let (parts, ()) = probe.into_parts();
-        let id = super::credential::request_id(&HeaderMap::new());
-        let head = Head::new(parts, &id);
-        let Ok(request) = head.sign(&token.authorization, Attempt::empty(), &self.api, &lease)
-        else {
-            return;
-        };
+    /// A body that cannot be sent twice meets as few 401s as can be: a HEAD finds them first. It
+    /// counts against the budget like any call.
+    async fn prove(
+        &self,
+        token: &Token,
+        call: &Call,
+        ticket: Ticket,
+        record: &mut Record,
+    ) -> Result<(), Failure> {
+        let mut permit = self.readmit(call, ticket, record).await?;
+        permit.bind(token.generation);
+        let (parts, ()) =
+            Request::head("/api/v2/tokens/me").body(()).unwrap_or_default().into_parts();
+        let head = Head::new(parts, &record.request_id);
+        let lease = self.api.lease(false).await.map_err(|error| unreachable_upstream(&error))?;
+        let request = head
+            .sign(&token.authorization, Attempt::empty(), &self.api, &lease)
+            .map_err(|_| Failure::Unreachable)?;
+        permit.spend();
         let timeout = self.shared.config.upstream.response_timeout;
-        let Ok(answer) = forward(lease, request, &Replay::empty(), timeout).await else { return };
+        // Whatever else goes wrong here, the call itself will show.
+        let Ok(answer) = forward(lease, request, &Replay::empty(), timeout).await else {
+            return Ok(());
+        };
         if answer.parts.status == StatusCode::UNAUTHORIZED {
-            let family = path::family(PROBE).key(&Method::HEAD);
-            self.shared.tokens.rejected(token, family);
+            self.rejected(token, &head);
         } else {
             token.worked();
         }
         discard(answer).await;
+        Ok(())
     }
 
     async fn readmit(
         &self,
         call: &Call,
-        ticket: crate::decide::queue::Ticket,
+        ticket: Ticket,
         record: &mut Record,
     ) -> Result<Permit, Failure> {
         let now = Instant::now();
@@ -243,6 +260,10 @@ impl Gateway {
     fn pool_for(&self, path: &str) -> &Arc<Pool> {
         if path.starts_with("/uploads/") { &self.apps } else { &self.api }
     }
+}
+
+fn family(head: &Head) -> u64 {
+    path::family(head.path.path()).key(&head.method)
 }
 
 fn outcome(tried: &Result<Answered, Broken>) -> Outcome {
