@@ -138,10 +138,10 @@ fn broken(mut failed: TrySendError<Request<Attempt>>, reused: bool) -> Broken {
         if link.is::<AttemptError>() {
             return Broken::Caller;
         }
-        if let Some(refusal) = link.downcast_ref::<h2::Error>() {
+        if let Some(reset) = link.downcast_ref::<h2::Error>() {
             // RFC 9113 sections 6.8 and 8.7: not processed, safe to send again.
-            let refused = refusal.reason() == Some(h2::Reason::REFUSED_STREAM);
-            if refused || (refusal.is_go_away() && refusal.is_remote()) {
+            let refused = reset.reason() == Some(h2::Reason::REFUSED_STREAM);
+            if refused || (reset.is_go_away() && reset.is_remote()) {
                 return Broken::Unsent;
             }
         }
