@@ -140,8 +140,8 @@ fn broken(mut failed: TrySendError<Request<Attempt>>, reused: bool) -> Broken {
         }
         if let Some(reset) = link.downcast_ref::<h2::Error>() {
             // RFC 9113 sections 6.8 and 8.7: not processed, safe to send again.
-            let refused = reset.reason() == Some(h2::Reason::REFUSED_STREAM);
-            if refused || (reset.is_go_away() && reset.is_remote()) {
+            let not_taken = reset.reason() == Some(h2::Reason::REFUSED_STREAM);
+            if not_taken || (reset.is_go_away() && reset.is_remote()) {
                 return Broken::Unsent;
             }
         }
