@@ -290,6 +290,59 @@ mod tests {
     use super::*;
     use crate::upstream::tls;
 
+    /// A pool that dials nobody, and an idle connection of its over memory.
+    async fn parked() -> (Arc<Pool>, tokio::io::DuplexStream) {
+        let origin = Origin { scheme: Scheme::Http, host: "localhost".to_owned(), port: 1 };
+        let tls = tls::client_config(None).unwrap();
+        let connector = Connector::new(&tls, Http2::Never, None, Duration::from_secs(1));
+        let tasks = TaskTracker::new();
+        let pool = Pool::new(origin, connector, Http2::Never, tasks.clone()).unwrap();
+        let (near, far) = tokio::io::duplex(1024);
+        let (mut sender, connection) = http1::handshake(TokioIo::new(near)).await.unwrap();
+        tasks.spawn(connection);
+        sender.ready().await.unwrap();
+        let ticket = Ticket { pool: Arc::clone(&pool), born: Instant::now(), reused: false };
+        ticket.park(sender);
+        (pool, far)
+    }
+
+    fn idle(pool: &Pool) -> usize {
+        pool.sweep();
+        pool.state().parked.len()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_is_reused_and_not_kept_until_upstream_closes_it() {
+        let (pool, _far) = parked().await;
+        tokio::time::sleep(MAX_IDLE - Duration::from_secs(1)).await;
+        assert_eq!(idle(&pool), 1);
+        let Some(Lease::Http1 { ticket, .. }) = pool.pooled() else { panic!() };
+        assert!(ticket.reused);
+        let (pool, _far) = parked().await;
+        tokio::time::sleep(MAX_IDLE + Duration::from_secs(1)).await;
+        assert_eq!(idle(&pool), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_in_steady_use_ends_all_the_same_so_that_dns_is_followed() {
+        let (pool, _far) = parked().await;
+        let mut uses = 0;
+        while let Some(Lease::Http1 { sender, ticket }) = pool.pooled() {
+            uses += 1;
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            ticket.park(sender);
+        }
+        assert_eq!(uses, MAX_AGE.as_secs() / 30 + 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_upstream_closed_is_not_handed_out() {
+        let (pool, far) = parked().await;
+        drop(far);
+        tokio::task::yield_now().await;
+        assert!(pool.pooled().is_none());
+    }
+
     #[tokio::test]
     async fn whoever_waited_for_a_dial_that_failed_shares_its_outcome() {
         // A listener that accepts nothing: handshakes stall until the timeout.
