@@ -5,5 +5,7 @@
 
 mod support;
 
+mod cold_start;
 mod layers;
 mod serving;
+mod short_lives;
