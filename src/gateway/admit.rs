@@ -24,6 +24,7 @@ use crate::{
         freshness::Generation,
         queue::{Full, Queue, Ticket},
     },
+    token::Tokens,
 };
 
 /// The right to send one request. Dropped unspent, it goes to the next in line; spent, it is kept
@@ -177,6 +178,28 @@ impl Admission {
         self.wake.notify_one();
     }
 
+    /// A newer token signs from now on. Upstream counts it from nothing, so nobody waits for the
+    /// old one's window any longer.
+    pub fn renewed(&self, generation: Generation) {
+        let mut state = self.state();
+        if generation > state.generation {
+            state.generation = generation;
+            state.budget.renew();
+            drop(state);
+            self.wake.notify_one();
+        }
+    }
+
+    /// Follows the tokens for as long as it is polled: a line moves although nobody new comes.
+    pub async fn follow(&self, tokens: &Tokens) {
+        let mut changes = tokens.changes();
+        while changes.changed().await.is_ok() {
+            if let Some(token) = tokens.current(Instant::now()) {
+                self.renewed(token.generation);
+            }
+        }
+    }
+
     /// How many wait for their turn.
     pub fn waiting(&self) -> usize {
         self.state().queue.len()
@@ -195,12 +218,8 @@ impl Admission {
 
     /// A permit moves under a newer token; from when it counts there.
     fn transfer(&self, generation: Generation) -> StdInstant {
+        self.renewed(generation);
         let mut state = self.state();
-        if generation > state.generation {
-            state.generation = generation;
-            state.budget.renew();
-            self.wake.notify_one();
-        }
         let now = Instant::now().into_std();
         state.budget.charge(now);
         now

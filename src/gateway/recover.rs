@@ -111,8 +111,9 @@ impl Gateway {
                     let ticket = permit.ticket;
                     drop(permit);
                     let token = self.token(&call, record).await?;
+                    // Before it stands in line: the old token's allowance is nothing to wait for.
+                    self.shared.admission.renewed(token.generation);
                     permit = self.readmit(&call, ticket, record).await?;
-                    permit.bind(token.generation);
                 }
                 (Next::Fruitless, Ok(answer)) => {
                     let family = path::family(call.head.path.path()).key(&call.head.method);

@@ -90,6 +90,14 @@ impl Server {
             cut: CancellationToken::new(),
             config,
         });
+        let (followed, until) = (Arc::clone(&shared), stop.clone());
+        tasks.spawn_on(
+            async move {
+                let Shared { admission, tokens, .. } = &*followed;
+                until.run_until_cancelled(admission.follow(tokens)).await;
+            },
+            runtime,
+        );
         let (log_sender, log) = if shared.config.telemetry.access_log {
             let (sender, thread) = access_log::writer()?;
             (Some(sender), Some(thread))

@@ -133,6 +133,11 @@ impl Tokens {
         }
     }
 
+    /// Tells of every success and failure of a mint.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
     /// A request signed with `token` got a 401 from path family `family`.
     pub fn rejected(&self, token: &Token, family: u64) -> Verdict {
         let worked = token.ever_worked();

@@ -19,6 +19,13 @@ fn within(seconds: u64) -> Instant {
     Instant::now() + Duration::from_secs(seconds)
 }
 
+/// The n-th token's.
+fn generation(n: u64) -> Generation {
+    let mut freshness = crate::decide::freshness::Freshness::new(Duration::ZERO);
+    let now = Instant::now().into_std();
+    (0..n).map(|_| freshness.fetched(now, Duration::from_secs(1), 0.0)).last().unwrap()
+}
+
 async fn spend(admission: &Arc<Admission>, seconds: u64) -> Result<Ticket, Failure> {
     let mut permit = admission.admit(within(seconds), None).await?;
     permit.spend();
@@ -146,17 +153,29 @@ async fn a_pause_longer_than_their_patience_is_told_to_the_waiting_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_new_token_brings_its_own_budget_and_old_permits_count_for_it() {
     let admission = admission(2, 10);
-    let runtime_generation = |n: u64| {
-        let mut freshness = crate::decide::freshness::Freshness::new(Duration::ZERO);
-        let now = Instant::now().into_std();
-        (0..n).map(|_| freshness.fetched(now, Duration::from_secs(1), 0.0)).last().unwrap()
-    };
     spend(&admission, 0).await.unwrap();
     let mut held = admission.admit(within(0), None).await.unwrap();
-    held.bind(runtime_generation(1));
+    held.bind(generation(1));
     held.spend();
     assert!(spend(&admission, 0).await.is_ok(), "one of two is taken");
     assert!(spend(&admission, 0).await.is_err(), "and now both");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_token_lets_the_line_go_at_once() {
+    let admission = admission(1, 10);
+    spend(&admission, 0).await.unwrap();
+    let tasks = TaskTracker::new();
+    let waiter = tasks.spawn({
+        let admission = Arc::clone(&admission);
+        async move { spend(&admission, 90).await.map(|_| Instant::now()) }
+    });
+    tokio::task::yield_now().await;
+    let before = Instant::now();
+    admission.renewed(generation(1));
+    admission.renewed(generation(1));
+    assert_eq!(waiter.await.unwrap(), Ok(before));
+    assert!(spend(&admission, 0).await.is_err(), "one token, one allowance");
 }
 
 #[tokio::test(start_paused = true)]
