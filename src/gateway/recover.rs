@@ -24,6 +24,7 @@ use crate::{
         failure::Failure,
         freshness::Verdict,
         path,
+        queue::Ticket,
         retry::{self, Facts, History, Next, Outcome},
     },
     telemetry::access_log::Record,
@@ -61,10 +62,23 @@ pub struct Recovered {
 
 /// A body that cannot be replayed goes out only if the token worked this recently.
 const PROOF_LASTS: Duration = Duration::from_secs(60);
+/// Looks at the token for one request: at the one at hand, and at its successor.
+const MAX_LOOKS: u32 = 2;
 /// An error answer larger than this is not worth reading to save its connection.
 const MAX_DRAIN: usize = 64 * 1024;
 /// Nor is one that takes longer.
 const MAX_DRAIN_TIME: Duration = Duration::from_millis(250);
+
+/// What a look at the token found.
+#[derive(Debug, Clone, Copy)]
+enum Look {
+    /// It works, just now.
+    Alive,
+    /// It is being replaced.
+    Dead,
+    /// The look told nothing.
+    Unknown,
+}
 
 impl Gateway {
     /// Sends the call until it is answered for good.
@@ -76,13 +90,15 @@ impl Gateway {
     ) -> Result<Recovered, Failure> {
         let pool = self.pool_for(call.head.path.path());
         let mut history = History::default();
+        let mut looks = 0;
         loop {
             let token = self.token(&call, record).await?;
             permit.bind(token.generation);
-            if call.body.too_large() && !token.worked_within(PROOF_LASTS) {
-                self.prove(&token).await;
-                if self.shared.tokens.current(Instant::now()).is_none() {
-                    continue;
+            if call.body.too_large() && looks < MAX_LOOKS {
+                looks += 1;
+                match self.look(&token, permit.ticket, looks).await {
+                    Look::Dead => continue,
+                    Look::Alive | Look::Unknown => {}
                 }
             }
             let tried = self.attempt(&call, pool, &token, &mut permit, history, record).await?;
@@ -206,33 +222,53 @@ impl Gateway {
         })
     }
 
-    /// A body that cannot be sent twice meets as few 401s as can be: a HEAD finds them first.
-    async fn prove(&self, token: &Token) {
+    /// A body that cannot be sent twice meets as few 401s as can be: a HEAD finds them first. It is
+    /// a call like any other, so it takes a place in the budget; without one, the upload decides.
+    async fn look(&self, token: &Token, ticket: Ticket, looks: u32) -> Look {
         const PROBE: &str = "/api/v2/tokens/me";
-        let Ok(lease) = self.api.lease(false).await else { return };
-        let Ok(probe) = http::Request::head(PROBE).body(()) else { return };
+        if token.worked_within(PROOF_LASTS) {
+            return Look::Alive;
+        }
+        let place = self.shared.admission.admit(Instant::now(), Some(ticket)).await;
+        let (Ok(mut permit), Ok(lease)) = (place, self.api.lease(false).await) else {
+            return Look::Unknown;
+        };
+        let Ok(probe) = http::Request::head(PROBE).body(()) else { return Look::Unknown };
         let (parts, ()) = probe.into_parts();
         let id = super::credential::request_id(&HeaderMap::new());
         let head = Head::new(parts, &id);
         let Ok(request) = head.sign(&token.authorization, Attempt::empty(), &self.api, &lease)
         else {
-            return;
+            return Look::Unknown;
         };
+        permit.bind(token.generation);
+        permit.spend();
         let timeout = self.shared.config.upstream.response_timeout;
-        let Ok(answer) = forward(lease, request, &Replay::empty(), timeout).await else { return };
-        if answer.parts.status == StatusCode::UNAUTHORIZED {
-            let family = path::family(PROBE).key(&Method::HEAD);
-            self.shared.tokens.rejected(token, family);
-        } else {
-            token.worked();
-        }
+        let Ok(answer) = forward(lease, request, &Replay::empty(), timeout).await else {
+            return Look::Unknown;
+        };
+        let status = answer.parts.status;
         discard(answer).await;
+        if status != StatusCode::UNAUTHORIZED {
+            token.worked();
+            return Look::Alive;
+        }
+        let family = path::family(PROBE).key(&Method::HEAD);
+        if looks == MAX_LOOKS {
+            // The renewed token is refused too: renewing again would go on for ever.
+            self.shared.tokens.fruitless(token, family);
+            return Look::Unknown;
+        }
+        match self.shared.tokens.rejected(token, family) {
+            Verdict::Renew => Look::Dead,
+            Verdict::PassOn => Look::Unknown,
+        }
     }
 
     async fn readmit(
         &self,
         call: &Call,
-        ticket: crate::decide::queue::Ticket,
+        ticket: Ticket,
         record: &mut Record,
     ) -> Result<Permit, Failure> {
         let now = Instant::now();
