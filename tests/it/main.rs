@@ -5,6 +5,8 @@
 
 mod support;
 
+mod cold_start;
 mod layers;
 mod sdk;
 mod serving;
+mod short_lives;

@@ -11,7 +11,7 @@ use std::{
 use tokio::time::Instant;
 
 /// Everything but a hang is faster than this, on a slow machine too.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running `genesys-proxy serve`; killed when dropped.
 pub struct Gateway {
@@ -116,6 +116,26 @@ impl Gateway {
         }
     }
 
+    /// Waits until so many callers are connected, as the kernel counts them.
+    pub async fn until_open(&self, connections: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        let local = format!("0100007F:{:04X}", self.address.port());
+        loop {
+            // `sl local remote state …`; 01 is ESTABLISHED.
+            let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+            let open = table.lines().filter(|line| {
+                let mut words = line.split_whitespace().skip(1);
+                words.next() == Some(&local) && words.nth(1) == Some("01")
+            });
+            let open = open.count();
+            if open == connections {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{open} connections, not {connections}");
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Resident memory now, in bytes.
     pub fn resident(&self) -> u64 {
         self.status_field("VmRSS:")
@@ -138,7 +158,10 @@ impl Drop for Gateway {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("--- the gateway's log ---\n{}", self.log());
+            let log = self.log();
+            let lines: Vec<_> = log.lines().collect();
+            let newest = lines.get(lines.len().saturating_sub(100)..).unwrap_or_default();
+            eprintln!("--- the newest of the gateway's log ---\n{}", newest.join("\n"));
         }
     }
 }
