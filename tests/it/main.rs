@@ -5,8 +5,11 @@
 
 mod support;
 
+mod cli;
 mod cold_start;
+mod draining;
 mod layers;
 mod sdk;
 mod serving;
 mod short_lives;
+mod upstream_tls;

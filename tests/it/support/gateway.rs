@@ -59,7 +59,16 @@ impl Gateway {
         });
         let mut gateway = Self { address: ([127, 0, 0, 1], 0).into(), child, log, _config: config };
         let line = gateway.wait_for_log("listening on http://");
-        gateway.address = line.rsplit("http://").next().unwrap().trim().parse().unwrap();
+        gateway.address = line
+            .rsplit("http://")
+            .next()
+            .unwrap()
+            .trim()
+            .split('"')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
         gateway
     }
 

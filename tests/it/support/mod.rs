@@ -2,6 +2,7 @@
 
 pub mod gateway;
 pub mod load;
+pub mod tls;
 pub mod world;
 
 pub use gateway::Gateway;
