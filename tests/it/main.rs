@@ -4,4 +4,5 @@
 mod support;
 
 mod layers;
+mod malformed_http1;
 mod serving;
