@@ -9,6 +9,7 @@ mod cli;
 mod cold_start;
 mod draining;
 mod layers;
+mod malformed_http1;
 mod sdk;
 mod serving;
 mod short_lives;

@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex},
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -18,6 +19,8 @@ pub struct Gateway {
     pub address: SocketAddr,
     child: Child,
     log: Arc<Log>,
+    /// Reads the log until the process ends.
+    reader: Option<JoinHandle<()>>,
     _config: tempfile::TempPath,
 }
 
@@ -51,13 +54,14 @@ impl Gateway {
             .unwrap();
         let log = Arc::new(Log::default());
         let (stderr, collected) = (child.stderr.take().unwrap(), Arc::clone(&log));
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 collected.lines.lock().unwrap().push(line);
                 collected.more.notify_all();
             }
         });
-        let mut gateway = Self { address: ([127, 0, 0, 1], 0).into(), child, log, _config: config };
+        let address = ([127, 0, 0, 1], 0).into();
+        let mut gateway = Self { address, child, log, reader: Some(reader), _config: config };
         let line = gateway.wait_for_log("listening on http://");
         gateway.address = line
             .rsplit("http://")
@@ -100,6 +104,14 @@ impl Gateway {
     /// All lines so far.
     pub fn log(&self) -> String {
         self.log.lines.lock().unwrap().join("\n")
+    }
+
+    /// Ends the process; the whole log, to its last line.
+    pub fn log_at_end(mut self) -> String {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.reader.take().unwrap().join().unwrap();
+        self.log()
     }
 
     /// The process's id.

@@ -2,6 +2,7 @@
 
 pub mod gateway;
 pub mod load;
+pub mod raw;
 pub mod tls;
 pub mod world;
 
