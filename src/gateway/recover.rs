@@ -120,6 +120,7 @@ impl Gateway {
                     if self.shared.tokens.rejected(&token, family) == Verdict::PassOn {
                         return Ok(settle(call, answer, permit, &token));
                     }
+                    call.body.stop();
                     discard(answer).await;
                     history.renewed = true;
                     record.replayed = true;
@@ -138,6 +139,7 @@ impl Gateway {
                 }
                 (Next::Requeue { until }, Ok(answer)) => {
                     self.shared.admission.pause(permit.generation(), until);
+                    call.body.stop();
                     discard(answer).await;
                     history.requeued += 1;
                     let ticket = permit.ticket;
