@@ -7,5 +7,6 @@ mod support;
 
 mod cold_start;
 mod layers;
+mod revoked;
 mod serving;
 mod short_lives;
