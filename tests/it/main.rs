@@ -10,3 +10,4 @@ mod layers;
 mod revoked;
 mod serving;
 mod short_lives;
+mod token_trouble;
