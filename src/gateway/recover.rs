@@ -99,6 +99,7 @@ impl Gateway {
                     if self.rejected(&token, &call.head) == Verdict::PassOn {
                         return Ok(settle(call, answer, permit, &token));
                     }
+                    call.body.stop();
                     discard(answer).await;
                     (history.renewed, record.replayed) = (true, true);
                     // Another request, under another token: it counts again, first in line.
@@ -114,6 +115,7 @@ impl Gateway {
                 }
                 (Next::Requeue { until }, Ok(answer)) => {
                     self.shared.admission.pause(permit.generation(), until);
+                    call.body.stop();
                     discard(answer).await;
                     history.requeued += 1;
                     let ticket = permit.ticket;

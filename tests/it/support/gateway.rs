@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex},
+    sync::{Arc, Condvar, Mutex, PoisonError},
     thread::JoinHandle,
     time::Duration,
 };
@@ -103,7 +104,8 @@ impl Gateway {
 
     /// All lines so far.
     pub fn log(&self) -> String {
-        self.log.lines.lock().unwrap().join("\n")
+        // A wait that failed has poisoned it; its own panic needs the lines.
+        self.log.lines.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
     }
 
     /// Ends the process; the whole log, to its last line.
