@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::{HeaderMap, Method, Version, header, request::Parts, uri::Authority};
+use http::{HeaderMap, HeaderValue, Method, Version, header, request::Parts, uri::Authority};
 
 use crate::decide::failure::Failure;
 
@@ -66,10 +66,7 @@ fn authority(request: &Parts) -> Result<Authority, Failure> {
     let mut lines = request.headers.get_all(header::HOST).iter();
     let host = match (lines.next(), lines.next()) {
         (_, Some(_)) => return Err(Failure::BadRequest("Host must appear once")),
-        (Some(line), None) => Some(
-            Authority::try_from(line.as_bytes())
-                .map_err(|_| Failure::BadRequest("Host is not a host name or address"))?,
-        ),
+        (Some(line), None) => Some(host(line)?),
         (None, None) => None,
     };
     let authority = match (request.uri.authority(), host) {
@@ -87,6 +84,17 @@ fn authority(request: &Parts) -> Result<Authority, Failure> {
         return Err(Failure::BadRequest("Host must not hold user information"));
     }
     Ok(authority)
+}
+
+/// `host[:port]`; `Authority` alone would take `[::1]evil` and `localhost:port` too.
+fn host(line: &HeaderValue) -> Result<Authority, Failure> {
+    let authority = Authority::try_from(line.as_bytes()).ok().filter(|authority| {
+        let after = authority.as_str().strip_prefix(authority.host()).unwrap_or("?");
+        let port = after.strip_prefix(':').unwrap_or_default();
+        (after.is_empty() || after == ":" || port.parse::<u16>().is_ok())
+            && (!authority.host().starts_with('[') || authority.host().ends_with(']'))
+    });
+    authority.ok_or(Failure::BadRequest("Host is not a host name or address"))
 }
 
 /// A path, or `*` for OPTIONS.
@@ -159,6 +167,9 @@ mod tests {
             &[("host", "a b")],
             &[("host", "")],
             &[("host", "user@localhost")],
+            &[("host", "localhost:port")],
+            &[("host", "localhost:99999")],
+            &[("host", "[::1]evil.example")],
         ] {
             assert!(matches!(verdict("GET", "/", lines), Err(Failure::BadRequest(_))), "{lines:?}");
         }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{HeaderValue, Request, StatusCode, header::RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header::RETRY_AFTER};
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
@@ -62,10 +62,23 @@ pub struct Recovered {
 
 /// A body that cannot be replayed goes out only if the token worked this recently.
 const PROOF_LASTS: Duration = Duration::from_secs(60);
+/// Looks at the token for one request: at the one at hand, and at its successor.
+const MAX_LOOKS: u32 = 2;
 /// An error answer larger than this is not worth reading to save its connection.
 const MAX_DRAIN: usize = 64 * 1024;
 /// Nor is one that takes longer.
 const MAX_DRAIN_TIME: Duration = Duration::from_millis(250);
+
+/// What a look at the token found.
+#[derive(Debug, Clone, Copy)]
+enum Look {
+    /// It works, just now.
+    Alive,
+    /// It is being replaced.
+    Dead,
+    /// The look told nothing.
+    Unknown,
+}
 
 impl Gateway {
     /// Sends the call until it is answered for good.
@@ -77,14 +90,17 @@ impl Gateway {
     ) -> Result<Recovered, Failure> {
         let pool = self.pool_for(call.head.path.path());
         let mut history = History::default();
-        let mut proved = false;
+        let mut looks = 0;
         loop {
             let token = self.token(&call, record).await?;
             permit.bind(token.generation);
-            if call.body.too_large() && !proved && !token.worked_within(PROOF_LASTS) {
-                proved = true;
-                self.prove(&token, &call, permit.ticket, record).await?;
-                continue;
+            let unproved = call.body.too_large() && !token.worked_within(PROOF_LASTS);
+            if unproved && looks < MAX_LOOKS {
+                looks += 1;
+                match self.look(&token, permit.ticket, looks).await {
+                    Look::Dead => continue,
+                    Look::Alive | Look::Unknown => {}
+                }
             }
             let tried = self.attempt(&call, pool, &token, &mut permit, history, record).await?;
             let facts = Facts {
@@ -99,6 +115,7 @@ impl Gateway {
                     if self.rejected(&token, &call.head) == Verdict::PassOn {
                         return Ok(settle(call, answer, permit, &token));
                     }
+                    call.body.stop();
                     discard(answer).await;
                     (history.renewed, record.replayed) = (true, true);
                     // Another request, under another token: it counts again, first in line.
@@ -114,6 +131,7 @@ impl Gateway {
                 }
                 (Next::Requeue { until }, Ok(answer)) => {
                     self.shared.admission.pause(permit.generation(), until);
+                    call.body.stop();
                     discard(answer).await;
                     history.requeued += 1;
                     let ticket = permit.ticket;
@@ -126,7 +144,7 @@ impl Gateway {
                 }
                 (Next::Again, _) => history.moved += 1,
                 (Next::Answer | Next::Fail, Ok(answer)) => {
-                    self.learn(&token, &call, &answer, history, proved);
+                    self.learn(&token, &call, &answer, history.renewed || looks > 1);
                     return Ok(settle(call, answer, permit, &token));
                 }
                 (_, Err(broken)) => return Err(failure(&broken, &call.body)),
@@ -135,9 +153,9 @@ impl Gateway {
     }
 
     /// What the final answer says about the token.
-    fn learn(&self, token: &Token, call: &Call, answer: &Answered, history: History, proved: bool) {
+    fn learn(&self, token: &Token, call: &Call, answer: &Answered, renewed: bool) {
         let refused = answer.parts.status == StatusCode::UNAUTHORIZED;
-        match (refused, history.renewed || proved) {
+        match (refused, renewed) {
             (false, true) => self.shared.tokens.recovered(),
             // It could not be replayed; the next caller is spared all the same.
             (true, false) => drop(self.rejected(token, &call.head)),
@@ -212,37 +230,42 @@ impl Gateway {
         })
     }
 
-    /// A body that cannot be sent twice meets as few 401s as can be: a HEAD finds them first. It
-    /// counts against the budget like any call.
-    async fn prove(
-        &self,
-        token: &Token,
-        call: &Call,
-        ticket: Ticket,
-        record: &mut Record,
-    ) -> Result<(), Failure> {
-        let mut permit = self.readmit(call, ticket, record).await?;
+    /// A body that cannot be sent twice meets as few 401s as can be: a HEAD finds them first. It is
+    /// a call like any other, so it takes a place in the budget; without one, the upload decides.
+    async fn look(&self, token: &Token, ticket: Ticket, looks: u32) -> Look {
+        const PROBE: &str = "/api/v2/tokens/me";
+        let place = self.shared.admission.admit(Instant::now(), Some(ticket)).await;
+        let (Ok(mut permit), Ok(lease)) = (place, self.api.lease(false).await) else {
+            return Look::Unknown;
+        };
+        let Ok(probe) = Request::head(PROBE).body(()) else { return Look::Unknown };
+        let (parts, ()) = probe.into_parts();
+        let head = Head::new(parts, &super::credential::request_id(&HeaderMap::new()));
+        let Ok(request) = head.sign(&token.authorization, Attempt::empty(), &self.api, &lease)
+        else {
+            return Look::Unknown;
+        };
         permit.bind(token.generation);
-        let (parts, ()) =
-            Request::head("/api/v2/tokens/me").body(()).unwrap_or_default().into_parts();
-        let head = Head::new(parts, &record.request_id);
-        let lease = self.api.lease(false).await.map_err(|error| unreachable_upstream(&error))?;
-        let request = head
-            .sign(&token.authorization, Attempt::empty(), &self.api, &lease)
-            .map_err(|_| Failure::Unreachable)?;
         permit.spend();
         let timeout = self.shared.config.upstream.response_timeout;
-        // Whatever else goes wrong here, the call itself will show.
         let Ok(answer) = forward(lease, request, &Replay::empty(), timeout).await else {
-            return Ok(());
+            return Look::Unknown;
         };
-        if answer.parts.status == StatusCode::UNAUTHORIZED {
-            self.rejected(token, &head);
-        } else {
-            token.worked();
-        }
+        let status = answer.parts.status;
         discard(answer).await;
-        Ok(())
+        if status != StatusCode::UNAUTHORIZED {
+            token.worked();
+            return Look::Alive;
+        }
+        if looks == MAX_LOOKS {
+            // The renewed token is refused too: renewing again would go on for ever.
+            self.shared.tokens.fruitless(token, family(&head));
+            return Look::Unknown;
+        }
+        match self.rejected(token, &head) {
+            Verdict::Renew => Look::Dead,
+            Verdict::PassOn => Look::Unknown,
+        }
     }
 
     async fn readmit(

@@ -4,12 +4,12 @@
 use std::{
     convert::Infallible,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -41,7 +41,8 @@ pub fn builder(access: &Access) -> Builder<TokioExecutor> {
         // The clock's sweeper does it, without a timer per request.
         .header_read_timeout(None)
         .max_headers(access.max_headers)
-        .max_buf_size(access.max_header_bytes.max(64 * 1024));
+        // Larger than what the framing lets through, so that it is never hyper that refuses.
+        .max_buf_size(access.max_header_bytes.max(64 * 1024) + 16 * 1024);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -77,8 +78,10 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
         service_fn(move |request: Request<Incoming>| {
             let active = Active::new(Arc::clone(&connection));
             let (gateway, caller) = (Arc::clone(&gateway), caller.clone());
+            let connection = Arc::clone(&connection);
             async move {
                 let answer = gateway.answer(request, &caller).await;
+                connection.answer(answer.status());
                 Ok::<Response<Counted>, Infallible>(answer.map(|body| Counted { body, active }))
             }
         })
@@ -110,11 +113,26 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     }
 }
 
+impl Connection {
+    /// hyper is about to get a final answer.
+    fn answer(&self, status: StatusCode) {
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            self.switched.store(true, Ordering::Relaxed);
+        }
+        // Behind what is still unwritten hyper will put this answer's head at once: an interim
+        // answer would come after it, into the body.
+        if !self.flushed.load(Ordering::Relaxed) {
+            drop(self.interim.take());
+        }
+    }
+}
+
 /// A request under way, until its answer's last byte.
 struct Active(Arc<Connection>);
 
 impl Active {
     fn new(connection: Arc<Connection>) -> Self {
+        connection.begun.fetch_add(1, Ordering::Relaxed);
         connection.clock.begin();
         Self(connection)
     }

@@ -5,6 +5,14 @@
 
 mod support;
 
+mod cli;
+mod cold_start;
+mod draining;
 mod layers;
+mod malformed_http1;
+mod revoked;
 mod sdk;
 mod serving;
+mod short_lives;
+mod token_trouble;
+mod upstream_tls;

@@ -4,20 +4,23 @@ use std::{
     io::{BufRead, BufReader, Write},
     net::SocketAddr,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Condvar, Mutex},
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    thread::JoinHandle,
     time::Duration,
 };
 
 use tokio::time::Instant;
 
 /// Everything but a hang is faster than this, on a slow machine too.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running `genesys-proxy serve`; killed when dropped.
 pub struct Gateway {
     pub address: SocketAddr,
     child: Child,
     log: Arc<Log>,
+    /// Reads the log until the process ends.
+    reader: Option<JoinHandle<()>>,
     _config: tempfile::TempPath,
 }
 
@@ -51,15 +54,25 @@ impl Gateway {
             .unwrap();
         let log = Arc::new(Log::default());
         let (stderr, collected) = (child.stderr.take().unwrap(), Arc::clone(&log));
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 collected.lines.lock().unwrap().push(line);
                 collected.more.notify_all();
             }
         });
-        let mut gateway = Self { address: ([127, 0, 0, 1], 0).into(), child, log, _config: config };
+        let address = ([127, 0, 0, 1], 0).into();
+        let mut gateway = Self { address, child, log, reader: Some(reader), _config: config };
         let line = gateway.wait_for_log("listening on http://");
-        gateway.address = line.rsplit("http://").next().unwrap().trim().parse().unwrap();
+        gateway.address = line
+            .rsplit("http://")
+            .next()
+            .unwrap()
+            .trim()
+            .split('"')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
         gateway
     }
 
@@ -90,7 +103,16 @@ impl Gateway {
 
     /// All lines so far.
     pub fn log(&self) -> String {
-        self.log.lines.lock().unwrap().join("\n")
+        // A wait that failed has poisoned it; its own panic needs the lines.
+        self.log.lines.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
+    }
+
+    /// Ends the process; the whole log, to its last line.
+    pub fn log_at_end(mut self) -> String {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.reader.take().unwrap().join().unwrap();
+        self.log()
     }
 
     /// The process's id.
@@ -116,6 +138,26 @@ impl Gateway {
         }
     }
 
+    /// Waits until so many callers are connected, as the kernel counts them.
+    pub async fn until_open(&self, connections: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        let local = format!("0100007F:{:04X}", self.address.port());
+        loop {
+            // `sl local remote state …`; 01 is ESTABLISHED.
+            let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+            let open = table.lines().filter(|line| {
+                let mut words = line.split_whitespace().skip(1);
+                words.next() == Some(&local) && words.nth(1) == Some("01")
+            });
+            let open = open.count();
+            if open == connections {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{open} connections, not {connections}");
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Resident memory now, in bytes.
     pub fn resident(&self) -> u64 {
         self.status_field("VmRSS:")
@@ -138,7 +180,10 @@ impl Drop for Gateway {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("--- the gateway's log ---\n{}", self.log());
+            let log = self.log();
+            let lines: Vec<_> = log.lines().collect();
+            let newest = lines.get(lines.len().saturating_sub(100)..).unwrap_or_default();
+            eprintln!("--- the newest of the gateway's log ---\n{}", newest.join("\n"));
         }
     }
 }
