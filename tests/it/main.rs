@@ -7,6 +7,7 @@ mod support;
 
 mod cold_start;
 mod layers;
+mod rate;
 mod revoked;
 mod serving;
 mod short_lives;
