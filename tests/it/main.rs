@@ -11,4 +11,5 @@ mod rate;
 mod revoked;
 mod serving;
 mod short_lives;
+mod streaming;
 mod token_trouble;

@@ -2,8 +2,10 @@
 
 pub mod gateway;
 pub mod load;
+pub mod socket;
 pub mod world;
 
 pub use gateway::Gateway;
 pub use load::{Answer, assert_all, at_once};
+pub use socket::Socket;
 pub use world::{NO_LIMIT, World, unlimited};
