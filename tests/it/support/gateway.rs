@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 /// Everything but a hang is faster than this, on a slow machine too.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -28,6 +28,8 @@ pub struct Gateway {
 struct Log {
     lines: Mutex<Vec<String>>,
     more: Condvar,
+    /// The same for whoever must not block a thread: a bump a line.
+    bumped: watch::Sender<()>,
 }
 
 impl Gateway {
@@ -58,6 +60,7 @@ impl Gateway {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 collected.lines.lock().unwrap().push(line);
                 collected.more.notify_all();
+                collected.bumped.send_replace(());
             }
         });
         let address = ([127, 0, 0, 1], 0).into();
@@ -98,6 +101,15 @@ impl Gateway {
             let left = deadline.saturating_duration_since(Instant::now());
             assert!(!left.is_zero(), "no {count} lines with {text:?} in:\n{}", lines.join("\n"));
             lines = self.log.more.wait_timeout(lines, left).unwrap().0;
+        }
+    }
+
+    /// The same without blocking the thread, for a test that has something else to do meanwhile.
+    pub async fn logged(&self, text: &str) {
+        let mut bumps = self.log.bumped.subscribe();
+        while !self.log().contains(text) {
+            let bump = tokio::time::timeout(PATIENCE, bumps.changed()).await;
+            assert!(bump.is_ok(), "no line with {text:?} in:\n{}", self.log());
         }
     }
 

@@ -3,9 +3,11 @@
 pub mod gateway;
 pub mod load;
 pub mod raw;
+pub mod socket;
 pub mod tls;
 pub mod world;
 
 pub use gateway::Gateway;
 pub use load::{Answer, assert_all, at_once};
+pub use socket::Socket;
 pub use world::{NO_LIMIT, World, unlimited};
