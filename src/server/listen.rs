@@ -2,13 +2,17 @@
 //! It never accepts: workers do.
 
 use std::{
+    fs::Permissions,
     io,
     net::{SocketAddr, TcpListener},
-    os::unix::{fs::FileTypeExt, net::UnixListener},
+    os::unix::{
+        fs::{FileTypeExt, PermissionsExt},
+        net::UnixListener,
+    },
     path::Path,
 };
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::StartError;
 use crate::config::Listen;
@@ -33,7 +37,8 @@ impl Bound {
     /// Binds all, or says which one failed.
     pub fn all(listen: &[Listen]) -> Result<Self, StartError> {
         let bind = |listen: &Listen| match listen {
-            Listen::Tcp(address) => tcp(*address)
+            Listen::Tcp(address) => alone(*address)
+                .and_then(|()| tcp(*address))
                 .map(Listener::Tcp)
                 .map_err(|source| StartError::Listen { address: address.to_string(), source }),
             Listen::Unix(path) => unix(path).map(Listener::Unix).map_err(|source| {
@@ -67,17 +72,33 @@ impl Bound {
     }
 }
 
-fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
+/// Nobody else listens there. `SO_REUSEPORT` would let a second gateway in, and the kernel would
+/// give each of them half of the callers.
+fn alone(address: SocketAddr) -> io::Result<()> {
+    if address.port() == 0 {
+        return Ok(());
     }
-    socket.set_reuse_address(true)?;
+    let socket = socket(address)?;
+    socket.bind(&address.into())?;
+    socket.listen(1)
+}
+
+fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket(address)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+fn socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    Ok(socket)
 }
 
 fn unix(path: &Path) -> io::Result<UnixListener> {
@@ -88,9 +109,15 @@ fn unix(path: &Path) -> io::Result<UnixListener> {
     {
         std::fs::remove_file(path)?;
     }
-    let listener = UnixListener::bind(path)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    // Whoever connects uses our credentials: owner and group as the umask says, others never. Set
+    // before `listen`, so that nobody slips in.
+    let mode = path.metadata()?.permissions().mode() & 0o770;
+    std::fs::set_permissions(path, Permissions::from_mode(mode))?;
+    socket.set_nonblocking(true)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 #[cfg(test)]
