@@ -6,6 +6,8 @@
 mod support;
 
 mod cold_start;
+mod commands;
+mod draining;
 mod layers;
 mod rate;
 mod revoked;
