@@ -15,3 +15,4 @@ mod serving;
 mod short_lives;
 mod streaming;
 mod token_trouble;
+mod upstream_tls;
