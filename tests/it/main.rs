@@ -5,9 +5,10 @@
 
 mod support;
 
-mod cli;
 mod cold_start;
+mod commands;
 mod draining;
+mod first_look;
 mod layers;
 mod malformed_http1;
 mod rate;
