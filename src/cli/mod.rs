@@ -58,7 +58,7 @@ pub struct ConfigArgs {
     /// Configuration file [default: proxy.toml here, if there is one]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where callers connect, instead of `listen`: "127.0.0.1:8080" or "unix:/path"; repeatable
+    /// Where callers connect, instead of `listen`: `127.0.0.1:8080` or `unix:/path`; repeatable
     #[arg(long, value_name = "ADDRESS")]
     listen: Vec<String>,
     /// Health listener, instead of `admin`; "" turns it off

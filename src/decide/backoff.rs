@@ -20,7 +20,7 @@ impl Backoff {
     pub fn delay(&self, failures: u32, dice: f64) -> Duration {
         let doublings = failures.saturating_sub(1).min(16);
         let ceiling = self.first.saturating_mul(1 << doublings).min(self.cap).max(self.floor);
-        self.floor + (ceiling - self.floor).mul_f64(dice.clamp(0.0, 1.0))
+        self.floor + ceiling.saturating_sub(self.floor).mul_f64(dice.clamp(0.0, 1.0))
     }
 }
 

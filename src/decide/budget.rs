@@ -156,6 +156,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::decide::t0;
 
     const WINDOW: Duration = Duration::from_secs(60);
 
@@ -165,7 +166,7 @@ mod tests {
 
     #[test]
     fn the_call_over_the_limit_waits_for_the_oldest_to_leave_the_window() {
-        let t0 = Instant::now();
+        let t0 = t0();
         let mut budget = budget(2, t0);
         assert_eq!(budget.take(t0), Ok(()));
         assert_eq!(budget.take(t0 + Duration::from_secs(30)), Ok(()));
@@ -176,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_refund_gives_the_place_back() {
-        let t0 = Instant::now();
+        let t0 = t0();
         let mut budget = budget(1, t0);
         budget.take(t0).unwrap();
         budget.refund(t0);
@@ -186,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_pause_holds_everything_and_a_shorter_one_does_not_end_it() {
-        let t0 = Instant::now();
+        let t0 = t0();
         let mut budget = budget(10, t0);
         let until = t0 + Duration::from_secs(42);
         budget.pause(until);
@@ -198,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_new_token_starts_from_nothing() {
-        let t0 = Instant::now();
+        let t0 = t0();
         let mut budget = budget(1, t0);
         budget.take(t0).unwrap();
         budget.pause(t0 + WINDOW);
@@ -208,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_limit_of_a_billion_costs_no_more_memory_than_one_of_sixty() {
-        let t0 = Instant::now();
+        let t0 = t0();
         let mut budget = budget(1_000_000_000, t0);
         for i in 0..200_000u64 {
             budget.take(t0 + Duration::from_millis(i)).unwrap();
@@ -218,7 +219,7 @@ mod tests {
 
     #[test]
     fn the_estimate_for_the_nth_waiter_is_when_the_nth_place_frees() {
-        let t0 = Instant::now();
+        let t0 = t0();
         let mut budget = budget(2, t0);
         budget.take(t0).unwrap();
         budget.take(t0 + Duration::from_secs(10)).unwrap();
@@ -235,7 +236,7 @@ mod tests {
             limit in 1u32..40,
             gaps in prop::collection::vec(0u64..3_000, 1..400),
         ) {
-            let t0 = Instant::now();
+            let t0 = t0();
             let mut budget = budget(limit, t0);
             let mut now = t0;
             let mut sends: Vec<Instant> = Vec::new();
@@ -252,7 +253,7 @@ mod tests {
         /// A caller that always comes back when told uses at least 98 % of the allowance.
         #[test]
         fn asking_again_when_told_uses_the_allowance(limit in 1u32..400) {
-            let t0 = Instant::now();
+            let t0 = t0();
             let mut budget = budget(limit, t0);
             let end = t0 + WINDOW * 50;
             let (mut now, mut sent) = (t0, 0u32);

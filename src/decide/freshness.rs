@@ -161,7 +161,7 @@ impl Freshness {
         let jitter = margin.mul_f64(REFRESH_JITTER * dice.clamp(0.0, 1.0));
         self.generation = self.generation.next();
         self.expires_at = Some(now + life);
-        self.refresh_at = Some(now + (life - margin) + jitter);
+        self.refresh_at = Some(now + life.saturating_sub(margin) + jitter);
         self.fetching = false;
         self.failures = 0;
         self.trouble = None;

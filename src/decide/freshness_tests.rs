@@ -3,9 +3,12 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::decide::t0;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const MARGIN: Duration = Duration::from_secs(300);
+/// An hour less the margin: when a refresh begins.
+const EARLY: Duration = Duration::from_secs(3300);
 
 fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -20,20 +23,20 @@ fn fresh(now: Instant) -> (Freshness, Generation) {
 
 #[test]
 fn a_token_is_used_until_it_expires_and_refreshed_before() {
-    let t0 = Instant::now();
+    let t0 = t0();
     let (mut freshness, first) = fresh(t0);
     assert_eq!(freshness.step(t0), Step::Use(first));
-    assert_eq!(freshness.task(t0), Task::SleepUntil(t0 + HOUR - MARGIN));
-    assert_eq!(freshness.task(t0 + HOUR - MARGIN), Task::Fetch);
-    assert_eq!(freshness.step(t0 + HOUR - seconds(1)), Step::Use(first), "while fetching");
+    assert_eq!(freshness.task(t0), Task::SleepUntil(t0 + EARLY));
+    assert_eq!(freshness.task(t0 + EARLY), Task::Fetch);
+    assert_eq!(freshness.step(t0 + Duration::from_secs(3599)), Step::Use(first), "while fetching");
     assert_eq!(freshness.step(t0 + HOUR), Step::Wait, "expired: never used");
 }
 
 #[test]
 fn a_valid_token_is_kept_while_refresh_fails() {
-    let t0 = Instant::now();
+    let t0 = t0();
     let (mut freshness, first) = fresh(t0);
-    let early = t0 + HOUR - MARGIN;
+    let early = t0 + EARLY;
     assert_eq!(freshness.task(early), Task::Fetch);
     freshness.failed(early, Trouble::Permanent, None, 1.0);
     assert_eq!(freshness.step(early), Step::Use(first));
@@ -43,7 +46,7 @@ fn a_valid_token_is_kept_while_refresh_fails() {
 
 #[test]
 fn a_margin_of_more_than_the_life_is_clamped_to_half_of_it() {
-    let t0 = Instant::now();
+    let t0 = t0();
     let mut freshness = Freshness::new(MARGIN);
     freshness.task(t0);
     freshness.fetched(t0, seconds(2), 0.0);
@@ -52,7 +55,7 @@ fn a_margin_of_more_than_the_life_is_clamped_to_half_of_it() {
 
 #[test]
 fn a_straggler_of_an_old_generation_does_not_kill_the_successor() {
-    let t0 = Instant::now();
+    let t0 = t0();
     let (mut freshness, first) = fresh(t0);
     assert_eq!(freshness.rejected(t0, first, 1, true), Verdict::Renew);
     assert_eq!(freshness.step(t0), Step::Wait);
@@ -64,7 +67,7 @@ fn a_straggler_of_an_old_generation_does_not_kill_the_successor() {
 
 #[test]
 fn a_client_that_is_refused_whatever_the_token_does_not_double_every_call() {
-    let t0 = Instant::now();
+    let t0 = t0();
     let (mut freshness, first) = fresh(t0);
     assert_eq!(freshness.rejected(t0, first, 1, false), Verdict::Renew);
     freshness.task(t0);
@@ -77,8 +80,8 @@ fn a_client_that_is_refused_whatever_the_token_does_not_double_every_call() {
 
 #[test]
 fn the_cool_down_doubles_while_renewing_does_not_help() {
-    let (mut freshness, mut generation) = fresh(Instant::now());
-    let mut now = Instant::now();
+    let (mut freshness, mut generation) = fresh(t0());
+    let mut now = t0();
     let mut renewals = 0;
     let end = now + seconds(3600);
     while now < end {
@@ -95,7 +98,7 @@ fn the_cool_down_doubles_while_renewing_does_not_help() {
 
 #[test]
 fn one_bad_endpoint_does_not_keep_the_others_from_a_renewal() {
-    let t0 = Instant::now();
+    let t0 = t0();
     let (mut freshness, first) = fresh(t0);
     let (bad, good) = (1, 2);
     freshness.rejected(t0, first, bad, true);
@@ -108,7 +111,7 @@ fn one_bad_endpoint_does_not_keep_the_others_from_a_renewal() {
 
 #[test]
 fn the_servers_own_wish_is_honoured_when_longer_than_ours_and_capped() {
-    let t0 = Instant::now();
+    let t0 = t0();
     for (wish, expected) in [(20, 20), (0, 1), (1_000_000, 60)] {
         let mut freshness = Freshness::new(MARGIN);
         freshness.task(t0);
@@ -120,7 +123,7 @@ fn the_servers_own_wish_is_honoured_when_longer_than_ours_and_capped() {
 
 #[test]
 fn a_dead_token_endpoint_sees_backoff_and_not_a_storm() {
-    let t0 = Instant::now();
+    let t0 = t0();
     for (trouble, at_most) in
         [(Trouble::Transient, 40), (Trouble::Throttled, 18), (Trouble::Permanent, 8)]
     {
@@ -169,7 +172,7 @@ proptest! {
     /// a fetch never starts while one runs; sleeping is never into the past.
     #[test]
     fn seeded_lives_agree_with_the_shadow_model(events in prop::collection::vec(event(), 1..300)) {
-        let t0 = Instant::now();
+        let t0 = t0();
         let mut now = t0;
         let mut freshness = Freshness::new(MARGIN);
         let mut newest: Option<(Generation, Instant, bool)> = None;

@@ -11,3 +11,9 @@ pub mod headers;
 pub mod path;
 pub mod queue;
 pub mod retry;
+
+/// Some moment, for tests: only differences count.
+#[cfg(test)]
+pub(crate) fn t0() -> std::time::Instant {
+    tokio::time::Instant::now().into_std()
+}

@@ -95,10 +95,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::decide::t0;
 
     #[test]
     fn a_call_that_comes_back_stands_before_all_who_came_later() {
-        let (t0, mut queue) = (Instant::now(), Queue::new(10));
+        let (t0, mut queue) = (t0(), Queue::new(10));
         let early = queue.ticket();
         for name in ["b", "c"] {
             let ticket = queue.ticket();
@@ -113,7 +114,7 @@ mod tests {
 
     #[test]
     fn the_bound_holds_and_a_leaver_frees_its_place() {
-        let (t0, mut queue) = (Instant::now(), Queue::new(1));
+        let (t0, mut queue) = (t0(), Queue::new(1));
         let (first, second) = (queue.ticket(), queue.ticket());
         queue.join(first, t0, 1).unwrap();
         assert_eq!(queue.join(second, t0, 2), Err(Full));
@@ -126,7 +127,7 @@ mod tests {
         /// A plain vector is the shadow model: same members, same order, same impatience.
         #[test]
         fn it_agrees_with_a_plain_list(ops in prop::collection::vec((0u8..5, 0u64..50), 1..300)) {
-            let t0 = Instant::now();
+            let t0 = t0();
             let mut queue = Queue::new(20);
             let mut list: Vec<(Ticket, Instant)> = Vec::new();
             let mut known: Vec<Ticket> = Vec::new();

@@ -131,6 +131,7 @@ pub fn idempotent(method: &http::Method) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decide::t0;
 
     const CAP: Duration = Duration::from_secs(180);
 
@@ -144,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_401_is_renewed_once_and_a_second_is_the_callers() {
-        let now = Instant::now();
+        let now = t0();
         let once = History::default();
         assert_eq!(next(answered(401, None), facts(now), once, now, CAP), Next::Renew);
         let twice = History { renewed: true, ..once };
@@ -155,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_429_waits_within_the_deadline_and_is_handed_on_beyond_it() {
-        let (now, none) = (Instant::now(), History::default());
+        let (now, none) = (t0(), History::default());
         let after = |seconds| next(answered(429, seconds), facts(now), none, now, CAP);
         let until = |seconds| now + Duration::from_secs(seconds);
         assert_eq!(after(Some(5)), Next::Requeue { until: until(5) });
@@ -168,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_post_that_may_have_arrived_is_never_sent_again() {
-        let (now, none) = (Instant::now(), History::default());
+        let (now, none) = (t0(), History::default());
         for reused in [true, false] {
             let broken = Outcome::Broken { reused };
             assert_eq!(next(broken, facts(now), none, now, CAP), Next::Fail);
@@ -183,7 +184,7 @@ mod tests {
 
     #[test]
     fn what_never_left_goes_again_a_few_times_whatever_its_method() {
-        let now = Instant::now();
+        let now = t0();
         for (moved, expected) in [(0, Next::Again), (2, Next::Again), (3, Next::Fail)] {
             let history = History { moved, ..History::default() };
             assert_eq!(next(Outcome::Unsent, facts(now), history, now, CAP), expected);
@@ -192,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_5xx_is_the_callers() {
-        let now = Instant::now();
+        let now = t0();
         for status in [500, 502, 503, 504] {
             let next = next(answered(status, Some(1)), facts(now), History::default(), now, CAP);
             assert_eq!(next, Next::Answer);

@@ -6,7 +6,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant as StdInstant},
+    time::Instant as StdInstant,
 };
 
 use tokio::{
@@ -79,6 +79,17 @@ struct State {
     budget: Budget,
     generation: Generation,
     queue: Queue<Turn>,
+}
+
+impl State {
+    fn adopt(&mut self, generation: Generation) -> bool {
+        let newer = generation > self.generation;
+        if newer {
+            self.generation = generation;
+            self.budget.renew();
+        }
+        newer
+    }
 }
 
 /// One token's budget and the line before it, shared by all workers.
@@ -159,6 +170,15 @@ impl Admission {
         }
     }
 
+    /// A new token came: upstream counts it from nothing, and so does the budget.
+    pub fn adopt(&self, generation: Generation) {
+        let mut state = self.state();
+        if state.adopt(generation) {
+            drop(state);
+            self.wake.notify_one();
+        }
+    }
+
     /// Upstream said 429: nothing leaves under that token before `until`, and who cannot wait so
     /// long is told so now.
     pub fn pause(&self, generation: Generation, until: StdInstant) {
@@ -166,14 +186,15 @@ impl Admission {
         if generation != state.generation {
             return;
         }
+        let now = Instant::now().into_std();
+        let first = state.budget.paused_until().is_none_or(|known| known <= now);
         state.budget.pause(until);
         drop(state);
-        tracing::info!(
-            pause = %humantime::format_duration(Duration::from_secs(
-                until.saturating_duration_since(Instant::now().into_std()).as_secs() + 1
-            )),
-            "Genesys Cloud answered 429: calls wait"
-        );
+        // A window full of 429s is one event.
+        if first {
+            let seconds = until.saturating_duration_since(now).as_secs() + 1;
+            tracing::info!(seconds, "Genesys Cloud answered 429: calls wait");
+        }
         self.wake.notify_one();
     }
 
@@ -196,9 +217,7 @@ impl Admission {
     /// A permit moves under a newer token; from when it counts there.
     fn transfer(&self, generation: Generation) -> StdInstant {
         let mut state = self.state();
-        if generation > state.generation {
-            state.generation = generation;
-            state.budget.renew();
+        if state.adopt(generation) {
             self.wake.notify_one();
         }
         let now = Instant::now().into_std();

@@ -134,10 +134,12 @@ pub fn request_id(headers: &HeaderMap) -> HeaderValue {
         (1..=128).contains(&value.len())
             && value.as_bytes().iter().all(|b| b.is_ascii_alphanumeric() || b"-_.:/+=".contains(b))
     };
-    headers.get("x-request-id").filter(plain).cloned().unwrap_or_else(|| {
-        HeaderValue::try_from(format!("{:032x}", fastrand::u128(1..)))
-            .expect("hex digits are visible ASCII")
-    })
+    headers.get("x-request-id").filter(plain).cloned().unwrap_or_else(new_request_id)
+}
+
+fn new_request_id() -> HeaderValue {
+    HeaderValue::try_from(format!("{:032x}", fastrand::u128(1..)))
+        .expect("hex digits are visible ASCII")
 }
 
 #[cfg(test)]

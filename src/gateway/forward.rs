@@ -4,7 +4,7 @@
 use std::{error::Error as _, time::Duration};
 
 use http::{Request, Response, StatusCode, header::CONTENT_LENGTH, response::Parts};
-use hyper::body::Incoming;
+use hyper::{body::Incoming, client::conn::TrySendError};
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
@@ -75,19 +75,13 @@ pub async fn forward(
 ) -> Result<Answered, Broken> {
     match lease {
         Lease::Http1 { mut sender, ticket } => {
-            let reused = ticket.reused;
-            let sent = sender.try_send_request(request);
-            let answer = within(timeout, body, sent).await?.map_err(|mut error| {
-                broken(error.take_message().is_some(), error.error(), reused)
-            })?;
+            let sent = within(timeout, body, sender.try_send_request(request)).await?;
+            let answer = sent.map_err(|failed| broken(failed, ticket.reused))?;
             http1_answer(answer, sender, ticket)
         }
         Lease::Http2 { mut sender, stream } => {
-            let reused = stream.reused;
-            let sent = sender.try_send_request(request);
-            let answer = within(timeout, body, sent).await?.map_err(|mut error| {
-                broken(error.take_message().is_some(), error.error(), reused)
-            })?;
+            let sent = within(timeout, body, sender.try_send_request(request)).await?;
+            let answer = sent.map_err(|failed| broken(failed, stream.reused))?;
             let (parts, body) = answer.into_parts();
             Ok(Answered { parts, body, after: After::Stream(stream) })
         }
@@ -134,23 +128,24 @@ fn http1_answer(
     Ok(Answered { parts, body, after })
 }
 
-fn broken(unsent: bool, error: &hyper::Error, reused: bool) -> Broken {
-    if unsent {
+fn broken(mut failed: TrySendError<Request<Attempt>>, reused: bool) -> Broken {
+    if failed.take_message().is_some() {
         return Broken::Unsent;
     }
+    let error = failed.into_error();
     let mut source = error.source();
-    while let Some(cause) = source {
-        if cause.is::<AttemptError>() {
+    while let Some(link) = source {
+        if link.is::<AttemptError>() {
             return Broken::Caller;
         }
-        if let Some(http2) = cause.downcast_ref::<h2::Error>() {
+        if let Some(reset) = link.downcast_ref::<h2::Error>() {
             // RFC 9113 sections 6.8 and 8.7: not processed, safe to send again.
-            let refused = http2.reason() == Some(h2::Reason::REFUSED_STREAM);
-            if refused || (http2.is_go_away() && http2.is_remote()) {
+            let not_taken = reset.reason() == Some(h2::Reason::REFUSED_STREAM);
+            if not_taken || (reset.is_go_away() && reset.is_remote()) {
                 return Broken::Unsent;
             }
         }
-        source = cause.source();
+        source = link.source();
     }
     tracing::debug!(%error, reused, "upstream request failed");
     if error.is_parse() || error.is_parse_too_large() || error.is_parse_status() {

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header::RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header::RETRY_AFTER};
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
@@ -24,6 +24,7 @@ use crate::{
         failure::Failure,
         freshness::Verdict,
         path,
+        queue::Ticket,
         retry::{self, Facts, History, Next, Outcome},
     },
     telemetry::access_log::Record,
@@ -61,10 +62,23 @@ pub struct Recovered {
 
 /// A body that cannot be replayed goes out only if the token worked this recently.
 const PROOF_LASTS: Duration = Duration::from_secs(60);
+/// Looks at the token for one request: at the one at hand, and at its successor.
+const MAX_LOOKS: u32 = 2;
 /// An error answer larger than this is not worth reading to save its connection.
 const MAX_DRAIN: usize = 64 * 1024;
 /// Nor is one that takes longer.
 const MAX_DRAIN_TIME: Duration = Duration::from_millis(250);
+
+/// What a look at the token found.
+#[derive(Debug, Clone, Copy)]
+enum Look {
+    /// It works, just now.
+    Alive,
+    /// It is being replaced.
+    Dead,
+    /// The look told nothing.
+    Unknown,
+}
 
 impl Gateway {
     /// Sends the call until it is answered for good.
@@ -76,51 +90,48 @@ impl Gateway {
     ) -> Result<Recovered, Failure> {
         let pool = self.pool_for(call.head.path.path());
         let mut history = History::default();
+        let mut looks = 0;
         loop {
             let token = self.token(&call, record).await?;
             permit.bind(token.generation);
-            if call.body.too_large() && !token.worked_within(PROOF_LASTS) {
-                self.prove(&token).await;
-                if self.shared.tokens.current(Instant::now()).is_none() {
-                    continue;
+            let unproved = call.body.too_large() && !token.worked_within(PROOF_LASTS);
+            if unproved && looks < MAX_LOOKS {
+                looks += 1;
+                match self.look(&token, permit.ticket, looks).await {
+                    Look::Dead => continue,
+                    Look::Alive | Look::Unknown => {}
                 }
             }
             let tried = self.attempt(&call, pool, &token, &mut permit, history, record).await?;
-            let now = Instant::now();
-            let next = retry::next(
-                outcome(&tried),
-                Facts {
-                    idempotent: retry::idempotent(&call.head.method),
-                    replayable: call.body.replayable(),
-                    deadline: call.deadline.into_std(),
-                },
-                history,
-                now.into_std(),
-                self.shared.config.rate_limit.max_retry_after,
-            );
-            match (next, tried) {
+            let facts = Facts {
+                idempotent: retry::idempotent(&call.head.method),
+                replayable: call.body.replayable(),
+                deadline: call.deadline.into_std(),
+            };
+            let now = Instant::now().into_std();
+            let longest = self.shared.config.rate_limit.max_retry_after;
+            match (retry::next(outcome(&tried), facts, history, now, longest), tried) {
                 (Next::Renew, Ok(answer)) => {
-                    let family = path::family(call.head.path.path()).key(&call.head.method);
-                    if self.shared.tokens.rejected(&token, family) == Verdict::PassOn {
+                    if self.rejected(&token, &call.head) == Verdict::PassOn {
                         return Ok(settle(call, answer, permit, &token));
                     }
+                    call.body.stop();
                     discard(answer).await;
-                    history.renewed = true;
-                    record.replayed = true;
-                    // Another request, under another token: it takes its own place, first in line.
+                    (history.renewed, record.replayed) = (true, true);
+                    // Another request, under another token: it counts again, first in line.
                     let ticket = permit.ticket;
                     drop(permit);
                     let token = self.token(&call, record).await?;
+                    self.shared.admission.adopt(token.generation);
                     permit = self.readmit(&call, ticket, record).await?;
-                    permit.bind(token.generation);
                 }
                 (Next::Fruitless, Ok(answer)) => {
-                    let family = path::family(call.head.path.path()).key(&call.head.method);
-                    self.shared.tokens.fruitless(&token, family);
+                    self.shared.tokens.fruitless(&token, family(&call.head));
                     return Ok(settle(call, answer, permit, &token));
                 }
                 (Next::Requeue { until }, Ok(answer)) => {
                     self.shared.admission.pause(permit.generation(), until);
+                    call.body.stop();
                     discard(answer).await;
                     history.requeued += 1;
                     let ticket = permit.ticket;
@@ -132,15 +143,29 @@ impl Gateway {
                     return Ok(settle(call, answer, permit, &token));
                 }
                 (Next::Again, _) => history.moved += 1,
-                (_, Ok(answer)) => {
-                    if history.renewed && answer.parts.status != StatusCode::UNAUTHORIZED {
-                        self.shared.tokens.recovered();
-                    }
+                (Next::Answer | Next::Fail, Ok(answer)) => {
+                    self.learn(&token, &call, &answer, history.renewed || looks > 1);
                     return Ok(settle(call, answer, permit, &token));
                 }
                 (_, Err(broken)) => return Err(failure(&broken, &call.body)),
             }
         }
+    }
+
+    /// What the final answer says about the token.
+    fn learn(&self, token: &Token, call: &Call, answer: &Answered, renewed: bool) {
+        let refused = answer.parts.status == StatusCode::UNAUTHORIZED;
+        match (refused, renewed) {
+            (false, true) => self.shared.tokens.recovered(),
+            // It could not be replayed; the next caller is spared all the same.
+            (true, false) => drop(self.rejected(token, &call.head)),
+            (true, true) => self.shared.tokens.fruitless(token, family(&call.head)),
+            (false, false) => {}
+        }
+    }
+
+    fn rejected(&self, token: &Token, head: &Head) -> Verdict {
+        self.shared.tokens.rejected(token, family(head))
     }
 
     /// One connection, one signed request, one answer.
@@ -205,33 +230,48 @@ impl Gateway {
         })
     }
 
-    /// A body that cannot be sent twice meets as few 401s as can be: a HEAD finds them first.
-    async fn prove(&self, token: &Token) {
+    /// A body that cannot be sent twice meets as few 401s as can be: a HEAD finds them first. It is
+    /// a call like any other, so it takes a place in the budget; without one, the upload decides.
+    async fn look(&self, token: &Token, ticket: Ticket, looks: u32) -> Look {
         const PROBE: &str = "/api/v2/tokens/me";
-        let Ok(lease) = self.api.lease(false).await else { return };
-        let Ok(probe) = http::Request::head(PROBE).body(()) else { return };
+        let place = self.shared.admission.admit(Instant::now(), Some(ticket)).await;
+        let (Ok(mut permit), Ok(lease)) = (place, self.api.lease(false).await) else {
+            return Look::Unknown;
+        };
+        let Ok(probe) = Request::head(PROBE).body(()) else { return Look::Unknown };
         let (parts, ()) = probe.into_parts();
-        let id = super::credential::request_id(&HeaderMap::new());
-        let head = Head::new(parts, &id);
+        let head = Head::new(parts, &super::credential::request_id(&HeaderMap::new()));
         let Ok(request) = head.sign(&token.authorization, Attempt::empty(), &self.api, &lease)
         else {
-            return;
+            return Look::Unknown;
         };
+        permit.bind(token.generation);
+        permit.spend();
         let timeout = self.shared.config.upstream.response_timeout;
-        let Ok(answer) = forward(lease, request, &Replay::empty(), timeout).await else { return };
-        if answer.parts.status == StatusCode::UNAUTHORIZED {
-            let family = path::family(PROBE).key(&Method::HEAD);
-            self.shared.tokens.rejected(token, family);
-        } else {
-            token.worked();
-        }
+        let Ok(answer) = forward(lease, request, &Replay::empty(), timeout).await else {
+            return Look::Unknown;
+        };
+        let status = answer.parts.status;
         discard(answer).await;
+        if status != StatusCode::UNAUTHORIZED {
+            token.worked();
+            return Look::Alive;
+        }
+        if looks == MAX_LOOKS {
+            // The renewed token is refused too: renewing again would go on for ever.
+            self.shared.tokens.fruitless(token, family(&head));
+            return Look::Unknown;
+        }
+        match self.rejected(token, &head) {
+            Verdict::Renew => Look::Dead,
+            Verdict::PassOn => Look::Unknown,
+        }
     }
 
     async fn readmit(
         &self,
         call: &Call,
-        ticket: crate::decide::queue::Ticket,
+        ticket: Ticket,
         record: &mut Record,
     ) -> Result<Permit, Failure> {
         let now = Instant::now();
@@ -243,6 +283,10 @@ impl Gateway {
     fn pool_for(&self, path: &str) -> &Arc<Pool> {
         if path.starts_with("/uploads/") { &self.apps } else { &self.api }
     }
+}
+
+fn family(head: &Head) -> u64 {
+    path::family(head.path.path()).key(&head.method)
 }
 
 fn outcome(tried: &Result<Answered, Broken>) -> Outcome {

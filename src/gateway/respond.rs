@@ -115,6 +115,8 @@ pub fn refuse(failure: Failure, mut record: Record) -> Response<AnswerBody> {
     let retry_after = failure.retry_after();
     record.status = StatusCode::from_u16(facts.status).ok();
     record.code = Some(facts.code);
+    // hyper does not ask for the body of an answer to HEAD.
+    record.end = End::Complete;
     let bytes = error_body(failure, record.request_id.to_str().unwrap_or_default());
     let (mut parts, ()) = Response::new(()).into_parts();
     parts.status = record.status.unwrap_or(StatusCode::BAD_GATEWAY);
@@ -212,7 +214,6 @@ impl Body for AnswerBody {
             Self::Own { bytes, record } => {
                 let bytes = std::mem::take(bytes);
                 record.bytes += bytes.len() as u64;
-                record.end = End::Complete;
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
             Self::Upstream(held) => {

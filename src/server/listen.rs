@@ -33,7 +33,8 @@ impl Bound {
     /// Binds all, or says which one failed.
     pub fn all(listen: &[Listen]) -> Result<Self, StartError> {
         let bind = |listen: &Listen| match listen {
-            Listen::Tcp(address) => tcp(*address)
+            Listen::Tcp(address) => unused(*address)
+                .and_then(|()| tcp(*address))
                 .map(Listener::Tcp)
                 .map_err(|source| StartError::Listen { address: address.to_string(), source }),
             Listen::Unix(path) => unix(path).map(Listener::Unix).map_err(|source| {
@@ -67,17 +68,29 @@ impl Bound {
     }
 }
 
+/// An error when somebody listens on the address. A shared port tells nobody that it is shared:
+/// two gateways would both start, and each answer some of the callers.
+fn unused(address: SocketAddr) -> io::Result<()> {
+    socket(address)?.bind(&address.into())
+}
+
 fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.set_reuse_address(true)?;
+    let socket = socket(address)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+fn socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // A restart must not wait for the connections of the last run to be forgotten.
+    socket.set_reuse_address(true)?;
+    Ok(socket)
 }
 
 fn unix(path: &Path) -> io::Result<UnixListener> {
@@ -104,6 +117,18 @@ mod tests {
         let again = bound.duplicate().unwrap();
         let Some(Listener::Tcp(second)) = again.first() else { panic!() };
         assert_eq!(second.local_addr().unwrap(), address);
+    }
+
+    #[test]
+    fn a_port_that_another_gateway_listens_on_is_in_use() {
+        let bound = Bound::all(&[Listen::Tcp("127.0.0.1:0".parse().unwrap())]).unwrap();
+        let [address] = bound.addresses()[..] else { panic!() };
+        let Err(StartError::Listen { source, .. }) = Bound::all(&[Listen::Tcp(address)]) else {
+            panic!()
+        };
+        assert_eq!(source.kind(), io::ErrorKind::AddrInUse);
+        drop(bound);
+        Bound::all(&[Listen::Tcp(address)]).unwrap();
     }
 
     #[test]

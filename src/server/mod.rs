@@ -15,9 +15,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     admin,
     config::{Config, Listen},
+    decide::freshness::Generation,
     gateway::{Shared, admit::Admission, guard::Hosts},
     telemetry::access_log,
-    token::{Tokens, issuer::HttpIssuer},
+    token::{
+        Tokens,
+        issuer::{HttpIssuer, Unbuildable},
+    },
     upstream::{replay::Memory, tls},
 };
 use listen::Bound;
@@ -38,8 +42,8 @@ pub enum StartError {
     #[error(transparent)]
     Tls(#[from] tls::TlsError),
     /// The token endpoint's client.
-    #[error("cannot prepare token requests: {0}")]
-    Issuer(#[from] reqwest::Error),
+    #[error(transparent)]
+    Issuer(#[from] Unbuildable),
     /// A host name that cannot be a header.
     #[error("the upstream host cannot be used: {0}")]
     Upstream(#[from] http::Error),
@@ -87,6 +91,7 @@ impl Server {
             cut: CancellationToken::new(),
             config,
         });
+        tasks.spawn_on(budget_follows_token(Arc::clone(&shared), stop.clone()), runtime);
         let (log_sender, log) = if shared.config.telemetry.access_log {
             let (sender, thread) = access_log::writer()?;
             (Some(sender), Some(thread))
@@ -156,5 +161,14 @@ impl Server {
             (None, Some(Listen::Unix(path))) => format!("unix:{}", path.display()),
             (None, _) => String::new(),
         }
+    }
+}
+
+/// Whoever waits in line under an old token's full budget goes out under the new one's.
+async fn budget_follows_token(shared: Arc<Shared>, stop: CancellationToken) {
+    let mut known = Generation::default();
+    while let Some(newer) = stop.run_until_cancelled(shared.tokens.newer_than(known)).await {
+        shared.admission.adopt(newer);
+        known = newer;
     }
 }

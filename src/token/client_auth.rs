@@ -1,11 +1,11 @@
 //! How a token request proves who it is from (RFC 6749 section 2.3.1).
 //! It never puts a secret where a log could find it: form and header are typed as secrets.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 use url::form_urlencoded;
 
-use super::issuer::basic;
 use crate::config::{ClientAuth, OAuth};
 
 /// The parts of a token request that depend on the way of authentication.
@@ -31,10 +31,7 @@ pub fn request(oauth: &OAuth) -> TokenRequest {
             // Form-encoded first, as RFC 6749 wants it: ids and secrets may hold a colon.
             let id = encode(&oauth.client_id);
             let secret = encode(oauth.client_secret.expose_secret());
-            let mut value = HeaderValue::try_from(format!("Basic {}", basic(&id, &secret)))
-                .expect("base64 is visible ASCII");
-            value.set_sensitive(true);
-            Some(value)
+            Some(basic(&id, &secret))
         }
         ClientAuth::Body => {
             form.append_pair("client_id", &oauth.client_id);
@@ -45,6 +42,14 @@ pub fn request(oauth: &OAuth) -> TokenRequest {
     TokenRequest { authorization, form: form.finish().into() }
 }
 
+fn basic(id: &str, secret: &str) -> HeaderValue {
+    let encoded = STANDARD.encode(format!("{id}:{secret}"));
+    let mut value =
+        HeaderValue::try_from(format!("Basic {encoded}")).expect("base64 is visible ASCII");
+    value.set_sensitive(true);
+    value
+}
+
 fn encode(text: &str) -> String {
     form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
@@ -52,8 +57,6 @@ fn encode(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
-
-    use base64::Engine as _;
 
     use super::*;
     use crate::config::CredentialSource;
@@ -79,7 +82,7 @@ mod tests {
         let header = request.authorization.unwrap();
         assert!(header.is_sensitive());
         let encoded = header.to_str().unwrap().strip_prefix("Basic ").unwrap();
-        let decoded = base64::engine::general_purpose::STANDARD.decode(encoded).unwrap();
+        let decoded = STANDARD.decode(encoded).unwrap();
         assert_eq!(decoded, b"an%3Aid:s+e%2Bc%2Fret");
         assert_eq!(
             request.form.expose_secret(),

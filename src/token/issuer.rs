@@ -2,12 +2,11 @@
 //! It never follows a redirect, reads proxy variables, or repeats itself: pacing is decided elsewhere.
 
 use std::{
-    fmt,
+    fmt::{self, Write as _},
     time::{Duration, SystemTime},
 };
 
 use aws_lc_rs::digest;
-use base64::Engine as _;
 use http::{HeaderValue, StatusCode, header};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
@@ -67,6 +66,11 @@ const MAX_LIFE: Duration = Duration::from_secs(450 * 86_400);
 /// RFC 6749 leaves the life open when the server does; short is safe.
 const UNKNOWN_LIFE: Duration = Duration::from_secs(300);
 
+/// The HTTP client for the token endpoint cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot prepare token requests: {0}")]
+pub struct Unbuildable(#[from] reqwest::Error);
+
 /// The token endpoint over HTTPS.
 #[derive(Debug)]
 pub struct HttpIssuer {
@@ -81,7 +85,7 @@ impl HttpIssuer {
         connect_timeout: Duration,
         proxy: Option<&OutboundProxy>,
         tls: rustls::ClientConfig,
-    ) -> Result<Self, reqwest::Error> {
+    ) -> Result<Self, Unbuildable> {
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .redirect(reqwest::redirect::Policy::none())
@@ -115,14 +119,14 @@ impl Issuer for HttpIssuer {
         if let Some(authorization) = request.authorization {
             builder = builder.header(header::AUTHORIZATION, authorization);
         }
-        let mut response = builder.send().await.map_err(|error| unreachable_endpoint(&error))?;
+        let mut response = builder.send().await.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
         let retry_after = retry::retry_after(
             response.headers().get(header::RETRY_AFTER).map(HeaderValue::as_bytes),
             SystemTime::now(),
         );
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|e| unreachable_endpoint(&e))? {
+        while let Some(chunk) = response.chunk().await.map_err(|e| self.unreachable(&e))? {
             if body.len() + chunk.len() > MAX_ANSWER {
                 return Err(MintError::transient("the token answer is larger than 16 KiB"));
             }
@@ -132,16 +136,19 @@ impl Issuer for HttpIssuer {
     }
 }
 
-/// reqwest's own sentence names the URL, which is configuration; its sources say what went wrong.
-fn unreachable_endpoint(error: &reqwest::Error) -> MintError {
-    if error.is_timeout() {
-        return MintError::transient("the token endpoint did not answer in time");
+impl HttpIssuer {
+    /// The host and the deepest source: what reqwest says in between repeats itself.
+    fn unreachable(&self, error: &reqwest::Error) -> MintError {
+        let host = self.oauth.token_url.host_str().unwrap_or("the token endpoint");
+        if error.is_timeout() {
+            return MintError::transient(format!("{host} did not answer in time"));
+        }
+        let mut deepest: &dyn std::error::Error = error;
+        while let Some(source) = deepest.source() {
+            deepest = source;
+        }
+        MintError::transient(format!("{host} cannot be reached: {deepest}"))
     }
-    let mut deepest: &dyn std::error::Error = error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
-    }
-    MintError::transient(format!("the token endpoint cannot be reached: {deepest}"))
 }
 
 #[derive(Deserialize)]
@@ -219,7 +226,15 @@ fn read_granted(body: &[u8]) -> Result<Minted, &'static str> {
     Ok(Minted {
         authorization,
         life: life.min(MAX_LIFE),
-        fingerprint: digest.as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect(),
+        fingerprint: fingerprint(digest.as_ref()),
+    })
+}
+
+fn fingerprint(digest: &[u8]) -> String {
+    digest.iter().take(6).fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
     })
 }
 
@@ -239,11 +254,6 @@ fn seconds(value: &serde_json::Value) -> Option<Duration> {
     };
     (number >= 1.0)
         .then(|| Duration::try_from_secs_f64(number.floor()).unwrap_or(MAX_LIFE).min(MAX_LIFE))
-}
-
-/// Base64 as HTTP Basic wants it.
-pub(super) fn basic(user: &str, password: &str) -> String {
-    base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"))
 }
 
 #[cfg(test)]

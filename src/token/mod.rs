@@ -133,6 +133,20 @@ impl Tokens {
         }
     }
 
+    /// The next token after `known`, whenever it comes.
+    pub async fn newer_than(&self, known: Generation) -> Generation {
+        let mut changed = self.changed.subscribe();
+        loop {
+            changed.borrow_and_update();
+            if let Some(token) = self.current.load_full().filter(|t| t.generation > known) {
+                return token.generation;
+            }
+            if changed.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
     /// A request signed with `token` got a 401 from path family `family`.
     pub fn rejected(&self, token: &Token, family: u64) -> Verdict {
         let worked = token.ever_worked();

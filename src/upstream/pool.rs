@@ -50,6 +50,8 @@ struct State {
     speaks: Option<Protocol>,
     parked: Vec<Parked>,
     shared: Vec<Shared>,
+    /// The last dial that failed while others waited for it.
+    failed: Option<(Instant, ConnectError)>,
 }
 
 #[derive(Debug)]
@@ -164,11 +166,19 @@ impl Pool {
         if self.state().speaks == Some(Protocol::Http1) {
             return self.dial(false).await;
         }
+        let asked = Instant::now();
         let _turn = self.dialling.acquire().await;
-        match self.pooled() {
-            Some(lease) if !fresh => Ok(lease),
-            _ => self.dial(false).await,
+        if !fresh && let Some(lease) = self.pooled() {
+            return Ok(lease);
         }
+        // Whoever waited for a dial that failed shares its outcome: one after the other, the last
+        // of many would learn it minutes later.
+        if let Some((_, error)) = self.state().failed.as_ref().filter(|(at, _)| *at >= asked) {
+            return Err(error.clone());
+        }
+        let dialled = self.dial(false).await;
+        self.state().failed = dialled.as_ref().err().map(|error| (Instant::now(), error.clone()));
+        dialled
     }
 
     /// An HTTP/1.1 connection of its own, for an upgrade.
@@ -221,7 +231,7 @@ impl Pool {
         match protocol {
             Protocol::Http1 => {
                 let (sender, connection) =
-                    http1::Builder::new().handshake(io).await.map_err(ConnectError::Http)?;
+                    http1::Builder::new().handshake(io).await.map_err(|e| handshake_failed(&e))?;
                 self.tasks.spawn(async move {
                     if let Err(error) = connection.with_upgrades().await {
                         tracing::debug!(%error, "upstream connection ended");
@@ -242,7 +252,7 @@ impl Pool {
                     .keep_alive_timeout(Duration::from_secs(10))
                     .handshake(io)
                     .await
-                    .map_err(ConnectError::Http)?;
+                    .map_err(|error| handshake_failed(&error))?;
                 self.tasks.spawn(async move {
                     if let Err(error) = connection.await {
                         tracing::debug!(%error, "upstream connection ended");
@@ -263,10 +273,101 @@ impl Pool {
     }
 }
 
+fn handshake_failed(error: &hyper::Error) -> ConnectError {
+    ConnectError::Http(error.to_string())
+}
+
 impl Shared {
     fn lease(&self, reused: bool) -> Lease {
         self.streams.fetch_add(1, Ordering::Relaxed);
         let stream = StreamCount { streams: Arc::clone(&self.streams), reused };
         Lease::Http2 { sender: self.sender.clone(), stream }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::tls;
+
+    /// A pool that dials nobody, and an idle connection of its over memory.
+    async fn parked() -> (Arc<Pool>, tokio::io::DuplexStream) {
+        let origin = Origin { scheme: Scheme::Http, host: "localhost".to_owned(), port: 1 };
+        let tls = tls::client_config(None).unwrap();
+        let connector = Connector::new(&tls, Http2::Never, None, Duration::from_secs(1));
+        let tasks = TaskTracker::new();
+        let pool = Pool::new(origin, connector, Http2::Never, tasks.clone()).unwrap();
+        let (near, far) = tokio::io::duplex(1024);
+        let (mut sender, connection) = http1::handshake(TokioIo::new(near)).await.unwrap();
+        tasks.spawn(connection);
+        sender.ready().await.unwrap();
+        let ticket = Ticket { pool: Arc::clone(&pool), born: Instant::now(), reused: false };
+        ticket.park(sender);
+        (pool, far)
+    }
+
+    fn idle(pool: &Pool) -> usize {
+        pool.sweep();
+        pool.state().parked.len()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_is_reused_and_not_kept_until_upstream_closes_it() {
+        let (pool, _far) = parked().await;
+        tokio::time::sleep(Duration::from_secs(49)).await;
+        assert_eq!(idle(&pool), 1);
+        let Some(Lease::Http1 { ticket, .. }) = pool.pooled() else { panic!() };
+        assert!(ticket.reused);
+        let (pool, _far) = parked().await;
+        tokio::time::sleep(Duration::from_secs(51)).await;
+        assert_eq!(idle(&pool), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_in_steady_use_ends_all_the_same_so_that_dns_is_followed() {
+        let (pool, _far) = parked().await;
+        let mut uses = 0;
+        while let Some(Lease::Http1 { sender, ticket }) = pool.pooled() {
+            uses += 1;
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            ticket.park(sender);
+        }
+        assert_eq!(uses, MAX_AGE.as_secs() / 30 + 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_upstream_closed_is_not_handed_out() {
+        let (pool, far) = parked().await;
+        drop(far);
+        tokio::task::yield_now().await;
+        assert!(pool.pooled().is_none());
+    }
+
+    #[tokio::test]
+    async fn whoever_waited_for_a_dial_that_failed_shares_its_outcome() {
+        // A listener that accepts nothing: handshakes stall until the timeout.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let origin = Origin {
+            scheme: Scheme::Https,
+            host: "localhost".to_owned(),
+            port: silent.local_addr().unwrap().port(),
+        };
+        let tls = tls::client_config(None).unwrap();
+        let timeout = Duration::from_millis(200);
+        let connector = Connector::new(&tls, Http2::Auto, None, timeout);
+        let pool = Pool::new(origin, connector, Http2::Auto, TaskTracker::new()).unwrap();
+        let callers = TaskTracker::new();
+        let before = Instant::now();
+        let waiting: Vec<_> = (0..200)
+            .map(|_| {
+                let pool = Arc::clone(&pool);
+                callers.spawn(async move { pool.lease(false).await.map(drop) })
+            })
+            .collect();
+        for caller in waiting {
+            assert_eq!(caller.await.unwrap(), Err(ConnectError::Timeout));
+        }
+        // One after the other they would take 40 s.
+        assert!(before.elapsed() < timeout * 50);
     }
 }

@@ -153,11 +153,8 @@ impl<B: Body<Data = Bytes> + Unpin> Replay<B> {
     pub fn attempt(&self) -> Attempt<B> {
         let Some(shared) = &self.0 else { return Attempt::empty() };
         let mut source = lock(shared);
-        source.turn += 1;
+        source.hand_over();
         source.progress = Instant::now();
-        if let Some(waker) = source.waker.take() {
-            waker.wake();
-        }
         let hint = match source.incoming.size_hint().exact() {
             Some(left) => SizeHint::with_exact(left + source.read),
             None => SizeHint::default(),
@@ -165,6 +162,15 @@ impl<B: Body<Data = Bytes> + Unpin> Replay<B> {
         let turn = source.turn;
         drop(source);
         Attempt { source: Some(Arc::clone(shared)), turn, sent: 0, hint, done: false }
+    }
+
+    /// The current try is over: it reads no more of the caller, and the copy grows no further
+    /// until the next one. Without this, an upload that upstream has refused already could outgrow
+    /// its copy during the wait for a token.
+    pub fn stop(&self) {
+        if let Some(shared) = &self.0 {
+            lock(shared).hand_over();
+        }
     }
 
     /// It can be sent again from the first byte.
@@ -253,6 +259,14 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Attempt<B> {
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Source<B> {
+    /// Whoever had the turn has it no more, and is told so.
+    fn hand_over(&mut self) {
+        self.turn += 1;
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
     fn poll_copy(&mut self, from: u64, cx: &mut Context<'_>) -> Polled {
         self.copy
             .poll_read(from, cx)

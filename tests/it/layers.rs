@@ -20,13 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const CRATES: &[(&str, &[&str])] = &[
     (
         "reqwest::",
-        &[
-            "src/token/issuer.rs",
-            "src/token/verify.rs",
-            "src/secret/vault.rs",
-            "src/server/mod.rs",
-            "src/simulator/",
-        ],
+        &["src/token/issuer.rs", "src/token/verify.rs", "src/secret/vault.rs", "src/simulator/"],
     ),
     (
         "jsonwebtoken::",

@@ -1,8 +1,13 @@
 //! The program as a real process, against the simulator and against peers that misbehave.
 //! One binary, one module a promise.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its support too")]
+
 mod support;
 
+mod cli;
+mod cold_start;
+mod draining;
 mod hostile_login;
 mod hostile_upstream;
 mod http2_upstream;
@@ -10,5 +15,12 @@ mod hygiene;
 mod layers;
 mod malformed_http1;
 mod malformed_http2;
+mod rate;
+mod revoked;
+mod sdk;
 mod serving;
+mod short_lives;
 mod slow_callers;
+mod streaming;
+mod token_trouble;
+mod upstream_tls;

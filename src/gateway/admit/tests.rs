@@ -2,7 +2,10 @@
 
 use std::num::NonZeroU32;
 
+use std::time::Duration;
+
 use super::*;
+use crate::decide::freshness::Freshness;
 
 fn admission(limit: u32, max_queue: usize) -> Arc<Admission> {
     let limit = RateLimit {
@@ -23,6 +26,24 @@ async fn spend(admission: &Arc<Admission>, seconds: u64) -> Result<Ticket, Failu
     let mut permit = admission.admit(within(seconds), None).await?;
     permit.spend();
     Ok(permit.ticket)
+}
+
+fn first_generation() -> Generation {
+    let now = Instant::now().into_std();
+    Freshness::new(Duration::ZERO).fetched(now, Duration::from_secs(1), 0.0)
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_under_an_old_tokens_budget_goes_out_under_the_new_ones() {
+    let admission = admission(1, 10);
+    spend(&admission, 0).await.unwrap();
+    let waiter = TaskTracker::new().spawn({
+        let admission = Arc::clone(&admission);
+        async move { spend(&admission, 100).await.map(|_| Instant::now()) }
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    admission.adopt(first_generation());
+    assert_eq!(waiter.await.unwrap(), Ok(Instant::now()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -146,14 +167,9 @@ async fn a_pause_longer_than_their_patience_is_told_to_the_waiting_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_new_token_brings_its_own_budget_and_old_permits_count_for_it() {
     let admission = admission(2, 10);
-    let runtime_generation = |n: u64| {
-        let mut freshness = crate::decide::freshness::Freshness::new(Duration::ZERO);
-        let now = Instant::now().into_std();
-        (0..n).map(|_| freshness.fetched(now, Duration::from_secs(1), 0.0)).last().unwrap()
-    };
     spend(&admission, 0).await.unwrap();
     let mut held = admission.admit(within(0), None).await.unwrap();
-    held.bind(runtime_generation(1));
+    held.bind(first_generation());
     held.spend();
     assert!(spend(&admission, 0).await.is_ok(), "one of two is taken");
     assert!(spend(&admission, 0).await.is_err(), "and now both");

@@ -72,6 +72,22 @@ async fn a_replay_begins_before_the_upload_ends_and_goes_on_where_it_stopped() {
 }
 
 #[tokio::test]
+async fn a_refused_upload_reads_no_more_until_the_next_try_and_stays_replayable() {
+    let memory = Memory::new(1 << 20);
+    let (all, body) = bytes(500_000, 10_000);
+    let replay = replay(body, &memory);
+    let mut first = replay.attempt();
+    for _ in 0..12 {
+        first.frame().await.unwrap().unwrap();
+    }
+    replay.stop();
+    // It would have read beyond the cap.
+    assert!(matches!(first.frame().await, Some(Err(AttemptError::Superseded))));
+    assert!(replay.replayable());
+    assert_eq!(read(replay.attempt()).await, all);
+}
+
+#[tokio::test]
 async fn a_body_above_the_cap_streams_and_is_not_replayable() {
     let memory = Memory::new(1 << 20);
     let (all, body) = bytes(400_001, 10_000);

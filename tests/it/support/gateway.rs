@@ -4,13 +4,15 @@ use std::{
     io::{BufRead, BufReader, Write},
     net::SocketAddr,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Condvar, Mutex},
+    sync::{Arc, Condvar, Mutex, PoisonError},
     thread::JoinHandle,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
+use tokio::{sync::watch, time::Instant};
+
 /// Everything but a hang is faster than this, on a slow machine too.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running `genesys-proxy serve`; killed when dropped.
 pub struct Gateway {
@@ -26,6 +28,8 @@ pub struct Gateway {
 struct Log {
     lines: Mutex<Vec<String>>,
     more: Condvar,
+    /// The same for whoever must not block a thread: a bump a line.
+    bumped: watch::Sender<()>,
 }
 
 impl Gateway {
@@ -56,12 +60,22 @@ impl Gateway {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 collected.lines.lock().unwrap().push(line);
                 collected.more.notify_all();
+                collected.bumped.send_replace(());
             }
         });
         let address = ([127, 0, 0, 1], 0).into();
         let mut gateway = Self { address, child, log, reader: Some(reader), _config: config };
         let line = gateway.wait_for_log("listening on http://");
-        gateway.address = line.rsplit("http://").next().unwrap().trim().parse().unwrap();
+        gateway.address = line
+            .rsplit("http://")
+            .next()
+            .unwrap()
+            .trim()
+            .split('"')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
         gateway
     }
 
@@ -90,9 +104,19 @@ impl Gateway {
         }
     }
 
+    /// The same without blocking the thread, for a test that has something else to do meanwhile.
+    pub async fn logged(&self, text: &str) {
+        let mut bumps = self.log.bumped.subscribe();
+        while !self.log().contains(text) {
+            let bump = tokio::time::timeout(PATIENCE, bumps.changed()).await;
+            assert!(bump.is_ok(), "no line with {text:?} in:\n{}", self.log());
+        }
+    }
+
     /// All lines so far.
     pub fn log(&self) -> String {
-        self.log.lines.lock().unwrap().join("\n")
+        // A wait that failed has poisoned it; its own panic needs the lines.
+        self.log.lines.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
     }
 
     /// Ends the process; the whole log, to its last line.
@@ -126,6 +150,26 @@ impl Gateway {
         }
     }
 
+    /// Waits until so many callers are connected, as the kernel counts them.
+    pub async fn until_open(&self, connections: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        let local = format!("0100007F:{:04X}", self.address.port());
+        loop {
+            // `sl local remote state …`; 01 is ESTABLISHED.
+            let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+            let open = table.lines().filter(|line| {
+                let mut words = line.split_whitespace().skip(1);
+                words.next() == Some(&local) && words.nth(1) == Some("01")
+            });
+            let open = open.count();
+            if open == connections {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{open} connections, not {connections}");
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Resident memory now, in bytes.
     pub fn resident(&self) -> u64 {
         self.status_field("VmRSS:")
@@ -148,7 +192,10 @@ impl Drop for Gateway {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("--- the gateway's log ---\n{}", self.log());
+            let log = self.log();
+            let lines: Vec<_> = log.lines().collect();
+            let newest = lines.get(lines.len().saturating_sub(100)..).unwrap_or_default();
+            eprintln!("--- the newest of the gateway's log ---\n{}", newest.join("\n"));
         }
     }
 }

@@ -1,8 +1,13 @@
 //! A gateway process, a simulated Genesys Cloud, and what tests do with them.
 
 pub mod gateway;
+pub mod load;
 pub mod raw;
+pub mod socket;
+pub mod tls;
 pub mod world;
 
 pub use gateway::Gateway;
-pub use world::World;
+pub use load::{Answer, assert_all, at_once};
+pub use socket::Socket;
+pub use world::{NO_LIMIT, World, unlimited};

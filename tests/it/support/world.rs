@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use genesys_proxy::simulator::{Handle, Options, Simulator};
+use serde_json::json;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Gateway;
@@ -16,15 +17,20 @@ pub struct World {
 }
 
 impl World {
-    /// Genesys's own limits, no limit of the gateway's.
+    /// No limits, no faults.
     pub async fn new() -> Self {
-        let options = Options { requests_per_minute: 0, ..Options::default() };
-        Self::with(options, "[rate_limit]\nrequests_per_minute = 0").await
+        Self::with(unlimited(), NO_LIMIT).await
     }
 
     /// `toml` comes after `[upstream]`.
     pub async fn with(options: Options, toml: &str) -> Self {
+        Self::beginning(options, toml, json!({})).await
+    }
+
+    /// The same, with faults that the gateway's first login meets already.
+    pub async fn beginning(options: Options, toml: &str, faults: serde_json::Value) -> Self {
         let (genesys, stop) = simulator(options).await;
+        genesys.faults(serde_json::from_value(faults).unwrap());
         let gateway = Gateway::start(&format!("{}\n{toml}", upstream(genesys.addr())));
         Self { gateway, genesys, client: client(), _stop: stop }
     }
@@ -38,6 +44,14 @@ impl World {
     pub async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> reqwest::Response {
         self.client.post(self.gateway.url(path)).body(body).send().await.unwrap()
     }
+}
+
+/// No limit of the gateway's own.
+pub const NO_LIMIT: &str = "[rate_limit]\nrequests_per_minute = 0";
+
+/// A Genesys Cloud without limits.
+pub fn unlimited() -> Options {
+    Options { requests_per_minute: 0, ..Options::default() }
 }
 
 /// A simulator on a free port, for as long as the guard lives.

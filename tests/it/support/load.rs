@@ -1,0 +1,108 @@
+//! Many callers at once, bodies that come when the test says so, and digests.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use genesys_proxy::simulator::{Counters, Record};
+use http_body_util::channel::{Channel, Sender};
+use sha2::{Digest, Sha256};
+use tokio::task::JoinSet;
+
+use super::{World, gateway::PATIENCE};
+
+/// An answer as a caller has read it.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: http::HeaderMap,
+    pub body: String,
+}
+
+impl Answer {
+    /// Reads an answer to its end.
+    pub async fn of(response: reqwest::Response) -> Self {
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Self { status, headers, body: response.text().await.unwrap() }
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+
+    /// The first value of a header.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+/// Sends all of `requests` at once; their answers in the order of the requests.
+pub async fn at_once(requests: impl IntoIterator<Item = reqwest::RequestBuilder>) -> Vec<Answer> {
+    let mut callers = JoinSet::new();
+    for (number, request) in requests.into_iter().enumerate() {
+        callers.spawn(async move { (number, Answer::of(request.send().await.unwrap()).await) });
+    }
+    let mut answers = callers.join_all().await;
+    answers.sort_by_key(|(number, _)| *number);
+    answers.into_iter().map(|(_, answer)| answer).collect()
+}
+
+/// Every answer has this status, or the test says which had not.
+pub fn assert_all(answers: &[Answer], status: u16) {
+    let wrong: Vec<_> = answers.iter().filter(|answer| answer.status != status).collect();
+    assert!(wrong.is_empty(), "{} of {}: {:?}", wrong.len(), answers.len(), wrong.first());
+}
+
+/// Bytes that differ from those of every other seed.
+pub fn bytes(seed: u64, length: usize) -> Bytes {
+    let mut dice = fastrand::Rng::with_seed(seed);
+    let mut bytes = vec![0; length];
+    dice.fill(&mut bytes);
+    bytes.into()
+}
+
+/// SHA-256 in hex.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").unwrap();
+        hex
+    })
+}
+
+/// A chunked body that the test feeds.
+pub fn fed() -> (Sender<Bytes, std::io::Error>, reqwest::Body) {
+    let (sender, body) = Channel::new(1);
+    (sender, reqwest::Body::wrap(body))
+}
+
+impl World {
+    /// A request through the gateway, not sent yet.
+    pub fn request(&self, method: http::Method, path: &str) -> reqwest::RequestBuilder {
+        self.client.request(method, self.gateway.url(path))
+    }
+
+    /// Sends a request and reads the answer to its end.
+    pub async fn answer(&self, request: reqwest::RequestBuilder) -> Answer {
+        Answer::of(request.send().await.unwrap()).await
+    }
+
+    /// What the simulator saw of calls to this target, oldest first.
+    pub fn records(&self, target: &str) -> Vec<Record> {
+        let mut records = self.genesys.snapshot().records;
+        records.retain(|record| record.target.starts_with(target));
+        records
+    }
+
+    /// Waits until the simulator's counts are as wanted; says what they are when that never comes.
+    pub async fn until(&self, reached: impl Fn(&Counters) -> bool) {
+        let reached = self.genesys.until(reached);
+        if tokio::time::timeout(PATIENCE, reached).await.is_err() {
+            panic!("it never came: {:?}", self.genesys.counters());
+        }
+    }
+
+    /// Sets faults as `POST /_sim/faults` does.
+    pub fn faults(&self, patch: serde_json::Value) {
+        self.genesys.faults(serde_json::from_value(patch).unwrap());
+    }
+}
