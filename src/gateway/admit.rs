@@ -6,7 +6,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Instant as StdInstant,
+    time::{Duration, Instant as StdInstant},
 };
 
 use tokio::{
@@ -26,6 +26,9 @@ use crate::{
     },
 };
 
+/// A request that leaves this soon after its turn need not be counted anew, which costs a lock.
+const PROMPT: Duration = Duration::from_millis(1);
+
 /// The right to send one request. Dropped unspent, it goes to the next in line; spent, it is kept
 /// until the last byte of the answer: a slow download is still load.
 #[derive(Debug)]
@@ -39,8 +42,14 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// The request is on its way: the place in the budget is used up.
+    /// The request is on its way: the place in the budget is used up, from now. A connection may
+    /// have taken long to open, and upstream counts from what it sees.
     pub fn spend(&mut self) {
+        let now = Instant::now().into_std();
+        if self.spent || now.saturating_duration_since(self.granted_at) > PROMPT {
+            self.admission.leave_late(self.generation, (!self.spent).then_some(self.granted_at));
+            self.granted_at = now;
+        }
         self.spent = true;
     }
 
@@ -223,6 +232,18 @@ impl Admission {
         let now = Instant::now().into_std();
         state.budget.charge(now);
         now
+    }
+
+    /// A request leaves now that was counted at `granted_at`, or leaves once more.
+    fn leave_late(&self, generation: Generation, granted_at: Option<StdInstant>) {
+        let mut state = self.state();
+        if generation != state.generation {
+            return;
+        }
+        if let Some(granted_at) = granted_at {
+            state.budget.refund(granted_at);
+        }
+        state.budget.charge(Instant::now().into_std());
     }
 
     fn refund(&self, generation: Generation, granted_at: StdInstant) {

@@ -130,6 +130,26 @@ async fn a_permit_that_was_never_used_counts_for_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_counts_from_when_it_leaves_and_not_from_its_turn() {
+    let admission = admission(1, 1);
+    let mut slow = admission.admit(within(0), None).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    slow.spend();
+    let before = Instant::now();
+    spend(&admission, 100).await.unwrap();
+    assert!(before.elapsed() >= Duration::from_secs(60), "{:?}", before.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_leaves_twice_counts_twice() {
+    let admission = admission(2, 1);
+    let mut again = admission.admit(within(0), None).await.unwrap();
+    again.spend();
+    again.spend();
+    assert!(spend(&admission, 0).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_that_comes_back_is_first_and_a_pause_holds_all() {
     let admission = admission(10, 10);
     let mut first = admission.admit(within(12), None).await.unwrap();
