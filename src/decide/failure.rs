@@ -8,6 +8,10 @@ use std::time::Duration;
 pub enum Failure {
     /// The request cannot be understood or forwarded safely; the sentence says what is wrong.
     BadRequest(&'static str),
+    /// The head is larger, or has more fields, than the configuration allows; the sentence says which.
+    HeadTooLarge(&'static str),
+    /// HTTP, but neither 1.0, 1.1 nor 2.
+    Version,
     /// Host names somebody else (RFC 9110 section 15.5.20): a stray, or DNS rebinding.
     Misdirected,
     /// A browser sent it on behalf of another site.
@@ -74,6 +78,15 @@ impl Failure {
             Self::BadRequest(sentence) => {
                 (400, "proxy.bad.request", sentence, "http_request_error")
             }
+            Self::HeadTooLarge(sentence) => {
+                (431, "proxy.head.too.large", sentence, "http_request_error")
+            }
+            Self::Version => (
+                505,
+                "proxy.version",
+                "The HTTP version is not supported; use HTTP/1.1 or HTTP/2",
+                "http_request_error",
+            ),
             Self::Misdirected => (
                 421,
                 "proxy.misdirected",
@@ -183,6 +196,8 @@ impl Failure {
             }
             Self::Draining => Some(1),
             Self::BadRequest(_)
+            | Self::HeadTooLarge(_)
+            | Self::Version
             | Self::Misdirected
             | Self::CrossSite
             | Self::MethodRefused
@@ -200,7 +215,12 @@ impl Failure {
     /// The connection cannot be used for another request.
     pub fn closes(self) -> bool {
         match self {
-            Self::BadRequest(_) | Self::BodyBroken | Self::BodyTimeout | Self::Draining => true,
+            Self::BadRequest(_)
+            | Self::HeadTooLarge(_)
+            | Self::Version
+            | Self::BodyBroken
+            | Self::BodyTimeout
+            | Self::Draining => true,
             Self::Misdirected
             | Self::CrossSite
             | Self::MethodRefused

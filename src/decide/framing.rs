@@ -8,6 +8,8 @@
 use http::{Method, Uri};
 use memchr::memchr;
 
+use super::failure::Failure;
+
 /// What is wrong with the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Violation {
@@ -36,42 +38,38 @@ pub enum Violation {
 }
 
 impl Violation {
-    /// The sentence that the caller gets.
-    pub fn sentence(self) -> &'static str {
+    /// What the caller gets.
+    pub fn failure(self) -> Failure {
         match self {
-            Self::BareLineFeed => "A line of the request ends in a bare LF; end lines with CRLF",
-            Self::FoldedLine => {
-                "A header line starts with white space; send each field on one line"
+            Self::BareLineFeed => Failure::BadRequest(
+                "A line of the request ends in a bare LF or CR; end lines with CRLF",
+            ),
+            Self::FoldedLine => Failure::BadRequest(
+                "A header line starts with white space; send each field on one line",
+            ),
+            Self::RequestLine => {
+                Failure::BadRequest("The request line is not METHOD, target and HTTP/1.1")
             }
-            Self::RequestLine => "The request line is not METHOD, target and HTTP/1.1",
-            Self::Version => "The HTTP version is not supported; use HTTP/1.1",
-            Self::Field => {
-                "A header line is not name, colon and value, or holds a control character"
+            Self::Version => Failure::Version,
+            Self::Field => Failure::BadRequest(
+                "A header line is not name, colon and value, or holds a control character",
+            ),
+            Self::ContentLength => {
+                Failure::BadRequest("Content-Length must appear once, in digits")
             }
-            Self::ContentLength => "Content-Length must appear once, in digits",
-            Self::TransferEncoding => {
-                "Transfer-Encoding must appear once, in HTTP/1.1, and be 'chunked'"
+            Self::TransferEncoding => Failure::BadRequest(
+                "Transfer-Encoding must appear once, in HTTP/1.1, and be 'chunked'",
+            ),
+            Self::TwoLengths => {
+                Failure::BadRequest("Send Content-Length or Transfer-Encoding, not both")
             }
-            Self::TwoLengths => "Send Content-Length or Transfer-Encoding, not both",
-            Self::Chunk => "The chunked body is malformed",
-            Self::HeadTooLarge => "The request head is larger than access.max_header_bytes",
-            Self::TooManyFields => "The request has more header fields than access.max_headers",
-        }
-    }
-
-    /// 431 for what is only too much, 505 for another HTTP, 400 for the rest.
-    pub fn status(self) -> u16 {
-        match self {
-            Self::HeadTooLarge | Self::TooManyFields => 431,
-            Self::Version => 505,
-            Self::BareLineFeed
-            | Self::FoldedLine
-            | Self::RequestLine
-            | Self::Field
-            | Self::ContentLength
-            | Self::TransferEncoding
-            | Self::TwoLengths
-            | Self::Chunk => 400,
+            Self::Chunk => Failure::BadRequest("The chunked body is malformed"),
+            Self::HeadTooLarge => {
+                Failure::HeadTooLarge("The request head is larger than access.max_header_bytes")
+            }
+            Self::TooManyFields => {
+                Failure::HeadTooLarge("The request has more header fields than access.max_headers")
+            }
         }
     }
 }
@@ -160,7 +158,10 @@ impl Framing {
     /// Where the caller is now.
     pub fn phase(&self) -> Phase {
         match self.state {
-            State::RequestLine if self.head == 0 && self.carry.is_empty() => Phase::Idle,
+            // An empty line behind a request is no head yet; before the first it is held to be one.
+            State::RequestLine if self.carry.is_empty() && (self.head == 0 || self.heads > 0) => {
+                Phase::Idle
+            }
             State::Preface(_) | State::RequestLine | State::Field => Phase::Head,
             State::Body { .. }
             | State::ChunkSize
@@ -549,7 +550,7 @@ mod tests {
         for (bytes, request, unfinished) in [
             (&b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r"[..], 1, 1),
             (b"\nab", 1, 0),
-            (b"c", 2, 0),
+            (b"c\r\n", 2, 0),
             (b"GET / HTT", 2, 9),
             (b"P/1.1\r\n", 2, 0),
             (b"Transfer-Encoding: chunked\r\n\r\n3", 2, 1),

@@ -122,7 +122,7 @@ impl Gateway {
                     let ticket = permit.ticket;
                     drop(permit);
                     let token = self.token(&call, record).await?;
-                    self.shared.admission.adopt(token.generation);
+                    self.shared.admission.renewed(token.generation);
                     permit = self.readmit(&call, ticket, record).await?;
                 }
                 (Next::Fruitless, Ok(answer)) => {

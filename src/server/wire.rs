@@ -9,14 +9,12 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::clock::Connection;
 use crate::{
-    decide::{
-        failure::Failure,
-        framing::{Framing, Limits, Violation},
-    },
+    decide::framing::{Framing, Limits, Violation},
     gateway::{credential, respond},
 };
 
@@ -49,7 +47,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             let _ = Pin::new(&mut self.inner).poll_write(cx, &answer);
             let _ = Pin::new(&mut self.inner).poll_flush(cx);
         }
-        io::Error::new(io::ErrorKind::InvalidData, violation.sentence())
+        io::Error::new(io::ErrorKind::InvalidData, violation.failure().facts().message)
     }
 
     /// Nobody else answers: not the gateway, which tells of a broken body itself, and not for a
@@ -112,20 +110,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 /// A whole answer in bytes: hyper never sees this request.
 fn refusal(violation: Violation) -> Vec<u8> {
     let id = credential::request_id(&http::HeaderMap::new());
-    let body = respond::error_body(
-        Failure::BadRequest(violation.sentence()),
-        id.to_str().unwrap_or_default(),
-    );
-    let status = match violation.status() {
-        431 => "431 Request Header Fields Too Large",
-        505 => "505 HTTP Version Not Supported",
-        _ => "400 Bad Request",
-    };
+    let failure = violation.failure();
+    let facts = failure.facts();
+    let body = respond::error_body(failure, id.to_str().unwrap_or_default());
+    let status = StatusCode::from_u16(facts.status).unwrap_or(StatusCode::BAD_REQUEST);
     let mut answer = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
-         Proxy-Status: genesys-proxy; error=http_request_error\r\nX-Request-Id: {}\r\n\
+        "HTTP/1.1 {} {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+         Proxy-Status: genesys-proxy; error={}; details=\"{}\"\r\nX-Request-Id: {}\r\n\
          Connection: close\r\n\r\n",
+        status.as_u16(),
+        status.canonical_reason().unwrap_or_default(),
         body.len(),
+        facts.proxy_status,
+        facts.code,
         id.to_str().unwrap_or_default(),
     )
     .into_bytes();

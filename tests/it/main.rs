@@ -5,16 +5,23 @@
 
 mod support;
 
-mod cli;
 mod cold_start;
+mod commands;
 mod draining;
+mod first_look;
+mod hostile_login;
+mod hostile_upstream;
+mod http2_upstream;
+mod hygiene;
 mod layers;
 mod malformed_http1;
+mod malformed_http2;
 mod rate;
 mod revoked;
 mod sdk;
 mod serving;
 mod short_lives;
+mod slow_callers;
 mod streaming;
 mod token_trouble;
 mod upstream_tls;

@@ -3,6 +3,7 @@
 //! It never waits for time to pass: only for bytes, closes and records.
 
 mod caller;
+pub mod http2;
 mod message;
 mod peer;
 
@@ -33,11 +34,7 @@ impl Stage {
 
     /// The same, with more settings, one `section.key = value` a line.
     pub fn with(settings: &str, script: impl Fn(&mut Line) + Send + Sync + 'static) -> Self {
-        Self::with_login(settings, script, |line| {
-            while line.request().is_some() {
-                line.send(&granted(TOKEN, "86400"));
-            }
-        })
+        Self::with_login(settings, script, grants)
     }
 
     /// The same, with a token endpoint of one's own.
@@ -46,13 +43,14 @@ impl Stage {
         script: impl Fn(&mut Line) + Send + Sync + 'static,
         login: impl Fn(&mut Line) + Send + Sync + 'static,
     ) -> Self {
-        Self::between(settings, Peer::start(script), Peer::start(login))
+        let (peer, login) = (Peer::start(script), Peer::start(login));
+        Self { gateway: Some(start(settings, &peer.url(), &login)), peer, login }
     }
 
-    /// The same, before peers that run already.
-    pub fn between(settings: &str, peer: Peer, login: Peer) -> Self {
-        let gateway = start(settings, peer.url(), &login);
-        Self { gateway: Some(gateway), peer, login }
+    /// Before an upstream that is no peer of ours.
+    pub fn before(settings: &str, api: &str) -> Self {
+        let (peer, login) = (Peer::start(|_| {}), Peer::start(grants));
+        Self { gateway: Some(start(settings, api, &login)), peer, login }
     }
 
     pub fn gateway(&self) -> &Gateway {
@@ -97,8 +95,15 @@ impl Drop for Stage {
     }
 }
 
+/// The token endpoint that grants [`TOKEN`].
+pub fn grants(line: &mut Line) {
+    while line.request().is_some() {
+        line.send(&granted(TOKEN, "86400"));
+    }
+}
+
 /// A gateway with the settings that these tests share.
-pub fn start(settings: &str, api: String, login: &Peer) -> Gateway {
+pub fn start(settings: &str, api: &str, login: &Peer) -> Gateway {
     let toml = format!(
         "upstream.api_url = \"{api}\"\n\
          oauth.token_url = \"{}/oauth/token\"\n\

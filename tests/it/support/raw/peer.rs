@@ -164,6 +164,20 @@ impl Line {
         }
     }
 
+    /// Takes `count` bytes, whatever they are; fewer at the end.
+    pub fn bytes(&mut self, count: usize) -> Vec<u8> {
+        loop {
+            let end = self.read + count;
+            let have = self.book.records.lock().unwrap()[self.number].bytes.len();
+            if have >= end || !self.more() {
+                let records = self.book.records.lock().unwrap();
+                let bytes = records[self.number].bytes.get(self.read..end).unwrap_or_default();
+                self.read += bytes.len();
+                return bytes.to_vec();
+            }
+        }
+    }
+
     /// Reads and records some bytes; false at the end.
     pub fn more(&mut self) -> bool {
         let mut piece = [0; 16 * 1024];
