@@ -13,6 +13,7 @@ mod rate;
 mod revoked;
 mod serving;
 mod short_lives;
+mod simulate;
 mod streaming;
 mod token_trouble;
 mod upstream_tls;
