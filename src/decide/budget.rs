@@ -12,9 +12,10 @@ use std::{
 const SLOTS: u32 = 600;
 /// Upstream counts when a call arrives, we when it leaves. Between a slow call and a quick one the
 /// gap may shrink; the window is counted longer by this share so that upstream still sees it whole.
-const SLACK: f64 = 0.005;
+const SLACK: f64 = 0.009;
 
-/// One token's allowance.
+/// One token's allowance. A call takes a place when its turn comes, and is counted when it leaves:
+/// whatever it waits for in between, its window begins when upstream sees it.
 #[derive(Debug)]
 pub struct Budget {
     limit: Option<NonZeroU32>,
@@ -24,7 +25,10 @@ pub struct Budget {
     epoch: Instant,
     /// Slot number and how many left in it, oldest first; at most `SLOTS` + 2 entries.
     sent: VecDeque<(u64, u32)>,
+    /// Sum over `sent`.
     total: u64,
+    /// Places taken whose calls have not left.
+    reserved: u64,
     paused_until: Option<Instant>,
 }
 
@@ -33,10 +37,20 @@ impl Budget {
     pub fn new(limit: Option<NonZeroU32>, window: Duration, epoch: Instant) -> Self {
         let window = window.mul_f64(1.0 + SLACK).max(Duration::from_micros(1));
         let slot = (window / SLOTS).max(Duration::from_nanos(1));
-        Self { limit, window, slot, epoch, sent: VecDeque::new(), total: 0, paused_until: None }
+        Self {
+            limit,
+            window,
+            slot,
+            epoch,
+            sent: VecDeque::new(),
+            total: 0,
+            reserved: 0,
+            paused_until: None,
+        }
     }
 
-    /// One call leaves now, or the moment at which it is worth asking again.
+    /// A place for one call, to be followed by `leave` or `give_back`; or the moment at which it is
+    /// worth asking again.
     pub fn take(&mut self, now: Instant) -> Result<(), Instant> {
         if let Some(until) = self.paused_until {
             if now < until {
@@ -45,31 +59,32 @@ impl Budget {
             self.paused_until = None;
         }
         let Some(limit) = self.limit else { return Ok(()) };
-        if self.total >= u64::from(limit.get()) {
+        let limit = u64::from(limit.get());
+        if self.total + self.reserved >= limit {
             self.expire(now);
-            if self.total >= u64::from(limit.get()) {
-                return Err(self.oldest_leaves().unwrap_or(now));
+            if self.total + self.reserved >= limit {
+                return Err(self.oldest_leaves().unwrap_or(now + self.window));
             }
         }
-        self.count(now);
+        self.reserved += 1;
         Ok(())
     }
 
-    /// A call that is on its way already counts here too, whatever the limit says.
+    /// A call that took a place leaves now.
+    pub fn leave(&mut self, now: Instant) {
+        self.give_back();
+        self.charge(now);
+    }
+
+    /// A call that took a place will not leave.
+    pub fn give_back(&mut self) {
+        self.reserved = self.reserved.saturating_sub(1);
+    }
+
+    /// A call leaves that took no place, whatever the limit says.
     pub fn charge(&mut self, now: Instant) {
         if self.limit.is_some() {
             self.count(now);
-        }
-    }
-
-    /// A call that was let out at `when` never left.
-    pub fn refund(&mut self, when: Instant) {
-        let slot = self.slot_of(when);
-        if let Some((_, count)) = self.sent.iter_mut().rev().find(|(number, _)| *number == slot)
-            && *count > 0
-        {
-            *count -= 1;
-            self.total -= 1;
         }
     }
 
@@ -81,7 +96,8 @@ impl Budget {
         let limit = u64::from(limit.get());
         let ahead = ahead as u64;
         let windows = u32::try_from(ahead / limit).unwrap_or(u32::MAX);
-        let mut missing = (self.total + ahead % limit + 1).saturating_sub(limit);
+        let taken = self.total + self.reserved;
+        let mut missing = (taken + ahead % limit + 1).saturating_sub(limit);
         let mut at = free_at;
         for &(slot, count) in &self.sent {
             if missing == 0 {
@@ -89,6 +105,10 @@ impl Budget {
             }
             missing = missing.saturating_sub(u64::from(count));
             at = at.max(self.leaves(slot));
+        }
+        if missing > 0 {
+            // The rest has a turn and has not left: at best it does so now.
+            at = at.max(now + self.window);
         }
         at + self.window.saturating_mul(windows)
     }
@@ -103,7 +123,8 @@ impl Budget {
         self.paused_until
     }
 
-    /// A new token: upstream counts it from nothing, and so do we.
+    /// A new token: upstream counts it from nothing, and so do we. Who has a place keeps it: it
+    /// will leave under the new one.
     pub fn renew(&mut self) {
         self.sent.clear();
         self.total = 0;
@@ -164,25 +185,53 @@ mod tests {
         Budget::new(NonZeroU32::new(limit), WINDOW, epoch)
     }
 
+    fn go(budget: &mut Budget, now: Instant) -> Result<(), Instant> {
+        budget.take(now).map(|()| budget.leave(now))
+    }
+
     #[test]
     fn the_call_over_the_limit_waits_for_the_oldest_to_leave_the_window() {
         let t0 = t0();
         let mut budget = budget(2, t0);
-        assert_eq!(budget.take(t0), Ok(()));
-        assert_eq!(budget.take(t0 + Duration::from_secs(30)), Ok(()));
+        assert_eq!(go(&mut budget, t0), Ok(()));
+        assert_eq!(go(&mut budget, t0 + Duration::from_secs(30)), Ok(()));
         let again = budget.take(t0 + Duration::from_secs(31)).unwrap_err();
-        assert!(again >= t0 + WINDOW && again <= t0 + WINDOW.mul_f64(1.01), "{:?}", again - t0);
+        assert!(again >= t0 + WINDOW && again <= t0 + WINDOW.mul_f64(1.011), "{:?}", again - t0);
         assert_eq!(budget.take(again), Ok(()));
     }
 
     #[test]
-    fn a_refund_gives_the_place_back() {
+    fn a_place_given_back_is_free_at_once() {
         let t0 = t0();
         let mut budget = budget(1, t0);
         budget.take(t0).unwrap();
-        budget.refund(t0);
-        assert_eq!(budget.take(t0), Ok(()));
         assert!(budget.take(t0).is_err());
+        budget.give_back();
+        assert_eq!(budget.take(t0), Ok(()));
+    }
+
+    #[test]
+    fn a_place_is_held_until_its_call_leaves_and_counted_from_then() {
+        let t0 = t0();
+        let mut budget = budget(1, t0);
+        budget.take(t0).unwrap();
+        let late = t0 + WINDOW * 3;
+        assert_eq!(budget.available_at(late, 0), late + budget.window);
+        assert!(budget.take(late).is_err(), "it waits for a token, say, and has not left");
+        budget.leave(late);
+        assert!(budget.take(late + WINDOW / 2).is_err());
+        assert_eq!(budget.take(late + WINDOW.mul_f64(1.011)), Ok(()));
+    }
+
+    #[test]
+    fn who_had_a_place_under_the_old_token_has_it_under_the_new_one() {
+        let t0 = t0();
+        let mut budget = budget(2, t0);
+        go(&mut budget, t0).unwrap();
+        budget.take(t0).unwrap();
+        budget.renew();
+        assert_eq!(budget.take(t0), Ok(()), "what left is forgotten");
+        assert!(budget.take(t0).is_err(), "what has not is not");
     }
 
     #[test]
@@ -201,7 +250,7 @@ mod tests {
     fn a_new_token_starts_from_nothing() {
         let t0 = t0();
         let mut budget = budget(1, t0);
-        budget.take(t0).unwrap();
+        go(&mut budget, t0).unwrap();
         budget.pause(t0 + WINDOW);
         budget.renew();
         assert_eq!(budget.take(t0), Ok(()));
@@ -212,7 +261,7 @@ mod tests {
         let t0 = t0();
         let mut budget = budget(1_000_000_000, t0);
         for i in 0..200_000u64 {
-            budget.take(t0 + Duration::from_millis(i)).unwrap();
+            go(&mut budget, t0 + Duration::from_millis(i)).unwrap();
         }
         assert!(budget.sent.len() <= SLOTS as usize + 2, "{}", budget.sent.len());
     }
@@ -221,12 +270,12 @@ mod tests {
     fn the_estimate_for_the_nth_waiter_is_when_the_nth_place_frees() {
         let t0 = t0();
         let mut budget = budget(2, t0);
-        budget.take(t0).unwrap();
-        budget.take(t0 + Duration::from_secs(10)).unwrap();
+        go(&mut budget, t0).unwrap();
+        go(&mut budget, t0 + Duration::from_secs(10)).unwrap();
         let now = t0 + Duration::from_secs(20);
         let secs = |at: Instant| (at - t0).as_secs();
         let waits: Vec<u64> = (0..4).map(|n| secs(budget.available_at(now, n))).collect();
-        assert_eq!(waits, [60, 70, 120, 130]);
+        assert_eq!(waits, [60, 70, 121, 131]);
     }
 
     proptest! {
@@ -242,7 +291,7 @@ mod tests {
             let mut sends: Vec<Instant> = Vec::new();
             for gap in gaps {
                 now += Duration::from_millis(gap);
-                if budget.take(now).is_ok() {
+                if go(&mut budget, now).is_ok() {
                     sends.push(now);
                     let inside = sends.iter().filter(|&&at| now - at < WINDOW).count();
                     prop_assert!(inside <= limit as usize);
@@ -258,7 +307,7 @@ mod tests {
             let end = t0 + WINDOW * 50;
             let (mut now, mut sent) = (t0, 0u32);
             while now < end {
-                match budget.take(now) {
+                match go(&mut budget, now) {
                     Ok(()) => sent += 1,
                     Err(again) => {
                         prop_assert!(again > now);

@@ -24,6 +24,7 @@ use crate::{
         freshness::Generation,
         queue::{Full, Queue, Ticket},
     },
+    token::Tokens,
 };
 
 /// The right to send one request. Dropped unspent, it goes to the next in line; spent, it is kept
@@ -34,7 +35,6 @@ pub struct Permit {
     /// Where its request stands when it has to come back.
     pub ticket: Ticket,
     generation: Generation,
-    granted_at: StdInstant,
     spent: bool,
 }
 
@@ -43,20 +43,23 @@ impl Permit {
     pub fn spend(&mut self) {
         if !self.spent {
             self.spent = true;
-            self.admission.sent(self.generation, self.granted_at);
+            self.admission.left(self.generation);
         }
     }
 
     /// The request may have arrived, and goes out once more: a call like any other.
     pub fn again(&self) {
-        self.admission.charge(self.generation);
+        self.admission.again();
     }
 
     /// The token it will be signed with. One granted under an older token counts for this one.
     pub fn bind(&mut self, generation: Generation) {
         if self.generation != generation {
-            self.granted_at = self.admission.moved(generation, self.spent);
             self.generation = generation;
+            self.admission.renewed(generation);
+            if self.spent {
+                self.admission.again();
+            }
         }
     }
 
@@ -70,7 +73,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         self.admission.in_flight.fetch_sub(1, Ordering::Relaxed);
         if !self.spent {
-            self.admission.refund(self.generation, self.granted_at);
+            self.admission.give_back();
         }
     }
 }
@@ -82,15 +85,10 @@ enum Stood {
     InLine(Ticket, oneshot::Receiver<Result<Permit, Failure>>),
 }
 
-/// A call that leaves this long after its turn came is counted anew, from when it leaves.
-const LATE: Duration = Duration::from_millis(5);
-
 #[derive(Debug)]
 struct State {
     budget: Budget,
     generation: Generation,
-    /// When the budget of this generation began, with the places that had been granted before.
-    renewed_at: StdInstant,
     queue: Queue<Turn>,
 }
 
@@ -101,8 +99,8 @@ pub struct Admission {
     /// Something changed that the pacer must look at.
     wake: Notify,
     in_flight: AtomicUsize,
-    /// Permits that were granted and neither spent nor given back. Raised under the lock.
-    pending: AtomicUsize,
+    /// There is a limit of our own; without one nothing needs counting.
+    limited: bool,
 }
 
 impl Admission {
@@ -118,12 +116,11 @@ impl Admission {
             state: Mutex::new(State {
                 budget: Budget::new(limit.requests_per_minute, limit.window, now),
                 generation: Generation::default(),
-                renewed_at: now,
                 queue: Queue::new(limit.max_queue),
             }),
             wake: Notify::new(),
             in_flight: AtomicUsize::new(0),
-            pending: AtomicUsize::new(0),
+            limited: limit.requests_per_minute.is_some(),
         });
         let pacer = Arc::clone(&admission);
         tasks.spawn_on(
@@ -162,7 +159,7 @@ impl Admission {
         let ticket = ticket.unwrap_or_else(|| state.queue.ticket());
         let ahead = state.queue.ahead(ticket);
         if ahead == 0 && state.budget.take(now).is_ok() {
-            return Ok(Stood::Granted(self.permit(ticket, state.generation, now)));
+            return Ok(Stood::Granted(self.permit(ticket, state.generation)));
         }
         let turn_at = state.budget.available_at(now, ahead);
         let retry_after = turn_at.saturating_duration_since(now);
@@ -195,20 +192,23 @@ impl Admission {
     }
 
     /// A newer token signs from now on. Upstream counts it from nothing, so nobody waits for the
-    /// old one's window any longer; but who has a turn already will take it under the new one, and
-    /// the places they need are not there for the line.
+    /// old one's window any longer.
     pub fn renewed(&self, generation: Generation) {
-        let now = Instant::now().into_std();
         let mut state = self.state();
         if generation > state.generation {
             state.generation = generation;
-            state.renewed_at = now;
             state.budget.renew();
-            for _ in 0..self.pending.load(Ordering::Relaxed) {
-                state.budget.charge(now);
-            }
             drop(state);
             self.wake.notify_one();
+        }
+    }
+
+    /// Follows the tokens for as long as it is polled: a line moves although nobody new comes.
+    pub async fn follow(&self, tokens: &Tokens) {
+        let mut known = Generation::default();
+        loop {
+            known = tokens.newer_than(known).await;
+            self.renewed(known);
         }
     }
 
@@ -222,55 +222,36 @@ impl Admission {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Under the lock: a renewal counts what was granted before it.
-    fn permit(self: &Arc<Self>, ticket: Ticket, generation: Generation, at: StdInstant) -> Permit {
+    fn permit(self: &Arc<Self>, ticket: Ticket, generation: Generation) -> Permit {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        self.pending.fetch_add(1, Ordering::Relaxed);
         let admission = Arc::clone(self);
-        Permit { admission, ticket, generation, granted_at: at, spent: false }
+        Permit { admission, ticket, generation, spent: false }
     }
 
-    /// A permit moves under a newer token; from when it counts there. One that was spent already
-    /// is a second call.
-    fn moved(&self, generation: Generation, spent: bool) -> StdInstant {
-        self.renewed(generation);
-        let mut state = self.state();
-        if spent {
-            let now = Instant::now().into_std();
-            state.budget.charge(now);
-            return now;
+    /// A call leaves, signed with this token.
+    fn left(&self, generation: Generation) {
+        if !self.limited {
+            return;
         }
-        state.renewed_at
-    }
-
-    /// A call leaves. Upstream counts it from now, and so do we if its turn was long ago: what it
-    /// waited for was a token or a connection.
-    fn sent(&self, generation: Generation, granted_at: StdInstant) {
-        self.pending.fetch_sub(1, Ordering::Relaxed);
-        let now = Instant::now().into_std();
-        if now.saturating_duration_since(granted_at) > LATE {
-            let mut state = self.state();
-            if generation == state.generation {
-                state.budget.refund(granted_at);
-                state.budget.charge(now);
-            }
+        let mut state = self.state();
+        if generation < state.generation {
+            // Replaced a moment ago: its calls are not the successor's.
+            state.budget.give_back();
+        } else {
+            state.budget.leave(Instant::now().into_std());
         }
     }
 
-    fn charge(&self, generation: Generation) {
-        let mut state = self.state();
-        if generation == state.generation {
-            state.budget.charge(Instant::now().into_std());
-        }
+    /// A call leaves once more.
+    fn again(&self) {
+        self.state().budget.charge(Instant::now().into_std());
     }
 
-    fn refund(&self, generation: Generation, granted_at: StdInstant) {
-        let mut state = self.state();
-        self.pending.fetch_sub(1, Ordering::Relaxed);
-        let counted_at = if generation == state.generation { granted_at } else { state.renewed_at };
-        state.budget.refund(counted_at);
-        drop(state);
-        self.wake.notify_one();
+    fn give_back(&self) {
+        if self.limited {
+            self.state().budget.give_back();
+            self.wake.notify_one();
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -311,7 +292,7 @@ impl Admission {
                         return Some(again);
                     }
                     let turn = state.queue.leave(ticket)?;
-                    (turn, Ok(self.permit(ticket, state.generation, now)))
+                    (turn, Ok(self.permit(ticket, state.generation)))
                 }
             };
             drop(turn.send(outcome));

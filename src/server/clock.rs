@@ -23,6 +23,8 @@ pub struct Clock {
     since: AtomicU32,
     /// Requests whose answers have not ended.
     active: AtomicUsize,
+    /// A request has come.
+    begun: AtomicBool,
     stalled_since: AtomicU32,
     expired: AtomicBool,
 }
@@ -89,6 +91,7 @@ impl Ticker {
             phase: AtomicU32::new(HEAD),
             since: AtomicU32::new(self.now.load(Ordering::Relaxed)),
             active: AtomicUsize::new(0),
+            begun: AtomicBool::new(false),
             stalled_since: AtomicU32::new(FLOWING),
             expired: AtomicBool::new(false),
         };
@@ -139,6 +142,12 @@ impl Clock {
     /// A request began.
     pub fn begin(&self) {
         self.active.fetch_add(1, Ordering::Relaxed);
+        self.begun.store(true, Ordering::Relaxed);
+    }
+
+    /// It has carried a request, ended or not.
+    pub fn begun(&self) -> bool {
+        self.begun.load(Ordering::Relaxed)
     }
 
     /// Its answer ended.

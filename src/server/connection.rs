@@ -6,6 +6,7 @@ use std::{
     pin::Pin,
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -32,6 +33,10 @@ use crate::{
         respond::{AnswerBody, Cut},
     },
 };
+
+/// A drain gives a connection that has said nothing yet this long: its first request may be on the
+/// way, and few clients send it again.
+const FIRST_WORD: Duration = Duration::from_millis(500);
 
 /// hyper's server settings, made once a worker.
 pub fn builder(access: &Access) -> Builder<TokioExecutor> {
@@ -90,6 +95,12 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     let served = builder.serve_connection_with_upgrades(TokioIo::new(wire), service);
     let mut served = std::pin::pin!(served);
     let mut told = false;
+    let mut leave = std::pin::pin!(async {
+        draining.cancelled().await;
+        if !connection.clock.begun() {
+            tokio::time::sleep(FIRST_WORD).await;
+        }
+    });
     loop {
         tokio::select! {
             biased;
@@ -105,7 +116,7 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
                     return;
                 }
             }
-            () = draining.cancelled(), if !told => {
+            () = leave.as_mut(), if !told => {
                 told = true;
                 served.as_mut().graceful_shutdown();
             }

@@ -11,9 +11,10 @@ use std::{
 use hyper_util::{rt::TokioExecutor, server::conn::auto::Builder};
 use rustls::ClientConfig;
 use tokio::{
-    net::{TcpListener, UnixListener},
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
     runtime,
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -145,10 +146,10 @@ impl WorkerPlan {
 impl Inside {
     async fn run(self, listeners: Vec<Listener>, over: CancellationToken) {
         let inside = Arc::new(self);
-        let accepting = TaskTracker::new();
         for listener in listeners {
             let accept = Arc::clone(&inside).accept(listener);
-            accepting.spawn(async move {
+            // Tracked with its connections: a drain waits for what it still lets in.
+            inside.connections.spawn(async move {
                 if let Err(error) = accept.await {
                     tracing::error!(%error, "a listener failed");
                 }
@@ -171,12 +172,23 @@ impl Inside {
                     let _ = stream.set_nodelay(true);
                     self.open(stream).await;
                 }
+                // Who has connected already is not sent away: the kernel said yes in our name.
+                let listener = listener.into_std()?;
+                while let Ok((stream, _)) = listener.accept() {
+                    stream.set_nonblocking(true)?;
+                    self.open_last(TcpStream::from_std(stream)?);
+                }
             }
             Listener::Unix(listener) => {
                 let listener = UnixListener::from_std(listener)?;
                 while let Some(accepted) = self.next(listener.accept()).await {
                     let Ok((stream, _)) = accepted else { continue };
                     self.open(stream).await;
+                }
+                let listener = listener.into_std()?;
+                while let Ok((stream, _)) = listener.accept() {
+                    stream.set_nonblocking(true)?;
+                    self.open_last(UnixStream::from_std(stream)?);
                 }
             }
         }
@@ -201,12 +213,24 @@ impl Inside {
 
     /// Serves a connection in its own task; the excess over `access.max_connections` waits here,
     /// and further ones in the kernel's backlog.
-    async fn open(
-        &self,
-        stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
-    ) {
+    async fn open(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
         let place = Arc::clone(&self.places).acquire_owned();
         let Some(Ok(place)) = self.stop_accepting.run_until_cancelled(place).await else { return };
+        self.serve(stream, place);
+    }
+
+    /// The same for one that the drain found in the backlog: there is no later to wait for.
+    fn open_last(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            self.serve(stream, place);
+        }
+    }
+
+    fn serve(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        place: OwnedSemaphorePermit,
+    ) {
         let serve = connection::serve(
             stream,
             Arc::clone(&self.gateway),

@@ -96,9 +96,8 @@ impl World {
     /// Waits until the simulator's counts are as wanted; says what they are when that never comes.
     pub async fn until(&self, reached: impl Fn(&Counters) -> bool) {
         let reached = self.genesys.until(reached);
-        if tokio::time::timeout(PATIENCE, reached).await.is_err() {
-            panic!("it never came: {:?}", self.genesys.counters());
-        }
+        let came = tokio::time::timeout(PATIENCE, reached).await.is_ok();
+        assert!(came, "it never came: {:?}", self.genesys.counters());
     }
 
     /// Sets faults as `POST /_sim/faults` does.
