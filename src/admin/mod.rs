@@ -62,7 +62,8 @@ fn answer(
     draining: &CancellationToken,
 ) -> Response<Full<Bytes>> {
     let (parts, _) = request.into_parts();
-    if let Err(failure) = guard::guard(&parts, hosts) {
+    let max_fields = shared.config.access.max_headers;
+    if let Err(failure) = guard::guard(&parts, hosts, max_fields) {
         return text(failure.facts().status, failure.facts().message);
     }
     if parts.method != Method::GET && parts.method != Method::HEAD {

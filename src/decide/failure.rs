@@ -8,6 +8,10 @@ use std::time::Duration;
 pub enum Failure {
     /// The request cannot be understood or forwarded safely; the sentence says what is wrong.
     BadRequest(&'static str),
+    /// The head is larger, or has more fields, than the configuration allows; the sentence says which.
+    HeadTooLarge(&'static str),
+    /// HTTP, but neither 1.0, 1.1 nor 2.
+    Version,
     /// Host names somebody else (RFC 9110 section 15.5.20): a stray, or DNS rebinding.
     Misdirected,
     /// A browser sent it on behalf of another site.
@@ -69,11 +73,21 @@ pub struct Facts {
 
 impl Failure {
     /// One row a failure.
+    #[expect(clippy::too_many_lines, reason = "a table: one row a failure")]
     pub fn facts(self) -> Facts {
         let (status, code, message, proxy_status) = match self {
             Self::BadRequest(sentence) => {
                 (400, "proxy.bad.request", sentence, "http_request_error")
             }
+            Self::HeadTooLarge(sentence) => {
+                (431, "proxy.head.too.large", sentence, "http_request_error")
+            }
+            Self::Version => (
+                505,
+                "proxy.version",
+                "The HTTP version is not supported; use HTTP/1.1 or HTTP/2",
+                "http_request_error",
+            ),
             Self::Misdirected => (
                 421,
                 "proxy.misdirected",
@@ -183,6 +197,8 @@ impl Failure {
             }
             Self::Draining => Some(1),
             Self::BadRequest(_)
+            | Self::HeadTooLarge(_)
+            | Self::Version
             | Self::Misdirected
             | Self::CrossSite
             | Self::MethodRefused
@@ -200,7 +216,12 @@ impl Failure {
     /// The connection cannot be used for another request.
     pub fn closes(self) -> bool {
         match self {
-            Self::BadRequest(_) | Self::BodyBroken | Self::BodyTimeout | Self::Draining => true,
+            Self::BadRequest(_)
+            | Self::HeadTooLarge(_)
+            | Self::Version
+            | Self::BodyBroken
+            | Self::BodyTimeout
+            | Self::Draining => true,
             Self::Misdirected
             | Self::CrossSite
             | Self::MethodRefused
@@ -228,6 +249,35 @@ mod tests {
             Failure::RateLimited { retry_after: Duration::from_millis(millis) }.retry_after()
         };
         assert_eq!([after(0), after(1), after(1000), after(1001)], [1, 1, 1, 2].map(Some));
+    }
+
+    /// Public names: the table must have a row for each.
+    #[test]
+    fn every_code_is_documented_with_its_status() {
+        let retry_after = Duration::from_secs(1);
+        let table = include_str!("../../docs/errors.md");
+        for failure in [
+            Failure::BadRequest(""),
+            Failure::Misdirected,
+            Failure::CrossSite,
+            Failure::MethodRefused,
+            Failure::BodyBroken,
+            Failure::BodyTimeout,
+            Failure::RateLimited { retry_after },
+            Failure::QueueFull { retry_after },
+            Failure::TokenUnavailable { retry_after },
+            Failure::CredentialsRefused { retry_after },
+            Failure::Unreachable,
+            Failure::TlsFailed,
+            Failure::ConnectTimeout,
+            Failure::ResponseTimeout,
+            Failure::UpstreamBroken,
+            Failure::BadAnswer,
+            Failure::Draining,
+        ] {
+            let Facts { status, code, .. } = failure.facts();
+            assert!(table.contains(&format!("| {status} | `{code}` |")), "{status} {code}");
+        }
     }
 
     #[test]

@@ -5,7 +5,10 @@
 //! `gzip, chunked` passes, and a Content-Length beside a Transfer-Encoding vanishes before anybody
 //! can refuse it. This machine sees the same bytes first.
 
+use http::{Method, Uri};
 use memchr::memchr;
+
+use super::failure::Failure;
 
 /// What is wrong with the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +19,10 @@ pub enum Violation {
     FoldedLine,
     /// A request line that is not `METHOD target HTTP/1.x`, or a target with a fragment.
     RequestLine,
+    /// HTTP, but neither 1.0 nor 1.1.
+    Version,
+    /// A field line that is not `name: value`, or whose name or value holds what it must not.
+    Field,
     /// Content-Length twice, or not digits only.
     ContentLength,
     /// Transfer-Encoding twice, in HTTP/1.0, or anything but `chunked`.
@@ -31,36 +38,38 @@ pub enum Violation {
 }
 
 impl Violation {
-    /// The sentence that the caller gets.
-    pub fn sentence(self) -> &'static str {
+    /// What the caller gets.
+    pub fn failure(self) -> Failure {
         match self {
-            Self::BareLineFeed => "A line of the request ends in a bare LF; end lines with CRLF",
-            Self::FoldedLine => {
-                "A header line starts with white space; send each field on one line"
+            Self::BareLineFeed => Failure::BadRequest(
+                "A line of the request ends in a bare LF or CR; end lines with CRLF",
+            ),
+            Self::FoldedLine => Failure::BadRequest(
+                "A header line starts with white space; send each field on one line",
+            ),
+            Self::RequestLine => {
+                Failure::BadRequest("The request line is not METHOD, target and HTTP/1.1")
             }
-            Self::RequestLine => "The request line is not METHOD, target and HTTP/1.1",
-            Self::ContentLength => "Content-Length must appear once, in digits",
-            Self::TransferEncoding => {
-                "Transfer-Encoding must appear once, in HTTP/1.1, and be 'chunked'"
+            Self::Version => Failure::Version,
+            Self::Field => Failure::BadRequest(
+                "A header line is not name, colon and value, or holds a control character",
+            ),
+            Self::ContentLength => {
+                Failure::BadRequest("Content-Length must appear once, in digits")
             }
-            Self::TwoLengths => "Send Content-Length or Transfer-Encoding, not both",
-            Self::Chunk => "The chunked body is malformed",
-            Self::HeadTooLarge => "The request head is larger than access.max_header_bytes",
-            Self::TooManyFields => "The request has more header fields than access.max_headers",
-        }
-    }
-
-    /// 431 for what is only too much, 400 for the rest.
-    pub fn status(self) -> u16 {
-        match self {
-            Self::HeadTooLarge | Self::TooManyFields => 431,
-            Self::BareLineFeed
-            | Self::FoldedLine
-            | Self::RequestLine
-            | Self::ContentLength
-            | Self::TransferEncoding
-            | Self::TwoLengths
-            | Self::Chunk => 400,
+            Self::TransferEncoding => Failure::BadRequest(
+                "Transfer-Encoding must appear once, in HTTP/1.1, and be 'chunked'",
+            ),
+            Self::TwoLengths => {
+                Failure::BadRequest("Send Content-Length or Transfer-Encoding, not both")
+            }
+            Self::Chunk => Failure::BadRequest("The chunked body is malformed"),
+            Self::HeadTooLarge => {
+                Failure::HeadTooLarge("The request head is larger than access.max_header_bytes")
+            }
+            Self::TooManyFields => {
+                Failure::HeadTooLarge("The request has more header fields than access.max_headers")
+            }
         }
     }
 }
@@ -90,13 +99,22 @@ pub struct Limits {
 /// Of one chunk line; extensions are allowed and mean nothing.
 const MAX_CHUNK_LINE: usize = 256;
 
+/// HTTP/2's preface, line by line.
+const PREFACE: [&[u8]; 4] = [b"PRI * HTTP/2.0", b"", b"SM", b""];
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
+    /// In HTTP/2's preface, this many of its lines seen (RFC 9113 section 3.4).
+    Preface(usize),
     RequestLine,
     Field,
-    Body { left: u64 },
+    Body {
+        left: u64,
+    },
     ChunkSize,
-    ChunkData { left: u64 },
+    ChunkData {
+        left: u64,
+    },
     ChunkEnd,
     Trailer,
     Opaque,
@@ -116,6 +134,8 @@ pub struct Framing {
     chunked: bool,
     http_10: bool,
     first: bool,
+    /// Heads that were whole.
+    heads: u64,
 }
 
 impl Framing {
@@ -131,14 +151,18 @@ impl Framing {
             chunked: false,
             http_10: false,
             first: true,
+            heads: 0,
         }
     }
 
     /// Where the caller is now.
     pub fn phase(&self) -> Phase {
         match self.state {
-            State::RequestLine if self.head == 0 && self.carry.is_empty() => Phase::Idle,
-            State::RequestLine | State::Field => Phase::Head,
+            // An empty line behind a request is no head yet; before the first it is held to be one.
+            State::RequestLine if self.carry.is_empty() && (self.head == 0 || self.heads > 0) => {
+                Phase::Idle
+            }
+            State::Preface(_) | State::RequestLine | State::Field => Phase::Head,
             State::Body { .. }
             | State::ChunkSize
             | State::ChunkData { .. }
@@ -148,9 +172,24 @@ impl Framing {
         }
     }
 
+    /// Which request of the connection the last bytes belong to, from 1.
+    pub fn request(&self) -> u64 {
+        match self.phase() {
+            Phase::Idle | Phase::Head | Phase::Opaque => self.heads + 1,
+            Phase::Body => self.heads,
+        }
+    }
+
     /// Upstream answered 101: what follows is not HTTP/1.
     pub fn tunnel(&mut self) {
         self.state = State::Opaque;
+        self.carry.clear();
+    }
+
+    /// How many of the last bytes fed belong to a line whose end has not come. Nobody should act on
+    /// them before it has: half a line has no verdict yet.
+    pub fn unfinished(&self) -> usize {
+        self.carry.len()
     }
 
     /// The next bytes of the connection, in any portions.
@@ -169,7 +208,8 @@ impl Framing {
                         if left == 0 { State::ChunkEnd } else { State::ChunkData { left } };
                     rest
                 }
-                State::RequestLine
+                State::Preface(_)
+                | State::RequestLine
                 | State::Field
                 | State::ChunkSize
                 | State::ChunkEnd
@@ -204,13 +244,20 @@ impl Framing {
         self.head += by;
         let (limit, broken) = match self.state {
             State::ChunkSize | State::ChunkEnd => (MAX_CHUNK_LINE, Violation::Chunk),
-            _ => (self.limits.head_bytes, Violation::HeadTooLarge),
+            State::Preface(_)
+            | State::RequestLine
+            | State::Field
+            | State::Trailer
+            | State::Body { .. }
+            | State::ChunkData { .. }
+            | State::Opaque => (self.limits.head_bytes, Violation::HeadTooLarge),
         };
         if self.head > limit { Err(broken) } else { Ok(()) }
     }
 
     fn line(&mut self, line: &[u8]) -> Result<(), Violation> {
         match self.state {
+            State::Preface(seen) => self.preface(line, seen),
             State::RequestLine => self.request_line(line),
             State::Field if line.is_empty() => self.end_of_head(),
             State::Field => self.field(line),
@@ -224,7 +271,7 @@ impl Framing {
                 self.next(State::RequestLine);
                 Ok(())
             }
-            State::Trailer => self.count_field(line),
+            State::Trailer => self.count_field(line).map(drop),
             // No lines in these states: `feed` does not come here.
             State::Body { .. } | State::ChunkData { .. } | State::Opaque => Ok(()),
         }
@@ -236,26 +283,44 @@ impl Framing {
         self.fields = 0;
     }
 
+    fn preface(&mut self, line: &[u8], seen: usize) -> Result<(), Violation> {
+        if PREFACE.get(seen) != Some(&line) {
+            return Err(Violation::Version);
+        }
+        self.state =
+            if seen + 1 == PREFACE.len() { State::Opaque } else { State::Preface(seen + 1) };
+        Ok(())
+    }
+
     fn request_line(&mut self, line: &[u8]) -> Result<(), Violation> {
         if line.is_empty() {
             // RFC 9112 section 2.2: an empty line before a request is ignored; bounded by `grow`.
+            self.first = false;
             return Ok(());
         }
-        if self.first && line == b"PRI * HTTP/2.0" {
-            self.state = State::Opaque;
-            return Ok(());
+        if self.first && Some(&line) == PREFACE.first() {
+            return self.preface(line, 0);
         }
         let mut words = line.split(|&byte| byte == b' ');
-        let (Some(_method), Some(target), Some(version), None) =
+        let (Some(method), Some(target), Some(version), None) =
             (words.next(), words.next(), words.next(), words.next())
         else {
             return Err(Violation::RequestLine);
         };
-        if target.is_empty() || memchr(b'#', target).is_some() {
+        if !is_name(method) || Method::from_bytes(method).is_err() || !is_target(target) {
             return Err(Violation::RequestLine);
         }
+        self.http_10 = match version {
+            b"HTTP/1.1" => false,
+            b"HTTP/1.0" => true,
+            [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+                if major.is_ascii_digit() && minor.is_ascii_digit() =>
+            {
+                return Err(Violation::Version);
+            }
+            _ => return Err(Violation::RequestLine),
+        };
         self.first = false;
-        self.http_10 = version == b"HTTP/1.0";
         self.length = None;
         self.chunked = false;
         self.fields = 0;
@@ -264,33 +329,39 @@ impl Framing {
     }
 
     fn field(&mut self, line: &[u8]) -> Result<(), Violation> {
-        self.count_field(line)?;
-        // Two first letters decide for nearly every line that its name need not be compared.
-        match line.first() {
-            Some(b'c' | b'C') => {
-                if let Some(value) = value_of(line, b"content-length") {
-                    self.content_length(value)?;
-                }
+        let (name, value) = self.count_field(line)?;
+        // Lengths of names decide for nearly every line that its name need not be compared.
+        if name.len() == b"content-length".len() && name.eq_ignore_ascii_case(b"content-length") {
+            self.content_length(value)?;
+        } else if name.len() == b"transfer-encoding".len()
+            && name.eq_ignore_ascii_case(b"transfer-encoding")
+        {
+            if self.chunked || self.http_10 || !value.eq_ignore_ascii_case(b"chunked") {
+                return Err(Violation::TransferEncoding);
             }
-            Some(b't' | b'T') => {
-                if let Some(value) = value_of(line, b"transfer-encoding") {
-                    if self.chunked || self.http_10 || !value.eq_ignore_ascii_case(b"chunked") {
-                        return Err(Violation::TransferEncoding);
-                    }
-                    self.chunked = true;
-                }
-            }
-            _ => {}
+            self.chunked = true;
         }
         Ok(())
     }
 
-    fn count_field(&mut self, line: &[u8]) -> Result<(), Violation> {
+    /// A field's name and its value without the white space around it.
+    fn count_field<'a>(&mut self, line: &'a [u8]) -> Result<(&'a [u8], &'a [u8]), Violation> {
         if matches!(line.first(), Some(b' ' | b'\t')) {
             return Err(Violation::FoldedLine);
         }
         self.fields += 1;
-        if self.fields > self.limits.fields { Err(Violation::TooManyFields) } else { Ok(()) }
+        if self.fields > self.limits.fields {
+            return Err(Violation::TooManyFields);
+        }
+        let colon = memchr(b':', line).ok_or(Violation::Field)?;
+        let (name, rest) = line.split_at(colon);
+        let value = rest.get(1..).unwrap_or_default();
+        // RFC 9110 section 5.5: a control character in a value is dangerous, whatever it means.
+        let in_value = |byte: &u8| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f);
+        if !is_name(name) || !value.iter().all(in_value) {
+            return Err(Violation::Field);
+        }
+        Ok((name, trim_blanks(value)))
     }
 
     fn content_length(&mut self, value: &[u8]) -> Result<(), Violation> {
@@ -306,6 +377,7 @@ impl Framing {
         if self.chunked && self.length.is_some() {
             return Err(Violation::TwoLengths);
         }
+        self.heads += 1;
         let after = match self.length {
             _ if self.chunked => State::ChunkSize,
             Some(left) if left > 0 => State::Body { left },
@@ -339,13 +411,26 @@ fn strip_crlf(line: &[u8]) -> Result<&[u8], Violation> {
     if memchr(b'\r', line).is_some() { Err(Violation::BareLineFeed) } else { Ok(line) }
 }
 
-/// The value of `line`, trimmed, when its field name is `name`.
-fn value_of<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let (field, rest) = line.split_at_checked(name.len())?;
-    if !field.eq_ignore_ascii_case(name) {
-        return None;
+/// A token (RFC 9110 section 5.6.2): methods and field names.
+fn is_name(text: &[u8]) -> bool {
+    let token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !text.is_empty() && text.iter().all(token)
+}
+
+/// A path is read here; for anything unusual the parser that comes after us is asked, so that it
+/// never refuses what we let pass.
+fn is_target(target: &[u8]) -> bool {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/-_.~?&=%:,+@!$'()*;".contains(byte);
+    (target.starts_with(b"/") && target.iter().all(plain))
+        || (memchr(b'#', target).is_none() && Uri::try_from(target).is_ok())
+}
+
+/// Blanks and tabs only: what `trim_ascii` takes for white space is a control character here.
+fn trim_blanks(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
     }
-    Some(rest.strip_prefix(b":")?.trim_ascii())
+    value
 }
 
 #[cfg(test)]
@@ -386,6 +471,19 @@ mod tests {
             ("GET /a#b HTTP/1.1\r\n\r\n", RequestLine),
             ("GET /a b HTTP/1.1\r\n\r\n", RequestLine),
             ("GET  / HTTP/1.1\r\n\r\n", RequestLine),
+            (" / HTTP/1.1\r\n\r\n", RequestLine),
+            ("G(T / HTTP/1.1\r\n\r\n", RequestLine),
+            ("GET /\0 HTTP/1.1\r\n\r\n", RequestLine),
+            ("GET / ICY/1.1\r\n\r\n", RequestLine),
+            ("GET / HTTP/1.10\r\n\r\n", RequestLine),
+            ("GET / HTTP/1.2\r\n\r\n", Version),
+            ("GET / HTTP/2.0\r\n\r\n", Version),
+            ("GET / HTTP/1.1\r\nA\r\n\r\n", Field),
+            ("GET / HTTP/1.1\r\nA : b\r\n\r\n", Field),
+            ("GET / HTTP/1.1\r\n: b\r\n\r\n", Field),
+            ("GET / HTTP/1.1\r\nA: \u{b}b\r\n\r\n", Field),
+            ("POST / HTTP/1.1\r\nTransfer-Encoding : chunked\r\n\r\n", Field),
+            ("POST / HTTP/1.1\r\nTransfer-Encoding:\u{c}chunked\r\n\r\n", Field),
             ("POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", ContentLength),
             ("POST / HTTP/1.1\r\nContent-Length: 1, 1\r\n\r\n", ContentLength),
             ("POST / HTTP/1.1\r\nContent-Length: +1\r\n\r\n", ContentLength),
@@ -425,6 +523,8 @@ mod tests {
             "3;a\nb\r\nabc\r\n",
             "fffffffffffffffff\r\n",
             "3\r\nabc\r\n\r\n",
+            "0\r\nGET / HTTP/1.1\r\n\r\n",
+            "0\r\nA: \0\r\n\r\n",
         ] {
             let text = format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
             assert!(feed(&text).is_err(), "{body:?}");
@@ -442,9 +542,28 @@ mod tests {
     #[test]
     fn http2_and_tunnels_are_not_read() {
         assert_eq!(feed("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\n\n"), Ok(Phase::Opaque));
+        assert_eq!(feed("PRI * HTTP/2.0\r\nA: b\r\n\r\n"), Err(Violation::Version));
+        assert_eq!(feed("\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Err(Violation::Version));
         let mut framing = Framing::new(LIMITS);
         framing.tunnel();
         assert_eq!(framing.feed(b"\n\n\n"), Ok(()));
+        assert_eq!(framing.unfinished(), 0);
+    }
+
+    #[test]
+    fn bytes_are_told_to_belong_to_their_request() {
+        let mut framing = Framing::new(LIMITS);
+        for (bytes, request, unfinished) in [
+            (&b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r"[..], 1, 1),
+            (b"\nab", 1, 0),
+            (b"c\r\n", 2, 0),
+            (b"GET / HTT", 2, 9),
+            (b"P/1.1\r\n", 2, 0),
+            (b"Transfer-Encoding: chunked\r\n\r\n3", 2, 1),
+        ] {
+            framing.feed(bytes).unwrap();
+            assert_eq!((framing.request(), framing.unfinished()), (request, unfinished));
+        }
     }
 
     proptest! {

@@ -121,7 +121,11 @@ pub fn drop_all(headers: &mut HeaderMap, name: &HeaderName) {
 /// Header names are lower case here. Servers that turn `_` into `-` would take an underscore twin
 /// for the real thing, so a twin is judged as what it imitates.
 fn stays_with_caller(name: &str) -> bool {
-    if name.contains('_') { is_ours(&name.replace('_', "-")) } else { is_ours(name) }
+    if !name.contains('_') {
+        return is_ours(name);
+    }
+    let twin = name.replace('_', "-");
+    is_ours(&twin) || twin == CONTENT_LENGTH.as_str()
 }
 
 fn is_ours(name: &str) -> bool {
@@ -212,6 +216,7 @@ mod tests {
             ("x-forwarded-for", "a"),
             ("x_forwarded_for", "a"),
             ("x-forwarded_host", "a"),
+            ("content_length", "9"),
             ("x-real-ip", "a"),
             ("http2-settings", "a"),
             ("upgrade", "h2c"),

@@ -24,7 +24,6 @@ use crate::{
         freshness::Generation,
         queue::{Full, Queue, Ticket},
     },
-    token::Tokens,
 };
 
 /// The right to send one request. Dropped unspent, it goes to the next in line; spent, it is kept
@@ -47,13 +46,18 @@ impl Permit {
         }
     }
 
+    /// The request may have arrived, and goes out once more: a call like any other.
+    pub fn again(&self) {
+        self.admission.charge(self.generation);
+    }
+
     /// The token it will be signed with. One granted under an older token counts for this one.
     pub fn bind(&mut self, generation: Generation) {
         if self.generation != generation {
             self.generation = generation;
             self.admission.renewed(generation);
             if self.spent {
-                self.admission.again();
+                self.admission.charge(generation);
             }
         }
     }
@@ -198,16 +202,6 @@ impl Admission {
         }
     }
 
-    /// Follows the tokens for as long as it is polled: a line moves although nobody new comes.
-    pub async fn follow(&self, tokens: &Tokens) {
-        let mut changes = tokens.changes();
-        while changes.changed().await.is_ok() {
-            if let Some(token) = tokens.current(Instant::now()) {
-                self.renewed(token.generation);
-            }
-        }
-    }
-
     /// How many wait for their turn.
     pub fn waiting(&self) -> usize {
         self.state().queue.len()
@@ -238,9 +232,12 @@ impl Admission {
         }
     }
 
-    /// A call leaves once more, under another token.
-    fn again(&self) {
-        self.state().budget.charge(Instant::now().into_std());
+    /// A call leaves that has no place of its own: the same request once more.
+    fn charge(&self, generation: Generation) {
+        let mut state = self.state();
+        if generation == state.generation {
+            state.budget.charge(Instant::now().into_std());
+        }
     }
 
     fn give_back(&self) {

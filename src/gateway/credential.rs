@@ -3,10 +3,11 @@
 
 use http::{
     HeaderMap, HeaderValue, Method, Request, Uri, Version,
-    header::{AUTHORIZATION, CONNECTION, HOST, TE, UPGRADE},
+    header::{AUTHORIZATION, CONNECTION, HOST, TE, TRANSFER_ENCODING, UPGRADE},
     request::Parts,
     uri::PathAndQuery,
 };
+use http_body::Body as _;
 
 use crate::{
     decide::headers,
@@ -53,6 +54,7 @@ impl Head {
         pool: &Pool,
         lease: &Lease,
     ) -> Result<Request<Attempt>, http::Error> {
+        let unmeasured = body.size_hint().exact().is_none();
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
         // A replay needs the fields again, so each try gets its own.
@@ -63,6 +65,10 @@ impl Head {
         match lease {
             Lease::Http1 { .. } => {
                 fields.insert(HOST, pool.host.clone());
+                if unmeasured {
+                    // Left to itself, hyper drops the body of a GET or HEAD of unknown length.
+                    fields.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+                }
                 if self.trailers && !self.upgrade {
                     fields.insert(CONNECTION, HeaderValue::from_static("te"));
                 }

@@ -138,10 +138,10 @@ fn broken(mut failed: TrySendError<Request<Attempt>>, reused: bool) -> Broken {
         if link.is::<AttemptError>() {
             return Broken::Caller;
         }
-        if let Some(stream) = link.downcast_ref::<h2::Error>() {
+        if let Some(reset) = link.downcast_ref::<h2::Error>() {
             // RFC 9113 sections 6.8 and 8.7: not processed, safe to send again.
-            let refused = stream.reason() == Some(h2::Reason::REFUSED_STREAM);
-            if refused || (stream.is_go_away() && stream.is_remote()) {
+            let not_taken = reset.reason() == Some(h2::Reason::REFUSED_STREAM);
+            if not_taken || (reset.is_go_away() && reset.is_remote()) {
                 return Broken::Unsent;
             }
         }

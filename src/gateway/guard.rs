@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::{HeaderMap, Method, Version, header, request::Parts, uri::Authority};
+use http::{HeaderMap, HeaderValue, Method, Version, header, request::Parts, uri::Authority};
 
 use crate::decide::failure::Failure;
 
@@ -41,9 +41,11 @@ impl Hosts {
     }
 }
 
-/// Refuses what must not be forwarded, whoever asks.
-pub fn guard(request: &Parts, hosts: &Hosts) -> Result<(), Failure> {
+/// Refuses what must not be forwarded, whoever asks. HTTP/1's framing was judged before; HTTP/2
+/// brings its own, and forgives what HTTP/1 upstream would read in two ways.
+pub fn guard(request: &Parts, hosts: &Hosts, max_fields: usize) -> Result<(), Failure> {
     method(&request.method)?;
+    head(&request.headers, max_fields)?;
     let authority = authority(request)?;
     if !hosts.accept(&authority) {
         return Err(Failure::Misdirected);
@@ -58,6 +60,22 @@ fn method(method: &Method) -> Result<(), Failure> {
         "CONNECT" | "TRACE" | "TRACK" => Err(Failure::MethodRefused),
         _ => Ok(()),
     }
+}
+
+/// Not too many fields, and one length at most.
+fn head(headers: &HeaderMap, max_fields: usize) -> Result<(), Failure> {
+    if headers.len() > max_fields {
+        return Err(Failure::HeadTooLarge(
+            "The request has more header fields than access.max_headers",
+        ));
+    }
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let digits =
+        |value: &HeaderValue| !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit);
+    if lengths.next().is_some_and(|first| !digits(first)) || lengths.next().is_some() {
+        return Err(Failure::BadRequest("Content-Length must appear once, in digits"));
+    }
+    Ok(())
 }
 
 /// Exactly one, from Host, `:authority` or an absolute-form target; where two are given they must
@@ -86,11 +104,34 @@ fn authority(request: &Parts) -> Result<Authority, Failure> {
     if authority.as_str().contains('@') {
         return Err(Failure::BadRequest("Host must not hold user information"));
     }
+    if !is_host_and_port(&authority) {
+        return Err(Failure::BadRequest("Host is not a host name or address"));
+    }
     Ok(authority)
 }
 
-/// A path, or `*` for OPTIONS.
+/// `Authority` takes `[::1]evil` and `localhost:port` too.
+fn is_host_and_port(authority: &Authority) -> bool {
+    let host = authority.host();
+    let after = authority.as_str().strip_prefix(host).unwrap_or("?");
+    let port = after.strip_prefix(':').unwrap_or_default();
+    (matches!(after, "" | ":") || port.parse::<u16>().is_ok())
+        && (!host.starts_with('[') || host.ends_with(']'))
+}
+
+/// A path, or `*` for OPTIONS, without a token of the caller's: upstream would have two to choose
+/// from (RFC 6750 section 2).
 fn target(request: &Parts) -> Result<(), Failure> {
+    match request.uri.scheme_str() {
+        Some("http" | "https") => {}
+        // hyper drops the scheme of an HTTP/2 request that names its host in Host.
+        None if request.version < Version::HTTP_2 || request.uri.authority().is_none() => {}
+        Some(_) | None => return Err(Failure::BadRequest("The scheme must be http or https")),
+    }
+    let query = request.uri.query().unwrap_or_default();
+    if query.split('&').any(|pair| pair.split('=').next() == Some("access_token")) {
+        return Err(Failure::BadRequest("Send no access_token: the gateway adds its own"));
+    }
     let path = request.uri.path();
     if path.starts_with('/') || (path == "*" && request.method == Method::OPTIONS) {
         Ok(())
@@ -124,7 +165,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let hosts = Hosts::new(&["10.0.0.1:80".parse().unwrap()], &["GW.example".to_owned()]);
-        guard(&request.body(()).unwrap().into_parts().0, &hosts)
+        guard(&request.body(()).unwrap().into_parts().0, &hosts, 5)
     }
 
     #[test]
@@ -159,6 +200,9 @@ mod tests {
             &[("host", "a b")],
             &[("host", "")],
             &[("host", "user@localhost")],
+            &[("host", "localhost:port")],
+            &[("host", "localhost:99999")],
+            &[("host", "[::1]evil.example")],
         ] {
             assert!(matches!(verdict("GET", "/", lines), Err(Failure::BadRequest(_))), "{lines:?}");
         }
@@ -168,10 +212,21 @@ mod tests {
     fn an_absolute_target_does_not_choose_the_destination() {
         let host = [("host", "localhost")];
         assert_eq!(verdict("GET", "http://localhost/a", &host), Ok(()));
+        let other = verdict("GET", "gopher://localhost/a", &host);
+        assert!(matches!(other, Err(Failure::BadRequest(_))));
         assert_eq!(verdict("GET", "http://evil.example/a", &host), Err(Failure::Misdirected));
         let evil = [("host", "evil.example")];
         assert_eq!(verdict("GET", "http://evil.example/a", &evil), Err(Failure::Misdirected));
         assert_eq!(verdict("GET", "http://localhost/a", &evil), Err(Failure::Misdirected));
+    }
+
+    #[test]
+    fn a_token_in_the_query_is_refused_and_words_like_it_are_not() {
+        let with = |query| verdict("GET", query, &[("host", "localhost")]);
+        for query in ["/?access_token=x", "/?a=b&access_token=x", "/?access_token"] {
+            assert!(matches!(with(query), Err(Failure::BadRequest(_))), "{query}");
+        }
+        assert_eq!(with("/?my_access_token=x&a=access_token"), Ok(()));
     }
 
     #[test]
@@ -181,6 +236,23 @@ mod tests {
             let host = [("host", "localhost")];
             assert_eq!(verdict(method, target, &host), Err(Failure::MethodRefused), "{method}");
         }
+    }
+
+    #[test]
+    fn too_many_fields_and_two_lengths_are_refused() {
+        let with = |name, count| {
+            verdict(
+                "GET",
+                "/",
+                &[[("host", "localhost")].to_vec(), [(name, "5")].repeat(count)].concat(),
+            )
+        };
+        assert_eq!(with("x", 4), Ok(()));
+        assert!(matches!(with("x", 5), Err(Failure::HeadTooLarge(_))));
+        assert_eq!(with("content-length", 1), Ok(()));
+        assert!(matches!(with("content-length", 2), Err(Failure::BadRequest(_))));
+        let odd = verdict("GET", "/", &[("host", "localhost"), ("content-length", "+5")]);
+        assert!(matches!(odd, Err(Failure::BadRequest(_))));
     }
 
     #[test]

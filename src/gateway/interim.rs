@@ -56,7 +56,7 @@ impl Interim {
 
     /// What waits to be written, if anything. One load when nothing does.
     pub fn take(&self) -> Option<Vec<u8>> {
-        if !self.waiting.swap(false, Ordering::AcqRel) {
+        if !self.waiting.load(Ordering::Relaxed) || !self.waiting.swap(false, Ordering::AcqRel) {
             return None;
         }
         let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);

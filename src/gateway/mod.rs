@@ -108,7 +108,7 @@ impl Gateway {
         record: &mut Record,
     ) -> Result<Recovered, Failure> {
         let (mut parts, body) = request.into_parts();
-        guard::guard(&parts, &self.shared.hosts)?;
+        guard::guard(&parts, &self.shared.hosts, self.shared.config.access.max_headers)?;
         let deadline = record.started() + self.patience(&parts.headers);
         let upgrade = parts.extensions.remove::<OnUpgrade>();
         let interim = (parts.version == Version::HTTP_11).then(|| Arc::clone(&caller.interim));

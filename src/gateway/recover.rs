@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header::RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header::RETRY_AFTER};
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
@@ -93,50 +93,43 @@ impl Gateway {
         let pool = self.pool_for(call.head.path.path());
         let mut history = History::default();
         let mut looks = 0;
+        let mut failed_at = None;
         loop {
             let token = self.token(&call, record).await?;
             permit.bind(token.generation);
-            if call.body.too_large() && looks < MAX_LOOKS {
+            let unproved = call.body.too_large() && !token.worked_within(PROOF_LASTS);
+            if unproved && looks < MAX_LOOKS {
                 looks += 1;
                 match self.look(&token, permit.ticket, looks).await {
                     Look::Dead => continue,
                     Look::Alive | Look::Unknown => {}
                 }
             }
-            let tried = self.attempt(&call, pool, &token, &mut permit, history, record).await?;
-            let now = Instant::now();
-            let next = retry::next(
-                outcome(&tried),
-                Facts {
-                    idempotent: retry::idempotent(&call.head.method),
-                    replayable: call.body.replayable(),
-                    deadline: call.deadline.into_std(),
-                },
-                history,
-                now.into_std(),
-                self.shared.config.rate_limit.max_retry_after,
-            );
-            match (next, tried) {
+            let tried = self.attempt(&call, pool, &token, &mut permit, failed_at, record).await?;
+            let facts = Facts {
+                idempotent: retry::idempotent(&call.head.method),
+                replayable: call.body.replayable(),
+                deadline: call.deadline.into_std(),
+            };
+            let now = Instant::now().into_std();
+            let longest = self.shared.config.rate_limit.max_retry_after;
+            match (retry::next(outcome(&tried), facts, history, now, longest), tried) {
                 (Next::Renew, Ok(answer)) => {
-                    let family = path::family(call.head.path.path()).key(&call.head.method);
-                    if self.shared.tokens.rejected(&token, family) == Verdict::PassOn {
+                    if self.rejected(&token, &call.head) == Verdict::PassOn {
                         return Ok(settle(call, answer, permit, &token));
                     }
                     call.body.stop();
                     discard(answer).await;
-                    history.renewed = true;
-                    record.replayed = true;
-                    // Another request, under another token: it takes its own place, first in line.
+                    (history.renewed, record.replayed) = (true, true);
+                    // Another request, under another token: it counts again, first in line.
                     let ticket = permit.ticket;
                     drop(permit);
                     let token = self.token(&call, record).await?;
-                    // Before it stands in line: the old token's allowance is nothing to wait for.
                     self.shared.admission.renewed(token.generation);
                     permit = self.readmit(&call, ticket, record).await?;
                 }
                 (Next::Fruitless, Ok(answer)) => {
-                    let family = path::family(call.head.path.path()).key(&call.head.method);
-                    self.shared.tokens.fruitless(&token, family);
+                    self.shared.tokens.fruitless(&token, family(&call.head));
                     return Ok(settle(call, answer, permit, &token));
                 }
                 (Next::Requeue { until }, Ok(answer)) => {
@@ -152,16 +145,36 @@ impl Gateway {
                     self.shared.admission.pause(permit.generation(), until);
                     return Ok(settle(call, answer, permit, &token));
                 }
-                (Next::Again, _) => history.moved += 1,
-                (_, Ok(answer)) => {
-                    if history.renewed && answer.parts.status != StatusCode::UNAUTHORIZED {
-                        self.shared.tokens.recovered();
+                (Next::Again, tried) => {
+                    // One that may have arrived counts for itself, and so does the next.
+                    if matches!(tried, Err(Broken::Cut { .. })) {
+                        permit.again();
                     }
+                    (history.moved, failed_at) = (history.moved + 1, Some(Instant::now()));
+                }
+                (Next::Answer | Next::Fail, Ok(answer)) => {
+                    self.learn(&token, &call, &answer, history.renewed || looks > 1);
                     return Ok(settle(call, answer, permit, &token));
                 }
                 (_, Err(broken)) => return Err(failure(&broken, &call.body)),
             }
         }
+    }
+
+    /// What the final answer says about the token.
+    fn learn(&self, token: &Token, call: &Call, answer: &Answered, renewed: bool) {
+        let refused = answer.parts.status == StatusCode::UNAUTHORIZED;
+        match (refused, renewed) {
+            (false, true) => self.shared.tokens.recovered(),
+            // It could not be replayed; the next caller is spared all the same.
+            (true, false) => drop(self.rejected(token, &call.head)),
+            (true, true) => self.shared.tokens.fruitless(token, family(&call.head)),
+            (false, false) => {}
+        }
+    }
+
+    fn rejected(&self, token: &Token, head: &Head) -> Verdict {
+        self.shared.tokens.rejected(token, family(head))
     }
 
     /// One connection, one signed request, one answer.
@@ -171,13 +184,13 @@ impl Gateway {
         pool: &Arc<Pool>,
         token: &Token,
         permit: &mut Permit,
-        history: History,
+        failed_at: Option<Instant>,
         record: &mut Record,
     ) -> Result<Result<Answered, Broken>, Failure> {
         let lease = if call.head.upgrade {
             pool.lease_for_upgrade().await
         } else {
-            pool.lease(history.moved > 0).await
+            pool.lease(failed_at).await
         };
         let lease = lease.map_err(|error| unreachable_upstream(&error))?;
         let mut request =
@@ -196,9 +209,7 @@ impl Gateway {
         let tried =
             forward(lease, request, &call.body, self.shared.config.upstream.response_timeout).await;
         record.upstream = sent.elapsed();
-        if let Ok(answer) = &tried
-            && answer.parts.status != StatusCode::UNAUTHORIZED
-        {
+        if tried.as_ref().is_ok_and(|answer| looked_at_the_token(answer.parts.status)) {
             token.worked();
         }
         Ok(tried)
@@ -230,17 +241,13 @@ impl Gateway {
     /// a call like any other, so it takes a place in the budget; without one, the upload decides.
     async fn look(&self, token: &Token, ticket: Ticket, looks: u32) -> Look {
         const PROBE: &str = "/api/v2/tokens/me";
-        if token.worked_within(PROOF_LASTS) {
-            return Look::Alive;
-        }
         let place = self.shared.admission.admit(Instant::now(), Some(ticket)).await;
-        let (Ok(mut permit), Ok(lease)) = (place, self.api.lease(false).await) else {
+        let (Ok(mut permit), Ok(lease)) = (place, self.api.lease(None).await) else {
             return Look::Unknown;
         };
-        let Ok(probe) = http::Request::head(PROBE).body(()) else { return Look::Unknown };
+        let Ok(probe) = Request::head(PROBE).body(()) else { return Look::Unknown };
         let (parts, ()) = probe.into_parts();
-        let id = super::credential::request_id(&HeaderMap::new());
-        let head = Head::new(parts, &id);
+        let head = Head::new(parts, &super::credential::request_id(&HeaderMap::new()));
         let Ok(request) = head.sign(&token.authorization, Attempt::empty(), &self.api, &lease)
         else {
             return Look::Unknown;
@@ -257,13 +264,12 @@ impl Gateway {
             token.worked();
             return Look::Alive;
         }
-        let family = path::family(PROBE).key(&Method::HEAD);
         if looks == MAX_LOOKS {
             // The renewed token is refused too: renewing again would go on for ever.
-            self.shared.tokens.fruitless(token, family);
+            self.shared.tokens.fruitless(token, family(&head));
             return Look::Unknown;
         }
-        match self.shared.tokens.rejected(token, family) {
+        match self.rejected(token, &head) {
             Verdict::Renew => Look::Dead,
             Verdict::PassOn => Look::Unknown,
         }
@@ -284,6 +290,17 @@ impl Gateway {
     fn pool_for(&self, path: &str) -> &Arc<Pool> {
         if path.starts_with("/uploads/") { &self.apps } else { &self.api }
     }
+}
+
+/// A load balancer's own answers (429, 5xx) say nothing about the token.
+fn looked_at_the_token(status: StatusCode) -> bool {
+    status != StatusCode::UNAUTHORIZED
+        && status != StatusCode::TOO_MANY_REQUESTS
+        && !status.is_server_error()
+}
+
+fn family(head: &Head) -> u64 {
+    path::family(head.path.path()).key(&head.method)
 }
 
 fn outcome(tried: &Result<Answered, Broken>) -> Outcome {

@@ -119,6 +119,8 @@ pub fn refuse(failure: Failure, unread: bool, mut record: Record) -> Response<An
     let retry_after = failure.retry_after();
     record.status = StatusCode::from_u16(facts.status).ok();
     record.code = Some(facts.code);
+    // hyper does not ask for the body of an answer to HEAD.
+    record.end = End::Complete;
     let bytes = error_body(failure, record.request_id.to_str().unwrap_or_default());
     let (mut parts, ()) = Response::new(()).into_parts();
     parts.status = record.status.unwrap_or(StatusCode::BAD_GATEWAY);
@@ -216,7 +218,6 @@ impl Body for AnswerBody {
             Self::Own { bytes, record } => {
                 let bytes = std::mem::take(bytes);
                 record.bytes += bytes.len() as u64;
-                record.end = End::Complete;
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
             Self::Upstream(held) => {
@@ -228,8 +229,9 @@ impl Body for AnswerBody {
                 match &frame {
                     Some(Ok(frame)) => {
                         held.record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
-                        // hyper may not ask again after the last byte of a known length.
-                        if held.body.is_end_stream() {
+                        // hyper may not ask again after the last byte of a known length, nor after
+                        // trailers that it will not pass on.
+                        if frame.is_trailers() || held.body.is_end_stream() {
                             held.complete();
                         }
                     }

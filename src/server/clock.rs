@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -43,6 +43,12 @@ pub struct Connection {
     pub clock: Clock,
     /// Its interim answers, whose wake-up the sweeper borrows.
     pub interim: Arc<crate::gateway::interim::Interim>,
+    /// Requests that hyper handed to the gateway.
+    pub begun: AtomicU64,
+    /// It was answered 101: what follows is not HTTP.
+    pub switched: AtomicBool,
+    /// Everything that hyper has to write is written.
+    pub flushed: AtomicBool,
 }
 
 /// The longest a connection may stay in a phase.
@@ -89,7 +95,13 @@ impl Ticker {
             stalled_since: AtomicU32::new(FLOWING),
             expired: AtomicBool::new(false),
         };
-        let connection = Arc::new(Connection { clock, interim });
+        let connection = Arc::new(Connection {
+            clock,
+            interim,
+            begun: AtomicU64::new(0),
+            switched: AtomicBool::new(false),
+            flushed: AtomicBool::new(true),
+        });
         self.connections
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -4,13 +4,13 @@
 use std::{
     convert::Infallible,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -46,7 +46,8 @@ pub fn builder(access: &Access) -> Builder<TokioExecutor> {
         // The clock's sweeper does it, without a timer per request.
         .header_read_timeout(None)
         .max_headers(access.max_headers)
-        .max_buf_size(access.max_header_bytes.max(64 * 1024));
+        // Larger than what the framing lets through, so that it is never hyper that refuses.
+        .max_buf_size(access.max_header_bytes.max(64 * 1024) + 16 * 1024);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -54,8 +55,9 @@ pub fn builder(access: &Access) -> Builder<TokioExecutor> {
         .max_header_list_size(u32::try_from(access.max_header_bytes).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(20)
         .max_local_error_reset_streams(100)
-        .initial_stream_window_size(1 << 20)
-        .initial_connection_window_size(4 << 20)
+        // What a caller may send before anybody reads it: bodies wait here for their turn.
+        .initial_stream_window_size(64 * 1024)
+        .initial_connection_window_size(256 * 1024)
         .keep_alive_interval(access.keep_alive)
         .keep_alive_timeout(access.header_timeout);
     builder
@@ -82,8 +84,10 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
         service_fn(move |request: Request<Incoming>| {
             let active = Active::new(Arc::clone(&connection));
             let (gateway, caller) = (Arc::clone(&gateway), caller.clone());
+            let connection = Arc::clone(&connection);
             async move {
                 let answer = gateway.answer(request, &caller).await;
+                connection.answer(answer.status());
                 Ok::<Response<Counted>, Infallible>(answer.map(|body| Counted { body, active }))
             }
         })
@@ -121,11 +125,26 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     }
 }
 
+impl Connection {
+    /// hyper is about to get a final answer.
+    fn answer(&self, status: StatusCode) {
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            self.switched.store(true, Ordering::Relaxed);
+        }
+        // Behind what is still unwritten hyper will put this answer's head at once: an interim
+        // answer would come after it, into the body.
+        if !self.flushed.load(Ordering::Relaxed) {
+            drop(self.interim.take());
+        }
+    }
+}
+
 /// A request under way, until its answer's last byte.
 struct Active(Arc<Connection>);
 
 impl Active {
     fn new(connection: Arc<Connection>) -> Self {
+        connection.begun.fetch_add(1, Ordering::Relaxed);
         connection.clock.begin();
         Self(connection)
     }

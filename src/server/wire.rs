@@ -1,22 +1,20 @@
 //! A caller's connection as hyper sees it, with the strict framing and the clock looking on.
-//! It never changes a byte that hyper reads: it lets them pass, or ends the connection with a
-//! clear answer.
+//! It never changes a byte that hyper reads: it lets whole lines pass, or ends the connection with
+//! a clear answer. hyper sees no half a line, so it never refuses one before we have judged it.
 
 use std::{
     io,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll, ready},
 };
 
+use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::clock::Connection;
 use crate::{
-    decide::{
-        failure::Failure,
-        framing::{Framing, Limits, Phase, Violation},
-    },
+    decide::framing::{Framing, Limits, Violation},
     gateway::{credential, respond},
 };
 
@@ -26,8 +24,8 @@ pub struct Wire<S> {
     inner: S,
     framing: Framing,
     connection: Arc<Connection>,
-    /// Part of what hyper wrote last is still with hyper: nothing of ours may come between.
-    partial: bool,
+    /// Read, but not by hyper: whole lines on their way to it, then a line whose end has not come.
+    held: Vec<u8>,
     /// Interim answers on their way out.
     interim: Vec<u8>,
 }
@@ -36,66 +34,95 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// At the beginning of a connection.
     pub fn new(inner: S, limits: Limits, connection: Arc<Connection>) -> Self {
         let framing = Framing::new(limits);
-        Self { inner, framing, connection, partial: false, interim: Vec::new() }
+        Self { inner, framing, connection, held: Vec::new(), interim: Vec::new() }
     }
 
-    /// The caller broke the protocol. It is told so if nothing else is being written; hyper is told
-    /// that the connection failed.
+    /// The caller broke the protocol. It is told so if nobody else does; hyper is told that the
+    /// connection failed.
     fn refuse(&mut self, violation: Violation, cx: &mut Context<'_>) -> io::Error {
         tracing::warn!(code = "bad.framing", ?violation, "connection refused");
-        let in_body = self.framing.phase() == Phase::Body;
-        if !self.connection.clock.active() && !self.partial && !in_body {
+        if self.may_answer() {
             let answer = refusal(violation);
             // Best effort: a caller that does not read gets only the close.
             let _ = Pin::new(&mut self.inner).poll_write(cx, &answer);
             let _ = Pin::new(&mut self.inner).poll_flush(cx);
         }
-        io::Error::new(io::ErrorKind::InvalidData, violation.sentence())
+        io::Error::new(io::ErrorKind::InvalidData, violation.failure().facts().message)
     }
 
-    /// Interim answers go out between two writes of hyper's.
+    /// Nobody else answers: not the gateway, which tells of a broken body itself, and not for a
+    /// second time, when a request was answered before its body came.
+    fn may_answer(&self) -> bool {
+        let begun = self.connection.begun.load(Ordering::Relaxed);
+        !self.connection.clock.active()
+            && begun < self.framing.request()
+            && self.flushed()
+            && self.interim.is_empty()
+    }
+
+    /// hyper holds nothing that it has begun to write.
+    fn flushed(&self) -> bool {
+        self.connection.flushed.load(Ordering::Relaxed)
+    }
+
+    /// Interim answers go out between two messages of hyper's: never while it holds unwritten
+    /// bytes, which may be the rest of an answer.
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.partial {
-            return Poll::Ready(Ok(()));
-        }
-        if let Some(more) = self.connection.interim.take() {
+        if self.flushed()
+            && let Some(more) = self.connection.interim.take()
+        {
             self.interim.extend(more);
         }
         while !self.interim.is_empty() {
-            let written = ready!(Pin::new(&mut self.inner).poll_write(cx, &self.interim))?;
-            self.interim.drain(..written.max(1).min(self.interim.len()));
+            let polled = Pin::new(&mut self.inner).poll_write(cx, &self.interim);
+            self.connection.clock.stalled(polled.is_pending());
+            let written = ready!(polled)?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.interim.drain(..written);
         }
         Poll::Ready(Ok(()))
     }
 
-    fn note_write(&mut self, polled: &Poll<io::Result<usize>>, offered: usize) {
-        match polled {
-            Poll::Pending => self.connection.clock.stalled(true),
-            Poll::Ready(Ok(written)) => {
-                self.partial = *written < offered;
-                self.connection.clock.stalled(false);
-            }
-            Poll::Ready(Err(_)) => {}
-        }
+    fn note_write(&mut self, polled: &Poll<io::Result<usize>>) {
+        self.connection.flushed.store(false, Ordering::Relaxed);
+        self.connection.clock.stalled(polled.is_pending());
+    }
+
+    /// What was read is judged before hyper sees it; hyper sees whole lines only.
+    fn judge(&mut self, fresh: &[u8]) -> Result<(), Violation> {
+        let judged = self.framing.feed(fresh);
+        self.connection.clock.phase(self.framing.phase());
+        judged
+    }
+
+    /// Hands `held` on as far as it is judged.
+    fn hand_over(&mut self, buf: &mut ReadBuf<'_>) -> bool {
+        let judged = self.held.len() - self.framing.unfinished();
+        let count = judged.min(buf.remaining());
+        let piece: Vec<u8> = self.held.drain(..count).collect();
+        buf.put_slice(&piece);
+        count > 0
     }
 }
 
 /// A whole answer in bytes: hyper never sees this request.
 fn refusal(violation: Violation) -> Vec<u8> {
     let id = credential::request_id(&http::HeaderMap::new());
-    let body = respond::error_body(
-        Failure::BadRequest(violation.sentence()),
-        id.to_str().unwrap_or_default(),
-    );
-    let status = match violation.status() {
-        431 => "431 Request Header Fields Too Large",
-        _ => "400 Bad Request",
-    };
+    let failure = violation.failure();
+    let facts = failure.facts();
+    let body = respond::error_body(failure, id.to_str().unwrap_or_default());
+    let status = StatusCode::from_u16(facts.status).unwrap_or(StatusCode::BAD_REQUEST);
     let mut answer = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
-         Proxy-Status: genesys-proxy; error=http_request_error\r\nX-Request-Id: {}\r\n\
+        "HTTP/1.1 {} {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+         Proxy-Status: genesys-proxy; error={}; details=\"{}\"\r\nX-Request-Id: {}\r\n\
          Connection: close\r\n\r\n",
+        status.as_u16(),
+        status.canonical_reason().unwrap_or_default(),
         body.len(),
+        facts.proxy_status,
+        facts.code,
         id.to_str().unwrap_or_default(),
     )
     .into_bytes();
@@ -110,16 +137,42 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;
-        let fresh = buf.filled().get(before..).unwrap_or_default();
-        let fed = this.framing.feed(fresh);
-        this.connection.clock.phase(this.framing.phase());
-        if let Err(violation) = fed {
-            buf.set_filled(before);
-            return Poll::Ready(Err(this.refuse(violation, cx)));
+        if this.connection.switched.load(Ordering::Relaxed) {
+            this.framing.tunnel();
         }
-        Poll::Ready(Ok(()))
+        loop {
+            if this.hand_over(buf) {
+                return Poll::Ready(Ok(()));
+            }
+            if this.held.is_empty() {
+                let before = buf.filled().len();
+                ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;
+                let fresh = buf.filled().get(before..).unwrap_or_default();
+                let count = fresh.len();
+                if let Err(violation) = this.judge(fresh) {
+                    buf.set_filled(before);
+                    return Poll::Ready(Err(this.refuse(violation, cx)));
+                }
+                let judged = count.saturating_sub(this.framing.unfinished());
+                this.held.extend_from_slice(fresh.get(judged..).unwrap_or_default());
+                buf.set_filled(before + judged);
+                if judged > 0 || count == 0 {
+                    return Poll::Ready(Ok(()));
+                }
+            } else {
+                // A line in several pieces is rare enough to be copied.
+                let mut piece = [0; 4096];
+                let mut piece = ReadBuf::new(&mut piece);
+                ready!(Pin::new(&mut this.inner).poll_read(cx, &mut piece))?;
+                if piece.filled().is_empty() {
+                    return Poll::Ready(Ok(()));
+                }
+                if let Err(violation) = this.judge(piece.filled()) {
+                    return Poll::Ready(Err(this.refuse(violation, cx)));
+                }
+                this.held.extend_from_slice(piece.filled());
+            }
+        }
     }
 }
 
@@ -132,10 +185,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         let this = self.get_mut();
         ready!(this.poll_interim(cx))?;
         let polled = Pin::new(&mut this.inner).poll_write(cx, bytes);
-        this.note_write(&polled, bytes.len());
-        if bytes.starts_with(b"HTTP/1.1 101 ") {
-            this.framing.tunnel();
-        }
+        this.note_write(&polled);
         polled
     }
 
@@ -147,10 +197,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         let this = self.get_mut();
         ready!(this.poll_interim(cx))?;
         let polled = Pin::new(&mut this.inner).poll_write_vectored(cx, pieces);
-        this.note_write(&polled, pieces.iter().map(|piece| piece.len()).sum());
-        if pieces.first().is_some_and(|piece| piece.starts_with(b"HTTP/1.1 101 ")) {
-            this.framing.tunnel();
-        }
+        this.note_write(&polled);
         polled
     }
 
@@ -160,6 +207,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        // hyper flushes when it has written all that it holds.
+        this.connection.flushed.store(true, Ordering::Relaxed);
         ready!(this.poll_interim(cx))?;
         Pin::new(&mut this.inner).poll_flush(cx)
     }

@@ -3,6 +3,7 @@
 //! when that thread cannot keep up lines are dropped and counted.
 
 use std::{
+    fmt,
     io::Write,
     sync::{
         Arc, Mutex, PoisonError,
@@ -14,7 +15,8 @@ use std::{
 };
 
 use http::{HeaderValue, Method, StatusCode, Uri};
-use serde::Serialize;
+use humantime::Rfc3339Timestamp;
+use serde::{Serialize, Serializer};
 use tokio::time::Instant;
 
 use crate::{config::LogFormat, decide::path};
@@ -101,7 +103,8 @@ impl Drop for Record {
 
 #[derive(Serialize)]
 struct Line<'a> {
-    timestamp: String,
+    #[serde(serialize_with = "as_text")]
+    timestamp: Rfc3339Timestamp,
     kind: &'static str,
     caller: &'static str,
     method: &'a str,
@@ -111,9 +114,9 @@ struct Line<'a> {
     code: Option<&'static str>,
     attempts: u32,
     replayed: bool,
-    queue_ms: f64,
-    upstream_ms: f64,
-    total_ms: f64,
+    queue_ms: Millis,
+    upstream_ms: Millis,
+    total_ms: Millis,
     bytes: u64,
     end: End,
     request_id: &'a str,
@@ -123,16 +126,16 @@ struct Line<'a> {
 /// A path family in printable ASCII.
 struct Escaped<'a>(path::Family<'a>);
 
-impl std::fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        std::fmt::Write::write_fmt(&mut Printable(f), format_args!("{}", self.0))
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Write::write_fmt(&mut Printable(f), format_args!("{}", self.0))
     }
 }
 
-struct Printable<'a, 'b>(&'a mut std::fmt::Formatter<'b>);
+struct Printable<'a, 'b>(&'a mut fmt::Formatter<'b>);
 
-impl std::fmt::Write for Printable<'_, '_> {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+impl fmt::Write for Printable<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
         if text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return self.0.write_str(text);
         }
@@ -147,7 +150,7 @@ impl std::fmt::Write for Printable<'_, '_> {
 }
 
 impl Serialize for Escaped<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
@@ -215,13 +218,8 @@ pub fn writer() -> std::io::Result<(SyncSender<Vec<u8>>, JoinHandle<()>)> {
 
 /// An access line, in text or JSON.
 fn line(out: &mut Vec<u8>, format: LogFormat, record: &Record) {
-    let text = |value: Option<&HeaderValue>| -> String {
-        value.and_then(|value| value.to_str().ok()).unwrap_or("-").chars().take(128).collect()
-    };
-    let (request_id, correlation_id) =
-        (text(Some(&record.request_id)), text(record.correlation_id.as_ref()));
     let line = Line {
-        timestamp: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+        timestamp: humantime::format_rfc3339_millis(SystemTime::now()),
         kind: "access",
         caller: "-",
         method: record.method.as_str().get(..32).unwrap_or(record.method.as_str()),
@@ -231,13 +229,13 @@ fn line(out: &mut Vec<u8>, format: LogFormat, record: &Record) {
         code: record.code,
         attempts: record.attempts,
         replayed: record.replayed,
-        queue_ms: millis(record.queue),
-        upstream_ms: millis(record.upstream),
-        total_ms: millis(record.started.elapsed()),
+        queue_ms: Millis(record.queue),
+        upstream_ms: Millis(record.upstream),
+        total_ms: Millis(record.started.elapsed()),
         bytes: record.bytes,
         end: record.end,
-        request_id: &request_id,
-        correlation_id: &correlation_id,
+        request_id: text(Some(&record.request_id)),
+        correlation_id: text(record.correlation_id.as_ref()),
     };
     // Writing to a vector cannot fail.
     let _ = match format {
@@ -270,9 +268,31 @@ fn line(out: &mut Vec<u8>, format: LogFormat, record: &Record) {
     out.push(b'\n');
 }
 
-/// To a tenth: finer is noise.
-fn millis(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 10_000.0).round() / 10.0
+/// Milliseconds to a tenth: finer is noise. In integers, which print in a fraction of the time.
+#[derive(Clone, Copy)]
+struct Millis(Duration);
+
+impl fmt::Display for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tenths = self.0.as_micros() / 100;
+        write!(f, "{}.{}", tenths / 10, tenths % 10)
+    }
+}
+
+impl Serialize for Millis {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64((self.0.as_secs_f64() * 10_000.0).trunc() / 10.0)
+    }
+}
+
+fn as_text<S: Serializer>(value: &impl fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+/// A header's value, cut: it comes from the network.
+fn text(value: Option<&HeaderValue>) -> &str {
+    let text = value.and_then(|value| value.to_str().ok()).unwrap_or("-");
+    text.get(..128).unwrap_or(text)
 }
 
 #[cfg(test)]

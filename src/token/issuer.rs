@@ -54,6 +54,11 @@ impl fmt::Display for MintError {
 impl std::error::Error for MintError {}
 
 impl MintError {
+    /// A token that had ended before it came.
+    pub fn dead_on_arrival() -> Self {
+        Self::transient("the token had expired before it arrived")
+    }
+
     fn transient(why: impl Into<String>) -> Self {
         Self { trouble: Trouble::Transient, retry_after: None, why: why.into() }
     }
@@ -119,14 +124,14 @@ impl Issuer for HttpIssuer {
         if let Some(authorization) = request.authorization {
             builder = builder.header(header::AUTHORIZATION, authorization);
         }
-        let mut response = builder.send().await.map_err(|error| unreachable_endpoint(&error))?;
+        let mut response = builder.send().await.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
         let retry_after = retry::retry_after(
             response.headers().get(header::RETRY_AFTER).map(HeaderValue::as_bytes),
             SystemTime::now(),
         );
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|e| unreachable_endpoint(&e))? {
+        while let Some(chunk) = response.chunk().await.map_err(|e| self.unreachable(&e))? {
             if body.len() + chunk.len() > MAX_ANSWER {
                 return Err(MintError::transient("the token answer is larger than 16 KiB"));
             }
@@ -136,16 +141,19 @@ impl Issuer for HttpIssuer {
     }
 }
 
-/// reqwest's own sentence names the URL, which is configuration; its sources say what went wrong.
-fn unreachable_endpoint(error: &reqwest::Error) -> MintError {
-    if error.is_timeout() {
-        return MintError::transient("the token endpoint did not answer in time");
+impl HttpIssuer {
+    /// The host and the deepest source: what reqwest says in between repeats itself.
+    fn unreachable(&self, error: &reqwest::Error) -> MintError {
+        let host = self.oauth.token_url.host_str().unwrap_or("the token endpoint");
+        if error.is_timeout() {
+            return MintError::transient(format!("{host} did not answer in time"));
+        }
+        let mut deepest: &dyn std::error::Error = error;
+        while let Some(source) = deepest.source() {
+            deepest = source;
+        }
+        MintError::transient(format!("{host} cannot be reached: {deepest}"))
     }
-    let mut deepest: &dyn std::error::Error = error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
-    }
-    MintError::transient(format!("the token endpoint cannot be reached: {deepest}"))
 }
 
 #[derive(Deserialize)]

@@ -33,8 +33,8 @@ pub enum Protocol {
     Http2,
 }
 
-/// Why there is no connection. Nothing of a request was sent.
-#[derive(Debug, thiserror::Error)]
+/// Why there is no connection. Nothing of a request was sent. Told to everybody who waited for it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
     /// `upstream.connect_timeout` went by.
     #[error("connecting took longer than upstream.connect_timeout")]
@@ -44,10 +44,10 @@ pub enum ConnectError {
     Unreachable(String),
     /// Handshake or certificate.
     #[error("TLS handshake failed: {0}")]
-    Tls(io::Error),
+    Tls(String),
     /// The HTTP handshake failed.
     #[error("HTTP handshake failed: {0}")]
-    Http(hyper::Error),
+    Http(String),
 }
 
 /// How to dial; shared by the pools of a worker.
@@ -115,9 +115,10 @@ impl Connector {
             return Ok((Stream::Plain(tcp), protocol));
         }
         let name = ServerName::try_from(origin.host.clone())
-            .map_err(|error| ConnectError::Tls(io::Error::other(error)))?;
+            .map_err(|error| ConnectError::Tls(error.to_string()))?;
         let tls = if http1 { &self.tls_http1 } else { &self.tls };
-        let stream = tls.connect(name, tcp).await.map_err(ConnectError::Tls)?;
+        let stream = tls.connect(name, tcp).await;
+        let stream = stream.map_err(|error| ConnectError::Tls(error.to_string()))?;
         let protocol = match stream.get_ref().1.alpn_protocol() {
             Some(b"h2") => Protocol::Http2,
             _ if self.http2 == Http2::Always && !http1 => Protocol::Http2,

@@ -42,7 +42,7 @@ pub struct Pool {
     connector: Connector,
     state: Mutex<State>,
     /// While it is unknown whether one connection will serve many, only one is dialled.
-    dialling: Semaphore,
+    dialling: Arc<Semaphore>,
     tasks: TaskTracker,
 }
 
@@ -51,6 +51,8 @@ struct State {
     speaks: Option<Protocol>,
     parked: Vec<Parked>,
     shared: Vec<Shared>,
+    /// The last dial that failed while others waited for it.
+    failed: Option<(Instant, ConnectError)>,
 }
 
 #[derive(Debug)]
@@ -144,7 +146,7 @@ impl Pool {
             origin,
             connector,
             state: Mutex::new(State { speaks, ..State::default() }),
-            dialling: Semaphore::new(1),
+            dialling: Arc::new(Semaphore::new(1)),
             tasks,
         }))
     }
@@ -157,19 +159,44 @@ impl Pool {
         }
     }
 
-    /// A connection, from the pool or new. `fresh` insists on a new one, after a stale one failed.
-    pub async fn lease(self: &Arc<Self>, fresh: bool) -> Result<Lease, ConnectError> {
-        if !fresh && let Some(lease) = self.pooled() {
+    /// A connection, from the pool or new; after a failure one that was born since.
+    pub async fn lease(
+        self: &Arc<Self>,
+        failed_at: Option<Instant>,
+    ) -> Result<Lease, ConnectError> {
+        if let Some(lease) = self.pooled(failed_at) {
             return Ok(lease);
         }
         if self.state().speaks == Some(Protocol::Http1) {
             return self.dial(false).await;
         }
-        let _turn = self.dialling.acquire().await;
-        match self.pooled() {
-            Some(lease) if !fresh => Ok(lease),
-            _ => self.dial(false).await,
+        let asked = Instant::now();
+        // Held by the task below: whoever leaves does not end the dial that others wait for.
+        let Ok(turn) = Arc::clone(&self.dialling).acquire_owned().await else {
+            return self.dial(false).await;
+        };
+        if let Some(lease) = self.pooled(failed_at) {
+            return Ok(lease);
         }
+        // Whoever waited for a dial that failed shares its outcome: one after the other, the last
+        // of many would learn it minutes later.
+        if let Some((_, error)) = self.state().failed.as_ref().filter(|(at, _)| *at >= asked) {
+            return Err(error.clone());
+        }
+        if self.state().speaks == Some(Protocol::Http1) {
+            drop(turn);
+            return self.dial(false).await;
+        }
+        let pool = Arc::clone(self);
+        let dialled = self.tasks.spawn(async move {
+            let dialled = pool.dial(false).await;
+            let failed = dialled.as_ref().err().map(|error| (Instant::now(), error.clone()));
+            pool.state().failed = failed;
+            drop(turn);
+            dialled
+        });
+        // A task is lost only with its runtime.
+        dialled.await.unwrap_or_else(|error| Err(ConnectError::Unreachable(error.to_string())))
     }
 
     /// An HTTP/1.1 connection of its own, for an upgrade.
@@ -189,20 +216,24 @@ impl Pool {
         state.shared.retain(|shared| !shared.sender.is_closed() && now - shared.born < MAX_AGE);
     }
 
-    fn pooled(self: &Arc<Self>) -> Option<Lease> {
+    fn pooled(self: &Arc<Self>, failed_at: Option<Instant>) -> Option<Lease> {
+        let fresh = |born: Instant| failed_at.is_none_or(|failed| born > failed);
         let mut state = self.state();
         state.shared.retain(|shared| !shared.sender.is_closed());
-        if let Some(shared) =
-            state.shared.iter().find(|shared| shared.streams.load(Ordering::Relaxed) < MAX_STREAMS)
-        {
+        let roomy = |shared: &&Shared| {
+            fresh(shared.born) && shared.streams.load(Ordering::Relaxed) < MAX_STREAMS
+        };
+        if let Some(shared) = state.shared.iter().find(roomy) {
             return Some(shared.lease(true));
         }
         // One that is still finishing its last exchange is left for the sweeper, or a later call.
         let mut at = state.parked.len();
         while at > 0 {
             at -= 1;
-            let closed_or_ready =
-                state.parked.get(at).map(|p| (p.sender.is_closed(), p.sender.is_ready()));
+            let closed_or_ready = state.parked.get(at).map(|parked| {
+                let ready = parked.sender.is_ready() && fresh(parked.born);
+                (parked.sender.is_closed(), ready)
+            });
             match closed_or_ready {
                 Some((true, _)) => drop(state.parked.remove(at)),
                 Some((false, true)) => {
@@ -222,7 +253,7 @@ impl Pool {
         match protocol {
             Protocol::Http1 => {
                 let (sender, connection) =
-                    http1::Builder::new().handshake(io).await.map_err(ConnectError::Http)?;
+                    http1::Builder::new().handshake(io).await.map_err(|e| handshake_failed(&e))?;
                 self.tasks.spawn(async move {
                     if let Err(error) = connection.with_upgrades().await {
                         tracing::debug!(%error, "upstream connection ended");
@@ -243,7 +274,7 @@ impl Pool {
                     .keep_alive_timeout(Duration::from_secs(10))
                     .handshake(io)
                     .await
-                    .map_err(ConnectError::Http)?;
+                    .map_err(|error| handshake_failed(&error))?;
                 self.tasks.spawn(async move {
                     if let Err(error) = connection.await {
                         tracing::debug!(%error, "upstream connection ended");
@@ -264,10 +295,101 @@ impl Pool {
     }
 }
 
+fn handshake_failed(error: &hyper::Error) -> ConnectError {
+    ConnectError::Http(error.to_string())
+}
+
 impl Shared {
     fn lease(&self, reused: bool) -> Lease {
         self.streams.fetch_add(1, Ordering::Relaxed);
         let stream = StreamCount { streams: Arc::clone(&self.streams), reused };
         Lease::Http2 { sender: self.sender.clone(), stream }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::tls;
+
+    /// A pool that dials nobody, and an idle connection of its over memory.
+    async fn parked() -> (Arc<Pool>, tokio::io::DuplexStream) {
+        let origin = Origin { scheme: Scheme::Http, host: "localhost".to_owned(), port: 1 };
+        let tls = tls::client_config(None).unwrap();
+        let connector = Connector::new(&tls, Http2::Never, None, Duration::from_secs(1));
+        let tasks = TaskTracker::new();
+        let pool = Pool::new(origin, connector, Http2::Never, tasks.clone()).unwrap();
+        let (near, far) = tokio::io::duplex(1024);
+        let (mut sender, connection) = http1::handshake(TokioIo::new(near)).await.unwrap();
+        tasks.spawn(connection);
+        sender.ready().await.unwrap();
+        let ticket = Ticket { pool: Arc::clone(&pool), born: Instant::now(), reused: false };
+        ticket.park(sender);
+        (pool, far)
+    }
+
+    fn idle(pool: &Pool) -> usize {
+        pool.sweep();
+        pool.state().parked.len()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_is_reused_and_not_kept_until_upstream_closes_it() {
+        let (pool, _far) = parked().await;
+        tokio::time::sleep(Duration::from_secs(49)).await;
+        assert_eq!(idle(&pool), 1);
+        let Some(Lease::Http1 { ticket, .. }) = pool.pooled(None) else { panic!() };
+        assert!(ticket.reused);
+        let (pool, _far) = parked().await;
+        tokio::time::sleep(Duration::from_secs(51)).await;
+        assert_eq!(idle(&pool), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_in_steady_use_ends_all_the_same_so_that_dns_is_followed() {
+        let (pool, _far) = parked().await;
+        let mut uses = 0;
+        while let Some(Lease::Http1 { sender, ticket }) = pool.pooled(None) {
+            uses += 1;
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            ticket.park(sender);
+        }
+        assert_eq!(uses, MAX_AGE.as_secs() / 30 + 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_upstream_closed_is_not_handed_out() {
+        let (pool, far) = parked().await;
+        drop(far);
+        tokio::task::yield_now().await;
+        assert!(pool.pooled(None).is_none());
+    }
+
+    #[tokio::test]
+    async fn whoever_waited_for_a_dial_that_failed_shares_its_outcome() {
+        // A listener that accepts nothing: handshakes stall until the timeout.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let origin = Origin {
+            scheme: Scheme::Https,
+            host: "localhost".to_owned(),
+            port: silent.local_addr().unwrap().port(),
+        };
+        let tls = tls::client_config(None).unwrap();
+        let timeout = Duration::from_millis(200);
+        let connector = Connector::new(&tls, Http2::Auto, None, timeout);
+        let pool = Pool::new(origin, connector, Http2::Auto, TaskTracker::new()).unwrap();
+        let callers = TaskTracker::new();
+        let before = Instant::now();
+        let waiting: Vec<_> = (0..200)
+            .map(|_| {
+                let pool = Arc::clone(&pool);
+                callers.spawn(async move { pool.lease(None).await.map(drop) })
+            })
+            .collect();
+        for caller in waiting {
+            assert_eq!(caller.await.unwrap(), Err(ConnectError::Timeout));
+        }
+        // One after the other they would take 40 s.
+        assert!(before.elapsed() < timeout * 50);
     }
 }

@@ -14,7 +14,7 @@ use std::{
 use genesys_proxy::{
     config::RateLimit,
     decide::{
-        freshness::{Trouble, Verdict},
+        freshness::{Generation, Trouble, Verdict},
         retry::{self, Facts, History, Next, Outcome},
     },
     gateway::admit::Admission,
@@ -240,7 +240,11 @@ async fn live(seed: u64) -> BTreeMap<&'static str, u32> {
     let (followed, follower) = (Arc::clone(&tokens), Arc::clone(&admission));
     let until = stop.clone();
     tasks.spawn(async move {
-        until.run_until_cancelled(follower.follow(&followed)).await;
+        let mut known = Generation::default();
+        while let Some(newer) = until.run_until_cancelled(followed.newer_than(known)).await {
+            follower.renewed(newer);
+            known = newer;
+        }
     });
     let gateway = Rc::new(Gateway { tokens, admission, genesys: Arc::clone(&genesys) });
     let ends = Rc::new(RefCell::new(BTreeMap::new()));

@@ -14,8 +14,11 @@ const MOST: u64 = 1_000_000;
 
 /// The whole section.
 pub(super) fn rate_limit(settings: &mut Settings<'_>) -> Checked<RateLimit> {
-    let requests_per_minute =
-        settings.number::<u32>(Key("rate_limit", "requests_per_minute"), 300, &(0..=MOST));
+    let requests_per_minute = settings.number::<u32>(
+        Key("rate_limit", "requests_per_minute"),
+        300,
+        &(0..=u64::from(u32::MAX)),
+    );
     let window = settings.duration(
         Key("rate_limit", "window"),
         Duration::from_mins(1),

@@ -129,7 +129,7 @@ fn every_problem_is_reported_with_its_line_and_its_hint() {
     28: `replay.per_request` takes a size, not a number
        say of what: "16KiB" or "16MiB"
     31: `rate_limit.requests_per_minute` is out of range
-       from 0 to 1000000
+       from 0 to 4294967295
     32: `rate_limit.window` is not a duration
        whole numbers with ms, s, m or h, such as "1m"
     33: `rate_limit.max_queue` takes a whole number, not a number with a point

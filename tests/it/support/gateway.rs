@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex, PoisonError},
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -18,6 +19,8 @@ pub struct Gateway {
     pub address: SocketAddr,
     child: Child,
     log: Arc<Log>,
+    /// Reads the log until the process ends.
+    reader: Option<JoinHandle<()>>,
     _config: tempfile::TempPath,
 }
 
@@ -53,16 +56,26 @@ impl Gateway {
             .unwrap();
         let log = Arc::new(Log::default());
         let (stderr, collected) = (child.stderr.take().unwrap(), Arc::clone(&log));
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 collected.lines.lock().unwrap().push(line);
                 collected.more.notify_all();
                 collected.bumped.send_replace(());
             }
         });
-        let mut gateway = Self { address: ([127, 0, 0, 1], 0).into(), child, log, _config: config };
+        let address = ([127, 0, 0, 1], 0).into();
+        let mut gateway = Self { address, child, log, reader: Some(reader), _config: config };
         let line = gateway.wait_for_log("listening on http://");
-        gateway.address = line.rsplit("http://").next().unwrap().trim().parse().unwrap();
+        gateway.address = line
+            .rsplit("http://")
+            .next()
+            .unwrap()
+            .trim()
+            .split('"')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
         gateway
     }
 
@@ -104,6 +117,14 @@ impl Gateway {
     pub fn log(&self) -> String {
         // A wait that failed has poisoned it; its own panic needs the lines.
         self.log.lines.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
+    }
+
+    /// Ends the process; the whole log, to its last line.
+    pub fn log_at_end(mut self) -> String {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.reader.take().unwrap().join().unwrap();
+        self.log()
     }
 
     /// The process's id.

@@ -3,6 +3,7 @@
 pub mod front;
 pub mod gateway;
 pub mod load;
+pub mod raw;
 pub mod socket;
 pub mod world;
 

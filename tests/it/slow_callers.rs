@@ -1,0 +1,151 @@
+//! Who is slow is cut in time, and nobody else notices (threat T20; trap 4).
+
+use std::{
+    io::{ErrorKind, Read, Write},
+    time::{Duration, Instant},
+};
+
+use crate::support::raw::{Caller, Record, Stage, ok};
+
+/// What a configured second may become: a coarse clock, and a busy machine.
+const GRACE: Duration = Duration::from_secs(3);
+const SHORT: &str = "access.header_timeout = \"1s\"\naccess.body_timeout = \"1s\"\n\
+                     access.keep_alive = \"1s\"\nupstream.idle_timeout = \"1s\"\n";
+
+fn stage(settings: &str) -> Stage {
+    Stage::with(settings, |line| {
+        while let Some(request) = line.request() {
+            if request.target == "/large" {
+                line.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
+                let piece = vec![b'.'; 1 << 20];
+                while line.stream.write_all(&piece).is_ok() {}
+                return;
+            }
+            line.send(&ok("{}"));
+        }
+    })
+}
+
+/// How long `wait` took, within what one second may become.
+fn in_time(what: &str, wait: impl FnOnce()) {
+    let begun = Instant::now();
+    wait();
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(1) + GRACE, "{what} took {took:?}");
+}
+
+#[test]
+fn a_head_that_does_not_end_is_closed_in_time() {
+    let stage = stage(SHORT);
+    for head in ["", "G", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nHost: localhost\r\nX: y", "\r\n"]
+    {
+        let mut caller = stage.caller();
+        caller.send(head);
+        in_time(head, || assert!(matches!(caller.answer().status, 0 | 408), "{head:?}"));
+    }
+    assert_eq!(stage.peer.connections(), 0);
+}
+
+#[test]
+fn a_head_that_trickles_is_closed_all_the_same() {
+    let stage = stage(SHORT);
+    let mut caller = stage.caller();
+    caller.stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    caller.send("GET / HTTP/1.1\r\nHost: localhost\r\nX: ");
+    in_time("a trickle", || {
+        // One byte each time nothing has come for a while.
+        while matches!(caller.stream.read(&mut [0; 1]), Err(error) if error.kind() == ErrorKind::WouldBlock)
+        {
+            caller.send("y");
+        }
+    });
+}
+
+#[test]
+fn a_second_head_that_trickles_behind_an_answer_is_closed_too() {
+    let stage = stage(SHORT);
+    let mut caller = stage.caller();
+    caller.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\nGET /second HTTP/1.1\r\nHost: loc");
+    assert_eq!(caller.answer().status, 200);
+    in_time("half a head", || assert!(caller.rest().is_empty()));
+}
+
+#[test]
+fn a_body_that_stops_coming_is_a_408_and_never_whole_upstream() {
+    let stage = stage(SHORT);
+    for body in [
+        "Content-Length: 9\r\n\r\n",
+        "Content-Length: 9\r\n\r\nhello",
+        "Transfer-Encoding: chunked\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n",
+    ] {
+        let mut caller = stage.caller();
+        caller.send(format!("POST / HTTP/1.1\r\nHost: localhost\r\n{body}"));
+        in_time(body, || {
+            let answer = caller.answer();
+            assert_eq!((answer.status, answer.code().as_str()), (408, "proxy.body.timeout"));
+            assert!(caller.rest().is_empty());
+        });
+    }
+    assert!(stage.end().iter().all(|record| record.requests().0.is_empty()));
+}
+
+#[test]
+fn an_idle_connection_is_closed_in_time() {
+    let stage = stage(SHORT);
+    let mut caller = stage.caller();
+    caller.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_eq!(caller.answer().status, 200);
+    in_time("an idle connection", || assert!(caller.rest().is_empty()));
+}
+
+#[test]
+fn an_empty_line_behind_a_request_does_not_shorten_keep_alive() {
+    let stage = stage("access.header_timeout = \"500ms\"\naccess.keep_alive = \"4s\"\n");
+    let mut caller = stage.caller();
+    let begun = Instant::now();
+    caller.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n\r\n");
+    assert_eq!(caller.answer().status, 200);
+    assert!(caller.rest().is_empty());
+    assert!(begun.elapsed() > GRACE, "closed after {:?}", begun.elapsed());
+}
+
+#[test]
+fn a_reader_that_stalls_is_cut_and_its_upstream_connection_with_it() {
+    let stage = stage(SHORT);
+    let mut caller = stage.caller();
+    caller.send("GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    // Upstream is released only when the gateway gives up on the caller.
+    in_time("a stalled reader", || drop(stage.peer.wait_for_end(0)));
+    let answer = caller.answer();
+    assert!(answer.cut, "{} bytes", answer.body.len());
+}
+
+#[test]
+fn a_slow_caller_disturbs_nobody() {
+    // Far more patience than the test takes: the slow ones stay all the time.
+    let stage = stage("access.header_timeout = \"60s\"\naccess.body_timeout = \"60s\"\n");
+    let mut slow: Vec<Caller> = Vec::new();
+    for number in 0..60 {
+        let mut caller = stage.caller();
+        caller.send(match number % 3 {
+            0 => "GET / HTTP/1.1\r\nHost: loc",
+            1 => "POST /slow HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nhel",
+            _ => "GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        });
+        slow.push(caller);
+    }
+    let begun = |records: &[Record]| records.iter().filter(|r| !r.bytes.is_empty()).count() >= 40;
+    stage.peer.wait("the slow ones' requests", begun);
+    let mut times: Vec<Duration> = (0..100)
+        .map(|_| {
+            let begun = Instant::now();
+            assert_eq!(stage.get("/").status, 200);
+            begun.elapsed()
+        })
+        .collect();
+    times.sort_unstable();
+    assert!(times[95] < Duration::from_secs(2), "p95 is {:?}", times[95]);
+    drop(slow);
+}

@@ -1,0 +1,133 @@
+#!/usr/bin/env bash
+# All tests, from a machine that has only Rust: installs what is missing, then runs everything.
+# It never skips: what cannot be installed is a failure.
+#
+#   tests/run.sh            everything
+#   tests/run.sh sdk        only the tests with "sdk" in their name
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# Without a network, or with a test that hangs, this ends all the same.
+readonly TEST_SECONDS=1200
+readonly CACHE="$PWD/.cache/sdk"
+
+say() { printf '\n==> %s\n' "$*"; }
+
+die() {
+    printf 'tests/run.sh: %s\n' "$*" >&2
+    exit 1
+}
+
+# Debian packages, as root or through sudo.
+install_packages() {
+    command -v apt-get >/dev/null || die "please install $*: there is no apt-get here to do it"
+    local -a become=()
+    if [[ $EUID -ne 0 ]]; then
+        command -v sudo >/dev/null || die "please install $* (or sudo, and this script does)"
+        become=(sudo)
+    fi
+    say "installing $*"
+    "${become[@]}" apt-get update -q || die "apt-get update failed"
+    "${become[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -q -y --no-install-recommends "$@" || die "could not install $*"
+}
+
+python_is_good() {
+    python3 -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+}
+
+node_is_good() {
+    node -e 'process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)' 2>/dev/null &&
+        npm --version >/dev/null 2>&1
+}
+
+# The programs that are no crates.
+find_tools() {
+    command -v cargo >/dev/null || die "there is no cargo: install Rust, https://rustup.rs"
+    local -a missing=()
+    command -v cc >/dev/null || missing+=(gcc libc6-dev)
+    type -P kill >/dev/null || missing+=(procps)
+    python_is_good || missing+=(python3 python3-venv)
+    node_is_good || missing+=(nodejs npm)
+    [[ ${#missing[@]} -eq 0 ]] || install_packages "${missing[@]}"
+    python_is_good || die "python3 is older than 3.11, or has no venv: $(command -v python3)"
+    node_is_good || die "node is older than 18, or has no npm: $(command -v node)"
+}
+
+# Whether $1 was installed from what the other arguments say.
+unchanged() {
+    local place=$1
+    shift
+    [[ -f $place/installed-from && $(cat "$place/installed-from") == "$*" ]]
+}
+
+# The Python SDK, in an environment of its own.
+install_python_sdk() {
+    local place="$CACHE/python" lock="tests/sdk/requirements.txt"
+    local -a from=("$place" "$(python3 --version)" "$(sha256sum <"$lock")")
+    if ! unchanged "$place" "${from[@]}" || ! "$place/bin/python" -c '' 2>/dev/null; then
+        say "installing the Python SDK"
+        rm -rf "$place"
+        python3 -m venv "$place"
+        "$place/bin/python" -m pip install --no-input --disable-pip-version-check \
+            --require-hashes --only-binary=:all: --requirement "$lock" ||
+            die "could not install $lock"
+        printf '%s' "${from[*]}" >"$place/installed-from"
+    fi
+    export GENESYS_PROXY_TEST_PYTHON="$place/bin/python"
+}
+
+# The JavaScript SDK.
+install_javascript_sdk() {
+    local place="$CACHE/javascript" lock="tests/sdk/package-lock.json"
+    local -a from=("$(cat tests/sdk/package.json "$lock" | sha256sum)")
+    if ! unchanged "$place" "${from[@]}"; then
+        say "installing the JavaScript SDK"
+        rm -rf "$place"
+        mkdir -p "$place"
+        cp tests/sdk/package.json "$lock" "$place"
+        npm ci --prefix "$place" --ignore-scripts --no-audit --no-fund ||
+            die "could not install $lock"
+        printf '%s' "${from[*]}" >"$place/installed-from"
+    fi
+    export GENESYS_PROXY_TEST_NODE_MODULES="$place/node_modules"
+}
+
+# The sum of cargo's "test result:" lines, as one line.
+summary() {
+    awk '
+        /^test result: / {
+            for (i = 2; i <= NF; i++) {
+                if ($i == "passed;") passed += $(i - 1)
+                if ($i == "failed;") failed += $(i - 1)
+                if ($i == "ignored;") ignored += $(i - 1)
+            }
+        }
+        END {
+            printf "%d passed, %d failed", passed, failed
+            if (ignored) printf ", %d skipped", ignored
+            print ""
+        }
+    ' "$1"
+}
+
+find_tools
+install_python_sdk
+install_javascript_sdk
+
+say "building"
+cargo test --locked --no-run
+
+say "testing"
+output=$(mktemp)
+trap 'rm -f "$output"' EXIT
+status=0
+timeout --kill-after=10 "$TEST_SECONDS" cargo test --locked --no-fail-fast "$@" 2>&1 |
+    tee "$output" || status=$?
+[[ $status -ne 124 && $status -ne 137 ]] || echo "stopped: not done after $TEST_SECONDS s" >&2
+
+say "summary"
+grep '^test result: ' "$output" || true
+summary "$output"
+exit "$status"
