@@ -203,11 +203,6 @@ impl Line {
         while self.more() {}
     }
 
-    /// No more answers on this connection.
-    pub fn close(&mut self) {
-        let _ = self.stream.shutdown(Shutdown::Both);
-    }
-
     /// Closes with a reset instead of an end.
     pub fn reset(&mut self) {
         socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO)).unwrap();
