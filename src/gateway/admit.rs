@@ -6,7 +6,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Instant as StdInstant,
+    time::{Duration, Instant as StdInstant},
 };
 
 use tokio::{
@@ -39,15 +39,18 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// The request is on its way: the place in the budget is used up.
+    /// The request leaves now: the place in the budget is used up, and counted from now.
     pub fn spend(&mut self) {
-        self.spent = true;
+        if !self.spent {
+            self.spent = true;
+            self.admission.sent(self.generation, self.granted_at);
+        }
     }
 
     /// The token it will be signed with. One granted under an older token counts for this one.
     pub fn bind(&mut self, generation: Generation) {
         if self.generation != generation {
-            self.granted_at = self.admission.transfer(generation);
+            self.granted_at = self.admission.moved(generation, self.spent);
             self.generation = generation;
         }
     }
@@ -74,22 +77,16 @@ enum Stood {
     InLine(Ticket, oneshot::Receiver<Result<Permit, Failure>>),
 }
 
+/// A call that leaves this long after its turn came is counted anew, from when it leaves.
+const LATE: Duration = Duration::from_millis(5);
+
 #[derive(Debug)]
 struct State {
     budget: Budget,
     generation: Generation,
+    /// When the budget of this generation began, with the places that had been granted before.
+    renewed_at: StdInstant,
     queue: Queue<Turn>,
-}
-
-impl State {
-    fn adopt(&mut self, generation: Generation) -> bool {
-        let newer = generation > self.generation;
-        if newer {
-            self.generation = generation;
-            self.budget.renew();
-        }
-        newer
-    }
 }
 
 /// One token's budget and the line before it, shared by all workers.
@@ -99,6 +96,8 @@ pub struct Admission {
     /// Something changed that the pacer must look at.
     wake: Notify,
     in_flight: AtomicUsize,
+    /// Permits that were granted and neither spent nor given back. Raised under the lock.
+    pending: AtomicUsize,
 }
 
 impl Admission {
@@ -114,10 +113,12 @@ impl Admission {
             state: Mutex::new(State {
                 budget: Budget::new(limit.requests_per_minute, limit.window, now),
                 generation: Generation::default(),
+                renewed_at: now,
                 queue: Queue::new(limit.max_queue),
             }),
             wake: Notify::new(),
             in_flight: AtomicUsize::new(0),
+            pending: AtomicUsize::new(0),
         });
         let pacer = Arc::clone(&admission);
         tasks.spawn_on(
@@ -170,15 +171,6 @@ impl Admission {
         }
     }
 
-    /// A new token came: upstream counts it from nothing, and so does the budget.
-    pub fn adopt(&self, generation: Generation) {
-        let mut state = self.state();
-        if state.adopt(generation) {
-            drop(state);
-            self.wake.notify_one();
-        }
-    }
-
     /// Upstream said 429: nothing leaves under that token before `until`, and who cannot wait so
     /// long is told so now.
     pub fn pause(&self, generation: Generation, until: StdInstant) {
@@ -186,16 +178,33 @@ impl Admission {
         if generation != state.generation {
             return;
         }
-        let now = Instant::now().into_std();
-        let first = state.budget.paused_until().is_none_or(|known| known <= now);
         state.budget.pause(until);
         drop(state);
-        // A window full of 429s is one event.
-        if first {
-            let seconds = until.saturating_duration_since(now).as_secs() + 1;
-            tracing::info!(seconds, "Genesys Cloud answered 429: calls wait");
-        }
+        tracing::info!(
+            pause = %humantime::format_duration(Duration::from_secs(
+                until.saturating_duration_since(Instant::now().into_std()).as_secs() + 1
+            )),
+            "Genesys Cloud answered 429: calls wait"
+        );
         self.wake.notify_one();
+    }
+
+    /// A newer token signs from now on. Upstream counts it from nothing, so nobody waits for the
+    /// old one's window any longer; but who has a turn already will take it under the new one, and
+    /// the places they need are not there for the line.
+    pub fn renewed(&self, generation: Generation) {
+        let now = Instant::now().into_std();
+        let mut state = self.state();
+        if generation > state.generation {
+            state.generation = generation;
+            state.renewed_at = now;
+            state.budget.renew();
+            for _ in 0..self.pending.load(Ordering::Relaxed) {
+                state.budget.charge(now);
+            }
+            drop(state);
+            self.wake.notify_one();
+        }
     }
 
     /// How many wait for their turn.
@@ -208,30 +217,48 @@ impl Admission {
         self.in_flight.load(Ordering::Relaxed)
     }
 
+    /// Under the lock: a renewal counts what was granted before it.
     fn permit(self: &Arc<Self>, ticket: Ticket, generation: Generation, at: StdInstant) -> Permit {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.pending.fetch_add(1, Ordering::Relaxed);
         let admission = Arc::clone(self);
         Permit { admission, ticket, generation, granted_at: at, spent: false }
     }
 
-    /// A permit moves under a newer token; from when it counts there.
-    fn transfer(&self, generation: Generation) -> StdInstant {
+    /// A permit moves under a newer token; from when it counts there. One that was spent already
+    /// is a second call.
+    fn moved(&self, generation: Generation, spent: bool) -> StdInstant {
+        self.renewed(generation);
         let mut state = self.state();
-        if state.adopt(generation) {
-            self.wake.notify_one();
+        if spent {
+            let now = Instant::now().into_std();
+            state.budget.charge(now);
+            return now;
         }
+        state.renewed_at
+    }
+
+    /// A call leaves. Upstream counts it from now, and so do we if its turn was long ago: what it
+    /// waited for was a token or a connection.
+    fn sent(&self, generation: Generation, granted_at: StdInstant) {
+        self.pending.fetch_sub(1, Ordering::Relaxed);
         let now = Instant::now().into_std();
-        state.budget.charge(now);
-        now
+        if now.saturating_duration_since(granted_at) > LATE {
+            let mut state = self.state();
+            if generation == state.generation {
+                state.budget.refund(granted_at);
+                state.budget.charge(now);
+            }
+        }
     }
 
     fn refund(&self, generation: Generation, granted_at: StdInstant) {
         let mut state = self.state();
-        if generation == state.generation {
-            state.budget.refund(granted_at);
-            drop(state);
-            self.wake.notify_one();
-        }
+        self.pending.fetch_sub(1, Ordering::Relaxed);
+        let counted_at = if generation == state.generation { granted_at } else { state.renewed_at };
+        state.budget.refund(counted_at);
+        drop(state);
+        self.wake.notify_one();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -13,6 +13,7 @@ pub mod tunnel;
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, Request, Response, StatusCode, Version};
+use http_body::Body as _;
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -76,6 +77,13 @@ pub struct Caller {
     pub interim: Arc<Interim>,
 }
 
+/// A request body larger than this is not waited for when its request is refused.
+const SMALL: u64 = 16 * 1024;
+
+fn is_large(body: &Incoming) -> bool {
+    body.size_hint().upper().is_none_or(|most| most > SMALL)
+}
+
 impl Gateway {
     /// Every request gets an answer.
     pub async fn answer(
@@ -85,10 +93,11 @@ impl Gateway {
     ) -> Response<AnswerBody> {
         let request_id = credential::request_id(request.headers());
         let (method, uri) = (request.method().clone(), request.uri().clone());
+        let unread = is_large(request.body());
         let mut record = Record::begin(&self.log, method, uri, request_id);
         match self.carry(request, caller, &mut record).await {
             Ok(answer) => respond::pass(answer, record, self.shared.config.upstream.idle_timeout),
-            Err(failure) => respond::refuse(failure, record),
+            Err(failure) => respond::refuse(failure, unread, record),
         }
     }
 

@@ -58,6 +58,8 @@ pub struct Recovered {
     pub permit: Permit,
     /// The body was too large to be sent again after this 401.
     pub not_replayable: bool,
+    /// The answer came before the upload ended.
+    pub early: bool,
 }
 
 /// A body that cannot be replayed goes out only if the token worked this recently.
@@ -122,7 +124,7 @@ impl Gateway {
                     let ticket = permit.ticket;
                     drop(permit);
                     let token = self.token(&call, record).await?;
-                    self.shared.admission.adopt(token.generation);
+                    self.shared.admission.renewed(token.generation);
                     permit = self.readmit(&call, ticket, record).await?;
                 }
                 (Next::Fruitless, Ok(answer)) => {
@@ -315,8 +317,9 @@ fn settle(call: Call, answer: Answered, permit: Permit, token: &Token) -> Recove
             "a 401 was passed on: the request body is larger than replay.per_request"
         );
     }
+    let early = call.body.unread();
     call.body.settle();
-    Recovered { answer, permit, not_replayable }
+    Recovered { answer, permit, not_replayable, early }
 }
 
 /// Reads a small answer to its end, so that its connection can be used again.

@@ -72,13 +72,17 @@ pub fn pass(
     mut record: Record,
     idle_timeout: Duration,
 ) -> Response<AnswerBody> {
-    let Recovered { answer: Answered { mut parts, body, after }, permit, not_replayable } =
+    let Recovered { answer: Answered { mut parts, body, after }, permit, not_replayable, early } =
         recovered;
     headers::strip_response(&mut parts.headers);
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
         // Hop by hop, so it is ours to say on this hop (RFC 9110 section 7.8).
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    }
+    if early && parts.status != StatusCode::SWITCHING_PROTOCOLS {
+        // The rest of the upload may never be read, so nothing can follow it on this connection.
+        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     if not_replayable {
         let marked = HeaderValue::from_static("genesys-proxy; details=\"body not replayable\"");
@@ -109,8 +113,8 @@ struct ErrorBody<'a> {
     errors: [(); 0],
 }
 
-/// Refuses, in the gateway's own name.
-pub fn refuse(failure: Failure, mut record: Record) -> Response<AnswerBody> {
+/// Refuses, in the gateway's own name. `unread` is a request whose body may be on its way still.
+pub fn refuse(failure: Failure, unread: bool, mut record: Record) -> Response<AnswerBody> {
     let facts = failure.facts();
     let retry_after = failure.retry_after();
     record.status = StatusCode::from_u16(facts.status).ok();
@@ -135,7 +139,7 @@ pub fn refuse(failure: Failure, mut record: Record) -> Response<AnswerBody> {
         let allowed = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
         fields.insert(header::ALLOW, HeaderValue::from_static(allowed));
     }
-    if failure.closes() {
+    if unread || failure.closes() {
         fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     mark(&mut parts, &record);

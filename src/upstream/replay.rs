@@ -186,6 +186,14 @@ impl<B: Body<Data = Bytes> + Unpin> Replay<B> {
         self.0.as_ref().is_some_and(|shared| !lock(shared).copy.is_kept())
     }
 
+    /// The caller has not been read to its end.
+    pub fn unread(&self) -> bool {
+        self.0.as_ref().is_some_and(|shared| {
+            let source = lock(shared);
+            source.end.is_none() && !source.incoming.is_end_stream()
+        })
+    }
+
     /// What the caller did wrong, if it did.
     pub fn fault(&self) -> Option<Fault> {
         match lock(self.0.as_ref()?).end {

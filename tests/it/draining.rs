@@ -1,135 +1,173 @@
-//! SIGTERM: what has begun ends well, nothing new begins, and nothing waits for ever.
+//! SIGTERM takes nothing from anybody: what is under way ends, then the program does.
 
-use genesys_proxy::simulator::Options;
-use http_body_util::{BodyExt, Empty};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
 use serde_json::json;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use tokio::{net::TcpStream, task::JoinSet, time::Instant};
 
 use crate::support::{
-    World,
-    load::{assert_all, at_once, fed},
-    world::{NO_LIMIT, unlimited},
+    Answer, NO_LIMIT, Socket, World,
+    gateway::PATIENCE,
+    load::{bytes, fed, sha256},
+    unlimited,
 };
 
-async fn holding(calls: &str) -> World {
-    let faults = json!({ "api": [{ "match": calls, "hold": true }] });
-    World::beginning(unlimited(), NO_LIMIT, faults).await
-}
+const ME: &str = "/api/v2/organizations/me";
 
-fn release(world: &World) {
-    world.genesys.faults(serde_json::from_value(json!({ "clear": true })).unwrap());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn requests_in_flight_end_and_new_connections_are_refused() {
-    let mut world = holding("GET /api/v2/users*").await;
-    let requests: Vec<_> =
-        (0..20).map(|_| world.client.get(world.gateway.url("/api/v2/users"))).collect();
-    let (answers, ()) = tokio::join!(at_once(requests), async {
-        world.until(|counters| counters.held == 20).await;
-        world.gateway.signal("TERM");
-        world.gateway.wait_for_log("draining");
-        while TcpStream::connect(world.gateway.address).await.is_ok() {
-            tokio::task::yield_now().await;
-        }
-        release(&world);
-    });
-    assert_all(&answers, 200);
-    assert_eq!(world.gateway.wait().code(), Some(0));
-    assert!(world.gateway.log().contains("drained clean=true"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_upload_and_a_download_end_byte_for_byte() {
-    let mut world = World::new().await;
-    let mut download = world.get("/api/v2/recordings/1/media?bytes=30000000").await;
-    let first = download.chunk().await.unwrap().unwrap();
-    let (mut sender, body) = fed();
-    let upload = world.client.post(world.gateway.url("/api/v2/echo")).body(body).send();
-    let feeding = async {
-        sender.send_data("half ".into()).await.unwrap();
-        world.until(|counters| counters.in_flight == 2).await;
-        world.gateway.signal("TERM");
-        world.gateway.wait_for_log("draining");
-        sender.send_data("and half".into()).await.unwrap();
-        drop(sender);
-    };
-    let (upload, ()) = tokio::join!(upload, feeding);
-    let echo: serde_json::Value =
-        serde_json::from_str(&upload.unwrap().text().await.unwrap()).unwrap();
-    assert_eq!(echo["bodyBytes"], 13, "{echo}");
-    let mut bytes = first.len();
-    while let Some(chunk) = download.chunk().await.unwrap() {
-        bytes += chunk.len();
-    }
-    assert_eq!(bytes, 30_000_000);
-    assert_eq!(world.gateway.wait().code(), Some(0));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn whoever_waits_in_line_is_still_served() {
-    let options = Options { requests_per_minute: 0, ..Options::default() };
-    let line = "[rate_limit]\nrequests_per_minute = 2\nwindow = \"2s\"";
-    let mut world = World::with(options, line).await;
-    let requests: Vec<_> =
-        (0..5).map(|_| world.client.get(world.gateway.url("/api/v2/organizations/me"))).collect();
-    let (answers, ()) = tokio::join!(at_once(requests), async {
-        world.until(|counters| counters.requests == 2).await;
-        world.gateway.signal("TERM");
-    });
-    assert_all(&answers, 200);
-    assert_eq!(world.gateway.wait().code(), Some(0));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_end_is_cut_at_shutdown_timeout() {
-    let faults = json!({ "api": [{ "match": "GET /api/v2/users*", "hold": true }] });
-    let mut world = World::beginning(unlimited(), NO_LIMIT, faults).await;
-    // A top-level key cannot follow a section, so it comes by the environment.
-    world.gateway = crate::support::Gateway::start_with(
-        &format!("{}\n{NO_LIMIT}", crate::support::world::upstream(world.genesys.addr())),
-        &[("GENESYS_PROXY__SHUTDOWN_TIMEOUT", "1s")],
-    );
-    let request = world.client.get(world.gateway.url("/api/v2/users")).send();
-    let (answer, ()) = tokio::join!(request, async {
-        world.until(|counters| counters.held == 1).await;
-        world.gateway.signal("TERM");
-    });
-    assert!(answer.is_err(), "cut, and visibly so");
-    assert_eq!(world.gateway.wait().code(), Some(0));
-    assert!(world.gateway.log().contains("drained clean=false"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_tunnel_is_waited_for() {
-    let mut world = World::new().await;
-    let stream = TcpStream::connect(world.gateway.address).await.unwrap();
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
-    let connection = tokio::task::JoinSet::from_iter([connection.with_upgrades()]);
-    let request = http::Request::get("/api/v2/upgrade")
-        .header("host", "localhost")
-        .header("connection", "upgrade")
-        .header("upgrade", "websocket")
-        .header("sec-websocket-version", "13")
-        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
-        .body(Empty::<bytes::Bytes>::new().boxed())
-        .unwrap();
-    let answer = sender.send_request(request).await.unwrap();
-    assert_eq!(answer.status(), 101);
-    let mut tunnel = TokioIo::new(hyper::upgrade::on(answer).await.unwrap());
+/// Told to stop, and seen to take nobody new.
+async fn terminate(world: &World) {
     world.gateway.signal("TERM");
-    world.gateway.wait_for_log("draining");
-    let mut echoed = [0; 5];
-    tunnel.write_all(b"hello").await.unwrap();
-    tunnel.read_exact(&mut echoed).await.unwrap();
-    assert_eq!(&echoed, b"hello");
-    drop(tunnel);
-    drop(connection);
+    world.gateway.logged("draining").await;
+    let begin = Instant::now();
+    while TcpStream::connect(world.gateway.address).await.is_ok() {
+        assert!(begin.elapsed() < PATIENCE, "it still accepts");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Ends well: nothing was cut.
+fn assert_clean(mut world: World) {
+    let status = world.gateway.wait();
+    assert_eq!(status.code(), Some(0), "{status}");
+    world.gateway.wait_for_log("drained clean=true");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_in_flight_is_answered_and_new_connections_are_refused() {
+    let world = World::new().await;
+    world.faults(json!({"api": [{"hold": true}]}));
+    let caller = world.answer(world.request(Method::POST, "/api/v2/echo").body("kept"));
+    let (answer, ()) = tokio::join!(caller, async {
+        world.until(|seen| seen.held == 1).await;
+        terminate(&world).await;
+        world.faults(json!({"clear": true}));
+    });
+    assert_eq!((answer.status, &answer.json()["bodyBytes"]), (200, &json!(4)));
+    assert_clean(world);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn downloads_and_uploads_under_way_come_to_their_end() {
+    let world = World::new().await;
+    let mut download = world.get("/api/v2/stream?chunks=5&gap_ms=200").await;
+    assert_eq!(download.chunk().await.unwrap().unwrap(), "{\"chunk\":0}\n");
+    let whole = bytes(1, 400_000);
+    let (mut upload, body) = fed();
+    let caller = world.answer(world.request(Method::PUT, "/api/v2/echo").body(body));
+    let (answer, rest) = tokio::join!(caller, async {
+        let mut pieces = whole.chunks(100_000).map(Bytes::copy_from_slice);
+        upload.send_data(pieces.next().unwrap()).await.unwrap();
+        world.until(|seen| seen.body_bytes >= 100_000).await;
+        terminate(&world).await;
+        for piece in pieces {
+            upload.send_data(piece).await.unwrap();
+        }
+        drop(upload);
+        download.text().await.unwrap()
+    });
+    assert_eq!(answer.json()["bodySha256"], sha256(&whole));
+    assert!(rest.ends_with("{\"chunk\":4}\n"), "{rest}");
+    assert_clean(world);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_stands_in_line_is_served_first() {
+    let limit = "[rate_limit]\nrequests_per_minute = 2\nwindow = \"1s\"\nmax_queue = 4";
+    let world = World::with(unlimited(), limit).await;
+    let mut line = JoinSet::new();
+    // Two go at once, four stand in line, and the seventh's refusal tells that they do.
+    for _ in 0..7 {
+        let request = world.request(Method::GET, ME);
+        line.spawn(async move { Answer::of(request.send().await.unwrap()).await.status });
+    }
+    let mut statuses = Vec::new();
+    while !statuses.contains(&429) {
+        statuses.push(line.join_next().await.unwrap().unwrap());
+    }
+    terminate(&world).await;
+    statuses.extend(line.join_all().await);
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 200, 200, 200, 200, 200, 429]);
+    assert_clean(world);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_token_gets_it() {
+    let world = World::beginning(unlimited(), NO_LIMIT, json!({"token": "hold"})).await;
+    let caller = world.answer(world.request(Method::GET, ME));
+    let (answer, ()) = tokio::join!(caller, async {
+        world.gateway.until_open(1).await;
+        // The connection is there; so is the request, once an answer to a second one would be.
+        world.until(|seen| seen.held == 1).await;
+        let probe =
+            Socket::saying(world.gateway.address, "GET / HTTP/1.1\r\n\r\n").await.line().await;
+        assert!(probe.contains(" 400 "), "{probe}");
+        terminate(&world).await;
+        world.faults(json!({"clear": true}));
+    });
+    assert_eq!(answer.status, 200);
+    assert_clean(world);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_hold_nothing_up() {
+    let world = World::new().await;
+    assert_eq!(world.get(ME).await.status(), 200);
+    let mut silent = Socket::to(world.gateway.address).await;
+    world.gateway.until_open(2).await;
+    let begin = Instant::now();
+    terminate(&world).await;
+    assert_eq!(silent.rest().await, "");
+    assert_clean(world);
+    assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", begin.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tunnel_counts_as_under_way() {
+    let world = World::new().await;
+    let head = "GET /api/v2/upgrade HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\n\
+                Upgrade: websocket\r\n\r\n";
+    let mut tunnel = Socket::saying(world.gateway.address, head).await;
+    assert!(tunnel.head().await[0].contains(" 101 "));
+    terminate(&world).await;
+    tunnel.write("still here").await;
+    assert_eq!(tunnel.take(10).await, b"still here");
+    tunnel.finish().await;
+    assert_eq!(tunnel.rest().await, "");
+    assert_clean(world);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_end_is_cut_when_the_time_is_over() {
+    let (genesys, _stop) = crate::support::world::simulator(unlimited()).await;
+    let upstream = crate::support::world::upstream(genesys.addr());
+    let mut gateway = crate::support::Gateway::start(&format!(
+        "shutdown_timeout = \"1s\"\n{upstream}\n{NO_LIMIT}"
+    ));
+    let get = "GET /api/v2/stream?chunks=2&gap_ms=3600000 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut caller = Socket::saying(gateway.address, get).await;
+    assert!(caller.head().await[0].contains(" 200 "));
+    let head = "GET /api/v2/upgrade HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\n\
+                Upgrade: websocket\r\n\r\n";
+    let mut tunnel = Socket::saying(gateway.address, head).await;
+    assert!(tunnel.head().await[0].contains(" 101 "));
+    gateway.signal("TERM");
+    assert!(!caller.rest().await.ends_with("0\r\n\r\n"), "cut, and seen to be");
+    assert_eq!(tunnel.rest().await, "");
+    assert_eq!(gateway.wait().code(), Some(0));
+    gateway.wait_for_log("shutdown_timeout is over");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_it_now() {
+    let mut world = World::new().await;
+    let mut endless = world.get("/api/v2/stream?chunks=2&gap_ms=3600000").await;
+    endless.chunk().await.unwrap();
+    world.gateway.signal("TERM");
+    world.gateway.logged("draining").await;
+    world.gateway.signal("INT");
     assert_eq!(world.gateway.wait().code(), Some(0));
-    assert!(world.gateway.log().contains("drained clean=true"));
+    assert!(endless.chunk().await.is_err());
 }

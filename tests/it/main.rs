@@ -5,9 +5,10 @@
 
 mod support;
 
-mod cli;
 mod cold_start;
+mod commands;
 mod draining;
+mod first_look;
 mod hostile_login;
 mod hostile_upstream;
 mod http2_upstream;

@@ -63,6 +63,26 @@ async fn eight_callers_use_the_whole_allowance_and_nobody_sees_a_429() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_formed_before_the_first_token_does_not_overrun_it() {
+    let options =
+        Options { requests_per_minute: 20, window: Duration::from_secs(2), ..Options::default() };
+    let limit = "[rate_limit]\nrequests_per_minute = 20\nwindow = \"2s\"\nmax_queue = 60";
+    let world = World::beginning(options, limit, json!({"token": "hold"})).await;
+    let mut callers = JoinSet::new();
+    for _ in 0..81 {
+        let request = world.request(Method::GET, ME).header("prefer", "wait=60");
+        callers.spawn(async move { Answer::of(request.send().await.unwrap()).await });
+    }
+    // Twenty have a turn and wait for the token, sixty stand in line, and one is too many.
+    assert_limited(&callers.join_next().await.unwrap().unwrap(), "proxy.queue.full");
+    world.faults(json!({"token": "ok"}));
+    assert_all(&callers.join_all().await, 200);
+    let seen = world.genesys.counters();
+    assert_eq!((seen.requests, seen.rate_limited), (80, 0));
+    assert!(seen.most_in_window <= 20, "{} in one window", seen.most_in_window);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_cannot_be_served_in_time_is_told_so_at_once_in_genesyss_words() {
     let world = World::with(unlimited(), "[rate_limit]\nrequests_per_minute = 2").await;
     assert_all(&at_once((0..2).map(|_| world.request(Method::GET, ME))).await, 200);

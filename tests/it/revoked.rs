@@ -163,6 +163,25 @@ async fn a_401_before_the_upload_ends_costs_neither_the_upload_nor_a_byte_of_it(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_before_the_upload_ends_is_heard_although_its_sender_hangs_up() {
+    let world = World::new().await;
+    let large = bytes(14, 3_000_000);
+    for number in 0..30 {
+        assert_eq!(world.get("/api/v2/organizations/me").await.status(), 200);
+        let path = format!("{ECHO}/{number}");
+        // A new token each time, so that no endpoint is taken for one that always refuses.
+        world.faults(json!({"api": [{"match": path, "status": 401, "early": true, "times": 1}]}));
+        let answer = world.answer(world.request(Method::POST, &path).body(large.clone())).await;
+        assert_eq!(answer.status, 200, "{number}: {}", answer.body);
+        assert_eq!(answer.json()["bodySha256"], sha256(&large));
+        world.faults(json!({"api": [{"match": path, "status": 413, "early": true, "times": 1}]}));
+        let answer = world.answer(world.request(Method::POST, &path).body(large.clone())).await;
+        assert_eq!(answer.status, 413, "{number}: {}", answer.body);
+        assert_eq!(answer.json()["code"], "request.entity.too.large");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_meets_an_early_401_waits_for_the_mint_and_keeps_within_the_cap() {
     let limits =
         format!("{NO_LIMIT}\n[replay]\nper_request = \"200KiB\"\nmemory_per_request = \"64KiB\"");

@@ -184,12 +184,10 @@ async fn limited(calls: u32, window: Duration) -> World {
     World::with(options, &toml).await
 }
 
-/// Neither Genesys nor the gateway ever says 429: the Python SDK would hide one from its user.
+/// No answer of the gateway is a 429: the Python SDK would hide one from its user.
 async fn more_calls_than_the_limit(sdk: Sdk) {
     let world = limited(60, Duration::from_secs(4)).await;
     sdk.runs("more calls than the limit", &world).await;
-    let seen = world.genesys.counters();
-    assert_eq!((seen.requests, seen.rate_limited), (100, 0));
     let lines = world.gateway.wait_for_logs(" access ", 100);
     let answered = lines.iter().filter(|line| line.contains("/organizations/me 200 "));
     assert_eq!((lines.len(), answered.count()), (100, 100));

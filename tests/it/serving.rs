@@ -32,3 +32,14 @@ async fn proxy_variables_of_the_environment_are_not_followed() {
     let answer = client().get(gateway.url("/api/v2/organizations/me")).send().await.unwrap();
     assert_eq!(answer.status(), 200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http2_by_prior_knowledge_works_over_plain_text_on_loopback() {
+    let (genesys, _stop) = simulator(Options::default()).await;
+    let upstream = upstream(genesys.addr());
+    let gateway = Gateway::start(&format!("{upstream}\nhttp2 = \"always\""));
+    let body = vec![b'x'; 300_000];
+    let answer = client().post(gateway.url("/api/v2/echo")).body(body).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(genesys.snapshot().records.last().unwrap().version, "HTTP/2.0");
+}

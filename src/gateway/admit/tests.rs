@@ -2,10 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use std::time::Duration;
-
 use super::*;
-use crate::decide::freshness::Freshness;
 
 fn admission(limit: u32, max_queue: usize) -> Arc<Admission> {
     let limit = RateLimit {
@@ -22,28 +19,17 @@ fn within(seconds: u64) -> Instant {
     Instant::now() + Duration::from_secs(seconds)
 }
 
+/// The n-th token's.
+fn generation(n: u64) -> Generation {
+    let mut freshness = crate::decide::freshness::Freshness::new(Duration::ZERO);
+    let now = Instant::now().into_std();
+    (0..n).map(|_| freshness.fetched(now, Duration::from_secs(1), 0.0)).last().unwrap()
+}
+
 async fn spend(admission: &Arc<Admission>, seconds: u64) -> Result<Ticket, Failure> {
     let mut permit = admission.admit(within(seconds), None).await?;
     permit.spend();
     Ok(permit.ticket)
-}
-
-fn first_generation() -> Generation {
-    let now = Instant::now().into_std();
-    Freshness::new(Duration::ZERO).fetched(now, Duration::from_secs(1), 0.0)
-}
-
-#[tokio::test(start_paused = true)]
-async fn who_waits_under_an_old_tokens_budget_goes_out_under_the_new_ones() {
-    let admission = admission(1, 10);
-    spend(&admission, 0).await.unwrap();
-    let waiter = TaskTracker::new().spawn({
-        let admission = Arc::clone(&admission);
-        async move { spend(&admission, 100).await.map(|_| Instant::now()) }
-    });
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    admission.adopt(first_generation());
-    assert_eq!(waiter.await.unwrap(), Ok(Instant::now()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -169,10 +155,27 @@ async fn a_new_token_brings_its_own_budget_and_old_permits_count_for_it() {
     let admission = admission(2, 10);
     spend(&admission, 0).await.unwrap();
     let mut held = admission.admit(within(0), None).await.unwrap();
-    held.bind(first_generation());
+    held.bind(generation(1));
     held.spend();
     assert!(spend(&admission, 0).await.is_ok(), "one of two is taken");
     assert!(spend(&admission, 0).await.is_err(), "and now both");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_token_lets_the_line_go_at_once() {
+    let admission = admission(1, 10);
+    spend(&admission, 0).await.unwrap();
+    let tasks = TaskTracker::new();
+    let waiter = tasks.spawn({
+        let admission = Arc::clone(&admission);
+        async move { spend(&admission, 90).await.map(|_| Instant::now()) }
+    });
+    tokio::task::yield_now().await;
+    let before = Instant::now();
+    admission.renewed(generation(1));
+    admission.renewed(generation(1));
+    assert_eq!(waiter.await.unwrap(), Ok(before));
+    assert!(spend(&admission, 0).await.is_err(), "one token, one allowance");
 }
 
 #[tokio::test(start_paused = true)]

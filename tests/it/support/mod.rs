@@ -1,10 +1,10 @@
 //! A gateway process, a simulated Genesys Cloud, and what tests do with them.
 
+pub mod front;
 pub mod gateway;
 pub mod load;
 pub mod raw;
 pub mod socket;
-pub mod tls;
 pub mod world;
 
 pub use gateway::Gateway;
