@@ -73,6 +73,7 @@ pub struct Facts {
 
 impl Failure {
     /// One row a failure.
+    #[expect(clippy::too_many_lines, reason = "a table: one row a failure")]
     pub fn facts(self) -> Facts {
         let (status, code, message, proxy_status) = match self {
             Self::BadRequest(sentence) => {

@@ -244,7 +244,13 @@ impl Framing {
         self.head += by;
         let (limit, broken) = match self.state {
             State::ChunkSize | State::ChunkEnd => (MAX_CHUNK_LINE, Violation::Chunk),
-            _ => (self.limits.head_bytes, Violation::HeadTooLarge),
+            State::Preface(_)
+            | State::RequestLine
+            | State::Field
+            | State::Trailer
+            | State::Body { .. }
+            | State::ChunkData { .. }
+            | State::Opaque => (self.limits.head_bytes, Violation::HeadTooLarge),
         };
         if self.head > limit { Err(broken) } else { Ok(()) }
     }

@@ -87,6 +87,11 @@ const COOL_DOWN: Backoff = Backoff {
     cap: Duration::from_secs(300),
 };
 
+/// Forced renewals that may follow one another without helping, whatever the families; one comes
+/// back every `ALLOWANCE_RETURNS`. Each costs a mint, and minting is throttled for the whole client.
+const FORCED_ALLOWANCE: f64 = 5.0;
+const ALLOWANCE_RETURNS: Duration = Duration::from_secs(10);
+
 /// Path families remembered as "401 whatever the token"; the oldest is forgotten first.
 const MAX_BLAMED: usize = 64;
 
@@ -105,6 +110,9 @@ pub struct Freshness {
     failures: u32,
     trouble: Option<(Trouble, Instant)>,
     fruitless: u32,
+    /// Forced renewals still allowed, and when that was counted.
+    allowance: f64,
+    allowance_at: Option<Instant>,
     /// While the current token never worked, 401s pass on until then.
     unproven_until: Option<Instant>,
     /// Families that answer 401 although the token works elsewhere.
@@ -123,6 +131,8 @@ impl Freshness {
             failures: 0,
             trouble: None,
             fruitless: 0,
+            allowance: FORCED_ALLOWANCE,
+            allowance_at: None,
             unproven_until: None,
             blamed: Vec::new(),
         }
@@ -137,7 +147,7 @@ impl Freshness {
             Some((trouble, retry_at)) if !self.fetching && now < retry_at => {
                 Step::Refuse { retry_at, trouble }
             }
-            _ => Step::Wait,
+            Some(_) | None => Step::Wait,
         }
     }
 
@@ -198,7 +208,7 @@ impl Freshness {
         }
         let family_blamed = self.blamed.iter().any(|&(f, until)| f == family && now < until);
         let token_blamed = !worked && self.unproven_until.is_some_and(|until| now < until);
-        if family_blamed || token_blamed {
+        if family_blamed || token_blamed || !self.force(now) {
             return Verdict::PassOn;
         }
         self.expires_at = None;
@@ -221,8 +231,10 @@ impl Freshness {
         }
         self.fruitless = self.fruitless.saturating_add(1);
         let until = now + COOL_DOWN.delay(self.fruitless, 1.0);
-        self.blame(family, until);
-        if !worked {
+        if worked {
+            self.blame(family, until);
+        } else if self.fruitless > 1 {
+            // Once may be a token revoked on its way; twice is a client that nobody lets in.
             self.unproven_until = Some(until);
         }
     }
@@ -231,11 +243,27 @@ impl Freshness {
     pub fn recovered(&mut self) {
         self.fruitless = 0;
         self.unproven_until = None;
+        // It helped, so it was no waste.
+        self.allowance = (self.allowance + 1.0).min(FORCED_ALLOWANCE);
     }
 
     /// When the current token ends, if there is one.
     pub fn expires_at(&self) -> Option<Instant> {
         self.expires_at
+    }
+
+    /// One of the forced renewals that are still allowed.
+    fn force(&mut self, now: Instant) -> bool {
+        if let Some(at) = self.allowance_at {
+            let returned = (now - at).div_duration_f64(ALLOWANCE_RETURNS);
+            self.allowance = (self.allowance + returned).min(FORCED_ALLOWANCE);
+        }
+        self.allowance_at = Some(now);
+        let allowed = self.allowance >= 1.0;
+        if allowed {
+            self.allowance -= 1.0;
+        }
+        allowed
     }
 
     fn blame(&mut self, family: u64, until: Instant) {

@@ -73,9 +73,17 @@ fn a_client_that_is_refused_whatever_the_token_does_not_double_every_call() {
     freshness.task(t0);
     let second = freshness.fetched(t0, HOUR, 0.0);
     freshness.fruitless(t0, second, 1, false);
-    assert_eq!(freshness.rejected(t0 + seconds(5), second, 2, false), Verdict::PassOn);
-    assert_eq!(freshness.step(t0 + seconds(5)), Step::Use(second));
-    assert_eq!(freshness.rejected(t0 + seconds(11), second, 2, false), Verdict::Renew);
+    assert_eq!(
+        freshness.rejected(t0, second, 1, false),
+        Verdict::Renew,
+        "it may have been revoked"
+    );
+    freshness.task(t0);
+    let third = freshness.fetched(t0, HOUR, 0.0);
+    freshness.fruitless(t0, third, 1, false);
+    assert_eq!(freshness.rejected(t0 + seconds(15), third, 2, false), Verdict::PassOn);
+    assert_eq!(freshness.step(t0 + seconds(15)), Step::Use(third));
+    assert_eq!(freshness.rejected(t0 + seconds(21), third, 2, false), Verdict::Renew);
 }
 
 #[test]
@@ -107,6 +115,36 @@ fn one_bad_endpoint_does_not_keep_the_others_from_a_renewal() {
     freshness.fruitless(t0, second, bad, true);
     assert_eq!(freshness.rejected(t0, second, bad, true), Verdict::PassOn);
     assert_eq!(freshness.rejected(t0, second, good, true), Verdict::Renew);
+}
+
+#[test]
+fn a_hundred_bad_endpoints_do_not_cost_a_hundred_mints() {
+    let t0 = t0();
+    let (mut freshness, mut generation) = fresh(t0);
+    let mut renewals = 0;
+    for family in 0..100 {
+        if freshness.rejected(t0, generation, family, true) == Verdict::Renew {
+            renewals += 1;
+            freshness.task(t0);
+            generation = freshness.fetched(t0, HOUR, 0.0);
+            freshness.fruitless(t0, generation, family, true);
+        }
+    }
+    assert_eq!(renewals, 5);
+    let later = t0 + seconds(10);
+    assert_eq!(freshness.rejected(later, generation, 1000, true), Verdict::Renew);
+}
+
+#[test]
+fn renewals_that_help_are_never_held_back() {
+    let t0 = t0();
+    let (mut freshness, mut generation) = fresh(t0);
+    for family in 0..100 {
+        assert_eq!(freshness.rejected(t0, generation, family, true), Verdict::Renew);
+        freshness.task(t0);
+        generation = freshness.fetched(t0, HOUR, 0.0);
+        freshness.recovered();
+    }
 }
 
 #[test]

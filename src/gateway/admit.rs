@@ -47,6 +47,11 @@ impl Permit {
         }
     }
 
+    /// The request may have arrived, and goes out once more: a call like any other.
+    pub fn again(&self) {
+        self.admission.charge(self.generation);
+    }
+
     /// The token it will be signed with. One granted under an older token counts for this one.
     pub fn bind(&mut self, generation: Generation) {
         if self.generation != generation {
@@ -249,6 +254,13 @@ impl Admission {
                 state.budget.refund(granted_at);
                 state.budget.charge(now);
             }
+        }
+    }
+
+    fn charge(&self, generation: Generation) {
+        let mut state = self.state();
+        if generation == state.generation {
+            state.budget.charge(Instant::now().into_std());
         }
     }
 

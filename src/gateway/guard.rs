@@ -119,13 +119,18 @@ fn is_host_and_port(authority: &Authority) -> bool {
         && (!host.starts_with('[') || host.ends_with(']'))
 }
 
-/// A path, or `*` for OPTIONS.
+/// A path, or `*` for OPTIONS, without a token of the caller's: upstream would have two to choose
+/// from (RFC 6750 section 2).
 fn target(request: &Parts) -> Result<(), Failure> {
     match request.uri.scheme_str() {
         Some("http" | "https") => {}
         // hyper drops the scheme of an HTTP/2 request that names its host in Host.
         None if request.version < Version::HTTP_2 || request.uri.authority().is_none() => {}
         Some(_) | None => return Err(Failure::BadRequest("The scheme must be http or https")),
+    }
+    let query = request.uri.query().unwrap_or_default();
+    if query.split('&').any(|pair| pair.split('=').next() == Some("access_token")) {
+        return Err(Failure::BadRequest("Send no access_token: the gateway adds its own"));
     }
     let path = request.uri.path();
     if path.starts_with('/') || (path == "*" && request.method == Method::OPTIONS) {
@@ -213,6 +218,15 @@ mod tests {
         let evil = [("host", "evil.example")];
         assert_eq!(verdict("GET", "http://evil.example/a", &evil), Err(Failure::Misdirected));
         assert_eq!(verdict("GET", "http://localhost/a", &evil), Err(Failure::Misdirected));
+    }
+
+    #[test]
+    fn a_token_in_the_query_is_refused_and_words_like_it_are_not() {
+        let with = |query| verdict("GET", query, &[("host", "localhost")]);
+        for query in ["/?access_token=x", "/?a=b&access_token=x", "/?access_token"] {
+            assert!(matches!(with(query), Err(Failure::BadRequest(_))), "{query}");
+        }
+        assert_eq!(with("/?my_access_token=x&a=access_token"), Ok(()));
     }
 
     #[test]

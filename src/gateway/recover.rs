@@ -93,6 +93,7 @@ impl Gateway {
         let pool = self.pool_for(call.head.path.path());
         let mut history = History::default();
         let mut looks = 0;
+        let mut failed_at = None;
         loop {
             let token = self.token(&call, record).await?;
             permit.bind(token.generation);
@@ -104,7 +105,7 @@ impl Gateway {
                     Look::Alive | Look::Unknown => {}
                 }
             }
-            let tried = self.attempt(&call, pool, &token, &mut permit, history, record).await?;
+            let tried = self.attempt(&call, pool, &token, &mut permit, failed_at, record).await?;
             let facts = Facts {
                 idempotent: retry::idempotent(&call.head.method),
                 replayable: call.body.replayable(),
@@ -144,7 +145,13 @@ impl Gateway {
                     self.shared.admission.pause(permit.generation(), until);
                     return Ok(settle(call, answer, permit, &token));
                 }
-                (Next::Again, _) => history.moved += 1,
+                (Next::Again, tried) => {
+                    // One that may have arrived counts for itself, and so does the next.
+                    if matches!(tried, Err(Broken::Cut { .. })) {
+                        permit.again();
+                    }
+                    (history.moved, failed_at) = (history.moved + 1, Some(Instant::now()));
+                }
                 (Next::Answer | Next::Fail, Ok(answer)) => {
                     self.learn(&token, &call, &answer, history.renewed || looks > 1);
                     return Ok(settle(call, answer, permit, &token));
@@ -177,13 +184,13 @@ impl Gateway {
         pool: &Arc<Pool>,
         token: &Token,
         permit: &mut Permit,
-        history: History,
+        failed_at: Option<Instant>,
         record: &mut Record,
     ) -> Result<Result<Answered, Broken>, Failure> {
         let lease = if call.head.upgrade {
             pool.lease_for_upgrade().await
         } else {
-            pool.lease(history.moved > 0).await
+            pool.lease(failed_at).await
         };
         let lease = lease.map_err(|error| unreachable_upstream(&error))?;
         let mut request =
@@ -202,9 +209,7 @@ impl Gateway {
         let tried =
             forward(lease, request, &call.body, self.shared.config.upstream.response_timeout).await;
         record.upstream = sent.elapsed();
-        if let Ok(answer) = &tried
-            && answer.parts.status != StatusCode::UNAUTHORIZED
-        {
+        if tried.as_ref().is_ok_and(|answer| looked_at_the_token(answer.parts.status)) {
             token.worked();
         }
         Ok(tried)
@@ -237,7 +242,7 @@ impl Gateway {
     async fn look(&self, token: &Token, ticket: Ticket, looks: u32) -> Look {
         const PROBE: &str = "/api/v2/tokens/me";
         let place = self.shared.admission.admit(Instant::now(), Some(ticket)).await;
-        let (Ok(mut permit), Ok(lease)) = (place, self.api.lease(false).await) else {
+        let (Ok(mut permit), Ok(lease)) = (place, self.api.lease(None).await) else {
             return Look::Unknown;
         };
         let Ok(probe) = Request::head(PROBE).body(()) else { return Look::Unknown };
@@ -285,6 +290,13 @@ impl Gateway {
     fn pool_for(&self, path: &str) -> &Arc<Pool> {
         if path.starts_with("/uploads/") { &self.apps } else { &self.api }
     }
+}
+
+/// A load balancer's own answers (429, 5xx) say nothing about the token.
+fn looked_at_the_token(status: StatusCode) -> bool {
+    status != StatusCode::UNAUTHORIZED
+        && status != StatusCode::TOO_MANY_REQUESTS
+        && !status.is_server_error()
 }
 
 fn family(head: &Head) -> u64 {

@@ -229,8 +229,9 @@ impl Body for AnswerBody {
                 match &frame {
                     Some(Ok(frame)) => {
                         held.record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
-                        // hyper may not ask again after the last byte of a known length.
-                        if held.body.is_end_stream() {
+                        // hyper may not ask again after the last byte of a known length, nor after
+                        // trailers that it will not pass on.
+                        if frame.is_trailers() || held.body.is_end_stream() {
                             held.complete();
                         }
                     }

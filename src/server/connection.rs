@@ -50,8 +50,9 @@ pub fn builder(access: &Access) -> Builder<TokioExecutor> {
         .max_header_list_size(u32::try_from(access.max_header_bytes).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(20)
         .max_local_error_reset_streams(100)
-        .initial_stream_window_size(1 << 20)
-        .initial_connection_window_size(4 << 20)
+        // What a caller may send before anybody reads it: bodies wait here for their turn.
+        .initial_stream_window_size(64 * 1024)
+        .initial_connection_window_size(256 * 1024)
         .keep_alive_interval(access.keep_alive)
         .keep_alive_timeout(access.header_timeout);
     builder

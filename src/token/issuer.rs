@@ -54,6 +54,11 @@ impl fmt::Display for MintError {
 impl std::error::Error for MintError {}
 
 impl MintError {
+    /// A token that had ended before it came.
+    pub fn dead_on_arrival() -> Self {
+        Self::transient("the token had expired before it arrived")
+    }
+
     fn transient(why: impl Into<String>) -> Self {
         Self { trouble: Trouble::Transient, retry_after: None, why: why.into() }
     }

@@ -195,24 +195,30 @@ impl Tokens {
                     () = sleep_until(Instant::from_std(at)) => {}
                     () = self.nudge.notified() => {}
                 },
-                Task::Fetch => match issuer.mint().await {
-                    Ok(minted) => self.install(minted),
-                    Err(error) => self.note(&error),
-                },
+                Task::Fetch => {
+                    // Its life began somewhere on the way: from the request on is safe.
+                    let asked = Instant::now();
+                    match issuer.mint().await {
+                        Ok(minted) if minted.life <= asked.elapsed() => {
+                            self.note(&MintError::dead_on_arrival());
+                        }
+                        Ok(minted) => self.install(minted, asked),
+                        Err(error) => self.note(&error),
+                    }
+                }
             }
         }
     }
 
-    fn install(&self, minted: Minted) {
-        let now = Instant::now();
+    fn install(&self, minted: Minted, born: Instant) {
         // Under the lock, so that a rejection of the predecessor cannot erase the successor.
         let mut freshness = self.freshness();
-        let generation = freshness.fetched(now.into_std(), minted.life, fastrand::f64());
+        let generation = freshness.fetched(born.into_std(), minted.life, fastrand::f64());
         self.current.store(Some(Arc::new(Token {
             authorization: minted.authorization,
             generation,
-            expires_at: now + minted.life,
-            born: now,
+            expires_at: born + minted.life,
+            born,
             worked: AtomicU32::new(0),
         })));
         drop(freshness);

@@ -42,7 +42,7 @@ pub struct Pool {
     connector: Connector,
     state: Mutex<State>,
     /// While it is unknown whether one connection will serve many, only one is dialled.
-    dialling: Semaphore,
+    dialling: Arc<Semaphore>,
     tasks: TaskTracker,
 }
 
@@ -146,7 +146,7 @@ impl Pool {
             origin,
             connector,
             state: Mutex::new(State { speaks, ..State::default() }),
-            dialling: Semaphore::new(1),
+            dialling: Arc::new(Semaphore::new(1)),
             tasks,
         }))
     }
@@ -159,17 +159,23 @@ impl Pool {
         }
     }
 
-    /// A connection, from the pool or new. `fresh` insists on a new one, after a stale one failed.
-    pub async fn lease(self: &Arc<Self>, fresh: bool) -> Result<Lease, ConnectError> {
-        if !fresh && let Some(lease) = self.pooled() {
+    /// A connection, from the pool or new; after a failure one that was born since.
+    pub async fn lease(
+        self: &Arc<Self>,
+        failed_at: Option<Instant>,
+    ) -> Result<Lease, ConnectError> {
+        if let Some(lease) = self.pooled(failed_at) {
             return Ok(lease);
         }
         if self.state().speaks == Some(Protocol::Http1) {
             return self.dial(false).await;
         }
         let asked = Instant::now();
-        let _turn = self.dialling.acquire().await;
-        if !fresh && let Some(lease) = self.pooled() {
+        // Held by the task below: whoever leaves does not end the dial that others wait for.
+        let Ok(turn) = Arc::clone(&self.dialling).acquire_owned().await else {
+            return self.dial(false).await;
+        };
+        if let Some(lease) = self.pooled(failed_at) {
             return Ok(lease);
         }
         // Whoever waited for a dial that failed shares its outcome: one after the other, the last
@@ -177,9 +183,20 @@ impl Pool {
         if let Some((_, error)) = self.state().failed.as_ref().filter(|(at, _)| *at >= asked) {
             return Err(error.clone());
         }
-        let dialled = self.dial(false).await;
-        self.state().failed = dialled.as_ref().err().map(|error| (Instant::now(), error.clone()));
-        dialled
+        if self.state().speaks == Some(Protocol::Http1) {
+            drop(turn);
+            return self.dial(false).await;
+        }
+        let pool = Arc::clone(self);
+        let dialled = self.tasks.spawn(async move {
+            let dialled = pool.dial(false).await;
+            let failed = dialled.as_ref().err().map(|error| (Instant::now(), error.clone()));
+            pool.state().failed = failed;
+            drop(turn);
+            dialled
+        });
+        // A task is lost only with its runtime.
+        dialled.await.unwrap_or_else(|error| Err(ConnectError::Unreachable(error.to_string())))
     }
 
     /// An HTTP/1.1 connection of its own, for an upgrade.
@@ -199,20 +216,24 @@ impl Pool {
         state.shared.retain(|shared| !shared.sender.is_closed() && now - shared.born < MAX_AGE);
     }
 
-    fn pooled(self: &Arc<Self>) -> Option<Lease> {
+    fn pooled(self: &Arc<Self>, failed_at: Option<Instant>) -> Option<Lease> {
+        let fresh = |born: Instant| failed_at.is_none_or(|failed| born > failed);
         let mut state = self.state();
         state.shared.retain(|shared| !shared.sender.is_closed());
-        if let Some(shared) =
-            state.shared.iter().find(|shared| shared.streams.load(Ordering::Relaxed) < MAX_STREAMS)
-        {
+        let roomy = |shared: &&Shared| {
+            fresh(shared.born) && shared.streams.load(Ordering::Relaxed) < MAX_STREAMS
+        };
+        if let Some(shared) = state.shared.iter().find(roomy) {
             return Some(shared.lease(true));
         }
         // One that is still finishing its last exchange is left for the sweeper, or a later call.
         let mut at = state.parked.len();
         while at > 0 {
             at -= 1;
-            let closed_or_ready =
-                state.parked.get(at).map(|p| (p.sender.is_closed(), p.sender.is_ready()));
+            let closed_or_ready = state.parked.get(at).map(|parked| {
+                let ready = parked.sender.is_ready() && fresh(parked.born);
+                (parked.sender.is_closed(), ready)
+            });
             match closed_or_ready {
                 Some((true, _)) => drop(state.parked.remove(at)),
                 Some((false, true)) => {
@@ -317,7 +338,7 @@ mod tests {
         let (pool, _far) = parked().await;
         tokio::time::sleep(Duration::from_secs(49)).await;
         assert_eq!(idle(&pool), 1);
-        let Some(Lease::Http1 { ticket, .. }) = pool.pooled() else { panic!() };
+        let Some(Lease::Http1 { ticket, .. }) = pool.pooled(None) else { panic!() };
         assert!(ticket.reused);
         let (pool, _far) = parked().await;
         tokio::time::sleep(Duration::from_secs(51)).await;
@@ -328,7 +349,7 @@ mod tests {
     async fn a_connection_in_steady_use_ends_all_the_same_so_that_dns_is_followed() {
         let (pool, _far) = parked().await;
         let mut uses = 0;
-        while let Some(Lease::Http1 { sender, ticket }) = pool.pooled() {
+        while let Some(Lease::Http1 { sender, ticket }) = pool.pooled(None) {
             uses += 1;
             tokio::time::sleep(Duration::from_secs(30)).await;
             ticket.park(sender);
@@ -341,7 +362,7 @@ mod tests {
         let (pool, far) = parked().await;
         drop(far);
         tokio::task::yield_now().await;
-        assert!(pool.pooled().is_none());
+        assert!(pool.pooled(None).is_none());
     }
 
     #[tokio::test]
@@ -362,7 +383,7 @@ mod tests {
         let waiting: Vec<_> = (0..200)
             .map(|_| {
                 let pool = Arc::clone(&pool);
-                callers.spawn(async move { pool.lease(false).await.map(drop) })
+                callers.spawn(async move { pool.lease(None).await.map(drop) })
             })
             .collect();
         for caller in waiting {

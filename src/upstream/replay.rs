@@ -92,6 +92,10 @@ struct Source<B> {
     copy: Copy,
     /// Bytes read from the caller.
     read: u64,
+    /// Bytes sent by whoever has the turn.
+    sent: u64,
+    /// Nobody will come after whoever has the turn.
+    settled: bool,
     timeout: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     progress: Instant,
@@ -138,6 +142,8 @@ impl<B: Body<Data = Bytes> + Unpin> Replay<B> {
             end: None,
             copy,
             read: 0,
+            sent: 0,
+            settled: false,
             timeout,
             timer: None,
             progress: Instant::now(),
@@ -207,10 +213,14 @@ impl<B: Body<Data = Bytes> + Unpin> Replay<B> {
         self.0.as_ref().map(|shared| lock(shared).progress)
     }
 
-    /// The answer is decided: the copy is no longer needed, the upload may go on.
+    /// The answer is decided: no later attempt will need the copy. The one that is still playing
+    /// it does, so it goes when that one has caught up.
     pub fn settle(self) {
         if let Some(shared) = &self.0 {
-            lock(shared).copy = Copy::Gone;
+            let mut source = lock(shared);
+            source.settled = true;
+            let sent = source.sent;
+            source.let_go(sent);
         }
     }
 }
@@ -237,6 +247,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Attempt<B> {
         if source.turn != this.turn {
             return Poll::Ready(Some(Err(AttemptError::Superseded)));
         }
+        source.let_go(this.sent);
         let polled = if this.sent < source.read {
             source.poll_copy(this.sent, cx)
         } else {
@@ -247,6 +258,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Attempt<B> {
             Poll::Ready(Some(Ok(frame))) => {
                 source.progress = Instant::now();
                 this.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
+                source.sent = this.sent;
                 this.done = frame.is_trailers();
             }
             Poll::Ready(None | Some(Err(_))) => this.done = true,
@@ -270,8 +282,16 @@ impl<B: Body<Data = Bytes> + Unpin> Source<B> {
     /// Whoever had the turn has it no more, and is told so.
     fn hand_over(&mut self) {
         self.turn += 1;
+        self.sent = 0;
         if let Some(waker) = self.waker.take() {
             waker.wake();
+        }
+    }
+
+    /// Drops the copy once it was played to its end for the last time.
+    fn let_go(&mut self, sent: u64) {
+        if self.settled && sent >= self.read {
+            self.copy = Copy::Gone;
         }
     }
 

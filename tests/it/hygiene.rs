@@ -181,14 +181,16 @@ fn an_expected_continue_comes_from_the_gateway_and_the_body_stays_a_body() {
 }
 
 #[test]
-fn the_query_may_hold_a_token_of_the_callers_and_no_log_does() {
+fn a_token_in_the_query_is_refused_and_no_log_holds_it() {
     let stage = Stage::new(|line| {
         while line.request().is_some() {
             line.send(&ok("{}"));
         }
     });
     // The stage looks for it in the log when it ends.
-    let target = format!("/a?access_token={TOKEN}&b=%zz%00");
+    let refused = stage.get(&format!("/a?access_token={TOKEN}"));
+    assert_eq!(refused.status, 400);
+    let target = format!("/a?q={TOKEN}&b=%zz%00");
     assert_eq!(stage.get(&target).status, 200);
     assert_eq!(stage.peer.requests()[0].target, target);
 }

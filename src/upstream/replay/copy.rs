@@ -38,7 +38,8 @@ impl Memory {
     }
 
     /// Bytes in use.
-    pub fn used(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
 
@@ -103,7 +104,8 @@ pub(super) struct OnDisk {
     /// Not written yet.
     tail: BytesMut,
     writing: Option<JoinHandle<io::Result<Arc<File>>>>,
-    reading: Option<JoinHandle<io::Result<Bytes>>>,
+    /// A piece on its way, and where it begins: another attempt may want another one.
+    reading: Option<(u64, JoinHandle<io::Result<Bytes>>)>,
     total: u64,
 }
 
@@ -214,18 +216,19 @@ impl Copy {
 
 impl OnDisk {
     fn poll_file(&mut self, from: u64, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-        if self.reading.is_none() {
+        if self.reading.as_ref().is_none_or(|(begins, _)| *begins != from) {
             let Some(file) = self.file.clone() else {
                 return Poll::Ready(Err(io::Error::other("it was not written")));
             };
             let size = usize::try_from(self.written - from).unwrap_or(PIECE).min(PIECE);
-            self.reading = Some(spawn_blocking(move || {
+            let reading = spawn_blocking(move || {
                 let mut piece = vec![0; size];
                 file.read_exact_at(&mut piece, from)?;
                 Ok(piece.into())
-            }));
+            });
+            self.reading = Some((from, reading));
         }
-        let Some(reading) = &mut self.reading else { return Poll::Pending };
+        let Some((_, reading)) = &mut self.reading else { return Poll::Pending };
         let outcome = ready!(Pin::new(reading).poll(cx));
         self.reading = None;
         Poll::Ready(outcome.unwrap_or_else(|error| Err(io::Error::other(error))))

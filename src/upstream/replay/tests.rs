@@ -144,6 +144,45 @@ async fn a_caller_that_stops_sending_runs_into_the_timeout() {
     assert_eq!((Instant::now() - before).as_secs(), PATIENCE.as_secs());
 }
 
+/// Cut off while a piece of the file is on its way: the next attempt must not take it for its own.
+#[tokio::test]
+async fn an_attempt_that_ends_in_mid_read_leaves_nothing_to_the_next_one() {
+    let memory = Memory::new(1 << 20);
+    let (all, body) = bytes(400_000, 7_777);
+    let replay = replay(body, &memory);
+    assert_eq!(read(replay.attempt()).await, all);
+    for pieces in [1, 2, 3].repeat(20) {
+        let mut cut = replay.attempt();
+        for _ in 0..pieces {
+            cut.frame().await.unwrap().unwrap();
+        }
+        // Nearly always pending: another thread reads the file.
+        let poll =
+            std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut cut).poll_frame(cx).is_pending()));
+        let _: bool = poll.await;
+        assert_eq!(read(replay.attempt()).await, all);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_decided_in_mid_replay_does_not_cut_the_upload() {
+    for size in [90_000, 390_000] {
+        let memory = Memory::new(1 << 20);
+        let (all, body) = bytes(size, 7_777);
+        let replay = replay(body, &memory);
+        let mut first = replay.attempt();
+        for _ in 0..10 {
+            first.frame().await.unwrap().unwrap();
+        }
+        let mut second = replay.attempt();
+        let mut sent = second.frame().await.unwrap().unwrap().into_data().unwrap().to_vec();
+        replay.settle();
+        sent.extend(read(second).await);
+        assert_eq!(sent, all, "{size}");
+        assert_eq!(memory.used(), 0);
+    }
+}
+
 #[tokio::test]
 async fn the_length_is_told_again() {
     let memory = Memory::new(1 << 20);
