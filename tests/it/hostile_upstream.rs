@@ -386,53 +386,6 @@ fn early_hints_reach_the_caller_without_their_hop_by_hop_fields() {
 }
 
 #[test]
-fn an_early_hint_for_a_pipelined_request_waits_for_the_end_of_the_answer_before() {
-    const SIZE: usize = 24 << 20;
-    let (hint, hinted) = mpsc::channel::<()>();
-    let hinted = std::sync::Mutex::new(hinted);
-    let stage = Stage::new(move |line| {
-        while let Some(request) = line.request() {
-            if request.target == "/large" {
-                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n");
-                line.send(head.as_bytes());
-                line.send(&vec![b'.'; SIZE]);
-            } else {
-                hinted.lock().unwrap().recv().unwrap();
-                line.send(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
-                // Only its hint may be on its way before the first answer was read.
-                hinted.lock().unwrap().recv().unwrap();
-                line.send(&ok("second"));
-            }
-        }
-    });
-    let mut caller = stage.caller();
-    caller.send(
-        "GET /large HTTP/1.1\r\nHost: localhost\r\n\r\nGET /small HTTP/1.1\r\nHost: localhost\r\n\r\n",
-    );
-    let mut read = Vec::new();
-    while !stage.peer.requests().iter().any(|request| request.target == "/small") {
-        read.extend(caller.bytes(4096));
-        // Gives the gateway its turn to write, and to take the next request.
-        TcpStream::connect(stage.gateway().address).unwrap();
-    }
-    hint.send(()).unwrap();
-    assert_eq!(stage.peer.connections(), 1);
-    while read.len() < SIZE {
-        read.extend(caller.bytes(4096));
-    }
-    hint.send(()).unwrap();
-    while !read.ends_with(b"second") {
-        read.extend(caller.bytes(1));
-    }
-    let text = String::from_utf8_lossy(&read);
-    let body = text.find("\r\n\r\n").unwrap() + 4;
-    let (body, rest) = text[body..].split_at(SIZE);
-    assert!(body.bytes().all(|byte| byte == b'.'), "something came into the body");
-    assert!(rest.starts_with("HTTP/1.1 "), "{rest}");
-    assert!(rest.ends_with("second"), "{rest}");
-}
-
-#[test]
 fn bytes_that_come_while_idle_close_the_connection_and_the_next_caller_gets_its_own() {
     for unsolicited in [STALE, "x", "\r\n", "HTTP/1.1 408 Request Timeout\r\n\r\n"] {
         let (later, now) = mpsc::channel::<()>();
