@@ -115,8 +115,19 @@ pub struct Freshness {
     allowance_at: Option<Instant>,
     /// While the current token never worked, 401s pass on until then.
     unproven_until: Option<Instant>,
+    /// The last token whose refusal right after its mint was counted.
+    lesson: Option<Generation>,
     /// Families that answer 401 although the token works elsewhere.
-    blamed: Vec<(u64, Instant)>,
+    blamed: Vec<Blame>,
+}
+
+/// What is held against a family, until when.
+#[derive(Debug, Clone, Copy)]
+struct Blame {
+    family: u64,
+    until: Instant,
+    /// It refused this token before the token had worked anywhere: that weighs only once it has.
+    suspect: Option<Generation>,
 }
 
 impl Freshness {
@@ -134,6 +145,7 @@ impl Freshness {
             allowance: FORCED_ALLOWANCE,
             allowance_at: None,
             unproven_until: None,
+            lesson: None,
             blamed: Vec::new(),
         }
     }
@@ -206,7 +218,10 @@ impl Freshness {
         if generation != self.generation || self.expires_at.is_none() {
             return Verdict::Renew;
         }
-        let family_blamed = self.blamed.iter().any(|&(f, until)| f == family && now < until);
+        let family_blamed = self.blamed.iter().any(|blame| {
+            let weighs = blame.suspect.is_none_or(|refused| refused == generation && worked);
+            blame.family == family && now < blame.until && weighs
+        });
         let token_blamed = !worked && self.unproven_until.is_some_and(|until| now < until);
         if family_blamed || token_blamed || !self.force(now) {
             return Verdict::PassOn;
@@ -222,18 +237,25 @@ impl Freshness {
         }
         // A storm of replays is one lesson, not many.
         let known = if worked {
-            self.blamed.iter().any(|&(f, until)| f == family && now < until)
+            self.blamed
+                .iter()
+                .any(|blame| blame.family == family && now < blame.until && blame.suspect.is_none())
         } else {
-            self.unproven_until.is_some_and(|until| now < until)
+            self.lesson == Some(generation)
         };
-        if known {
-            return;
+        if !known {
+            self.fruitless = self.fruitless.saturating_add(1);
         }
-        self.fruitless = self.fruitless.saturating_add(1);
         let until = now + COOL_DOWN.delay(self.fruitless, 1.0);
         if worked {
-            self.blame(family, until);
-        } else if self.fruitless > 1 {
+            if !known {
+                self.blame(Blame { family, until, suspect: None });
+            }
+            return;
+        }
+        self.lesson = Some(generation);
+        self.blame(Blame { family, until, suspect: Some(generation) });
+        if !known && self.fruitless > 1 {
             // Once may be a token revoked on its way; twice is a client that nobody lets in.
             self.unproven_until = Some(until);
         }
@@ -266,12 +288,12 @@ impl Freshness {
         allowed
     }
 
-    fn blame(&mut self, family: u64, until: Instant) {
-        self.blamed.retain(|&(f, _)| f != family);
+    fn blame(&mut self, blame: Blame) {
+        self.blamed.retain(|known| known.family != blame.family);
         if self.blamed.len() == MAX_BLAMED {
             self.blamed.remove(0);
         }
-        self.blamed.push((family, until));
+        self.blamed.push(blame);
     }
 }
 

@@ -118,6 +118,33 @@ fn one_bad_endpoint_does_not_keep_the_others_from_a_renewal() {
 }
 
 #[test]
+fn an_endpoint_that_refuses_a_token_which_works_elsewhere_is_not_asked_for_a_third() {
+    let t0 = t0();
+    let (mut freshness, first) = fresh(t0);
+    assert_eq!(freshness.rejected(t0, first, 1, true), Verdict::Renew);
+    freshness.task(t0);
+    let second = freshness.fetched(t0, HOUR, 0.0);
+    freshness.fruitless(t0, second, 1, false);
+    // Another call has gone through with it since.
+    assert_eq!(freshness.rejected(t0 + seconds(9), second, 1, true), Verdict::PassOn);
+    assert_eq!(freshness.rejected(t0 + seconds(9), second, 2, true), Verdict::Renew);
+}
+
+#[test]
+fn a_storm_of_refused_replays_is_one_lesson() {
+    let t0 = t0();
+    let (mut freshness, first) = fresh(t0);
+    assert_eq!(freshness.rejected(t0, first, 1, true), Verdict::Renew);
+    freshness.task(t0);
+    let second = freshness.fetched(t0, HOUR, 0.0);
+    for family in 0..50 {
+        freshness.fruitless(t0, second, family, false);
+    }
+    // It may have been revoked on its way, however many found out.
+    assert_eq!(freshness.rejected(t0, second, 1, false), Verdict::Renew);
+}
+
+#[test]
 fn a_hundred_bad_endpoints_do_not_cost_a_hundred_mints() {
     let t0 = t0();
     let (mut freshness, mut generation) = fresh(t0);
