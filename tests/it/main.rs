@@ -1,7 +1,12 @@
 //! The program as a real process, against the simulator and against peers that misbehave.
 //! One binary, one module a promise.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its support too")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking, its support too"
+)]
 
 mod support;
 

@@ -237,12 +237,12 @@ async fn live(seed: u64) -> BTreeMap<&'static str, u32> {
         max_retry_after: MAX_RETRY_AFTER,
     };
     let admission = Admission::spawn(limits, &tasks, &runtime, stop.clone());
-    let (followed, follower) = (Arc::clone(&tokens), Arc::clone(&admission));
+    let (source, budget) = (Arc::clone(&tokens), Arc::clone(&admission));
     let until = stop.clone();
     tasks.spawn(async move {
         let mut known = Generation::default();
-        while let Some(newer) = until.run_until_cancelled(followed.newer_than(known)).await {
-            follower.renewed(newer);
+        while let Some(newer) = until.run_until_cancelled(source.newer_than(known)).await {
+            budget.renewed(newer);
             known = newer;
         }
     });

@@ -170,11 +170,6 @@ impl Gateway {
         }
     }
 
-    /// Resident memory now, in bytes.
-    pub fn resident(&self) -> u64 {
-        self.status_field("VmRSS:")
-    }
-
     /// The most resident memory so far, in bytes.
     pub fn peak_resident(&self) -> u64 {
         self.status_field("VmHWM:")

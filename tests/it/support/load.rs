@@ -27,7 +27,9 @@ impl Answer {
 
     /// The body as JSON.
     pub fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+        let read = serde_json::from_str(&self.body);
+        assert!(read.is_ok(), "{read:?}: {}", self.body);
+        read.unwrap()
     }
 
     /// The first value of a header.
@@ -95,10 +97,8 @@ impl World {
 
     /// Waits until the simulator's counts are as wanted; says what they are when that never comes.
     pub async fn until(&self, reached: impl Fn(&Counters) -> bool) {
-        let reached = self.genesys.until(reached);
-        if tokio::time::timeout(PATIENCE, reached).await.is_err() {
-            panic!("it never came: {:?}", self.genesys.counters());
-        }
+        let reached = tokio::time::timeout(PATIENCE, self.genesys.until(reached)).await;
+        assert!(reached.is_ok(), "it never came: {:?}", self.genesys.counters());
     }
 
     /// Sets faults as `POST /_sim/faults` does.

@@ -39,11 +39,6 @@ impl World {
     pub async fn get(&self, path: &str) -> reqwest::Response {
         self.client.get(self.gateway.url(path)).send().await.unwrap()
     }
-
-    /// A POST through the gateway.
-    pub async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> reqwest::Response {
-        self.client.post(self.gateway.url(path)).body(body).send().await.unwrap()
-    }
 }
 
 /// No limit of the gateway's own.
