@@ -12,7 +12,7 @@ use std::{
 const SLOTS: u32 = 600;
 /// Upstream counts when a call arrives, we when it leaves. Between a slow call and a quick one the
 /// gap may shrink; the window is counted longer by this share so that upstream still sees it whole.
-const SLACK: f64 = 0.005;
+const SLACK: f64 = 0.009;
 
 /// One token's allowance. A call takes a place when its turn comes, and is counted when it leaves:
 /// whatever it waits for in between, its window begins when upstream sees it.
@@ -196,7 +196,7 @@ mod tests {
         assert_eq!(go(&mut budget, t0), Ok(()));
         assert_eq!(go(&mut budget, t0 + Duration::from_secs(30)), Ok(()));
         let again = budget.take(t0 + Duration::from_secs(31)).unwrap_err();
-        assert!(again >= t0 + WINDOW && again <= t0 + WINDOW.mul_f64(1.01), "{:?}", again - t0);
+        assert!(again >= t0 + WINDOW && again <= t0 + WINDOW.mul_f64(1.011), "{:?}", again - t0);
         assert_eq!(budget.take(again), Ok(()));
     }
 
@@ -220,7 +220,7 @@ mod tests {
         assert!(budget.take(late).is_err(), "it waits for a token, say, and has not left");
         budget.leave(late);
         assert!(budget.take(late + WINDOW / 2).is_err());
-        assert_eq!(budget.take(late + WINDOW.mul_f64(1.01)), Ok(()));
+        assert_eq!(budget.take(late + WINDOW.mul_f64(1.011)), Ok(()));
     }
 
     #[test]
@@ -275,7 +275,7 @@ mod tests {
         let now = t0 + Duration::from_secs(20);
         let secs = |at: Instant| (at - t0).as_secs();
         let waits: Vec<u64> = (0..4).map(|n| secs(budget.available_at(now, n))).collect();
-        assert_eq!(waits, [60, 70, 120, 130]);
+        assert_eq!(waits, [60, 70, 121, 131]);
     }
 
     proptest! {

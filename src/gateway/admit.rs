@@ -24,6 +24,7 @@ use crate::{
         freshness::Generation,
         queue::{Full, Queue, Ticket},
     },
+    token::Tokens,
 };
 
 /// The right to send one request. Dropped unspent, it goes to the next in line; spent, it is kept
@@ -48,7 +49,7 @@ impl Permit {
 
     /// The request may have arrived, and goes out once more: a call like any other.
     pub fn again(&self) {
-        self.admission.charge(self.generation);
+        self.admission.again();
     }
 
     /// The token it will be signed with. One granted under an older token counts for this one.
@@ -57,7 +58,7 @@ impl Permit {
             self.generation = generation;
             self.admission.renewed(generation);
             if self.spent {
-                self.admission.charge(generation);
+                self.admission.again();
             }
         }
     }
@@ -202,6 +203,15 @@ impl Admission {
         }
     }
 
+    /// Follows the tokens for as long as it is polled: a line moves although nobody new comes.
+    pub async fn follow(&self, tokens: &Tokens) {
+        let mut known = Generation::default();
+        loop {
+            known = tokens.newer_than(known).await;
+            self.renewed(known);
+        }
+    }
+
     /// How many wait for their turn.
     pub fn waiting(&self) -> usize {
         self.state().queue.len()
@@ -232,12 +242,9 @@ impl Admission {
         }
     }
 
-    /// A call leaves that has no place of its own: the same request once more.
-    fn charge(&self, generation: Generation) {
-        let mut state = self.state();
-        if generation == state.generation {
-            state.budget.charge(Instant::now().into_std());
-        }
+    /// A call leaves once more.
+    fn again(&self) {
+        self.state().budget.charge(Instant::now().into_std());
     }
 
     fn give_back(&self) {

@@ -15,7 +15,6 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     admin,
     config::{Config, Listen},
-    decide::freshness::Generation,
     gateway::{Shared, admit::Admission, guard::Hosts},
     telemetry::access_log,
     token::{
@@ -91,7 +90,13 @@ impl Server {
             cut: CancellationToken::new(),
             config,
         });
-        tasks.spawn_on(budget_follows_token(Arc::clone(&shared), stop.clone()), runtime);
+        let (followed, until) = (Arc::clone(&shared), stop.clone());
+        tasks.spawn_on(
+            async move {
+                until.run_until_cancelled(followed.admission.follow(&followed.tokens)).await;
+            },
+            runtime,
+        );
         let (log_sender, log) = if shared.config.telemetry.access_log {
             let (sender, thread) = access_log::writer()?;
             (Some(sender), Some(thread))
@@ -161,14 +166,5 @@ impl Server {
             (None, Some(Listen::Unix(path))) => format!("unix:{}", path.display()),
             (None, _) => String::new(),
         }
-    }
-}
-
-/// Whoever waits in line under an old token's full budget goes out under the new one's.
-async fn budget_follows_token(shared: Arc<Shared>, stop: CancellationToken) {
-    let mut known = Generation::default();
-    while let Some(newer) = stop.run_until_cancelled(shared.tokens.newer_than(known)).await {
-        shared.admission.renewed(newer);
-        known = newer;
     }
 }

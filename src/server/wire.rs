@@ -217,3 +217,92 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use http::{HeaderMap, StatusCode};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+    use super::*;
+    use crate::server::clock::Ticker;
+
+    /// A wire and the caller's end of it; `room` is what fits between them.
+    fn wire(room: usize) -> (Wire<DuplexStream>, DuplexStream) {
+        let (inner, caller) = duplex(room);
+        let connection = Arc::new(Ticker::default()).connection(Arc::default());
+        (Wire::new(inner, Limits { head_bytes: 1024, fields: 10 }, connection), caller)
+    }
+
+    #[tokio::test]
+    async fn an_interim_answer_waits_until_the_answer_before_it_is_written() {
+        let (mut wire, mut caller) = wire(8);
+        // More than fits: what is left of it is with hyper.
+        let written = wire.write(b"the end of an answer").await.unwrap();
+        assert_eq!(written, 8);
+        wire.connection.interim.push(StatusCode::EARLY_HINTS, &HeaderMap::new());
+        let rest = async {
+            wire.write_all(b"n answer").await.unwrap();
+            wire.flush().await.unwrap();
+            drop(wire);
+        };
+        let mut text = String::new();
+        let (_, read) = tokio::join!(rest, caller.read_to_string(&mut text));
+        read.unwrap();
+        assert_eq!(text, "the end n answerHTTP/1.1 103 Early Hints\r\n\r\n");
+    }
+
+    #[tokio::test]
+    async fn an_interim_answer_comes_before_the_answer_that_hyper_begins() {
+        let (mut wire, mut caller) = wire(1024);
+        wire.connection.interim.push(StatusCode::EARLY_HINTS, &HeaderMap::new());
+        wire.write_all(b"HTTP/1.1 200 OK").await.unwrap();
+        drop(wire);
+        let mut text = String::new();
+        caller.read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK");
+    }
+
+    #[tokio::test]
+    async fn hyper_reads_whole_lines_and_bodies_as_they_come() {
+        let (mut wire, mut caller) = wire(1024);
+        let mut read = Vec::new();
+        for (sent, seen) in [
+            (&b"POST / HT"[..], &b""[..]),
+            (b"TP/1.1\r\nContent-Length: 5", b"POST / HTTP/1.1\r\n"),
+            (b"\r\n\r\nhe", b"Content-Length: 5\r\n\r\nhe"),
+            (b"l", b"l"),
+            (b"loGET", b"lo"),
+        ] {
+            caller.write_all(sent).await.unwrap();
+            let before = read.len();
+            while read.len() < before + seen.len() {
+                wire.read_buf(&mut read).await.unwrap();
+            }
+            assert_eq!(&read[before..], seen);
+        }
+        // The tunnel gets what was held.
+        wire.connection.switched.store(true, Ordering::Relaxed);
+        caller.write_all(b"\n\n").await.unwrap();
+        drop(caller);
+        let before = read.len();
+        wire.read_to_end(&mut read).await.unwrap();
+        assert_eq!(&read[before..], b"GET\n\n");
+    }
+
+    #[tokio::test]
+    async fn what_is_malformed_is_refused_and_never_read() {
+        let (mut wire, mut caller) = wire(1024);
+        caller.write_all(b"GET / HTTP/1.1\r\nHost: a\nX: y\r\n\r\n").await.unwrap();
+        let mut read = Vec::new();
+        wire.read_buf(&mut read).await.unwrap_err();
+        assert!(read.is_empty());
+        drop(wire);
+        let mut text = String::new();
+        caller.read_to_string(&mut text).await.unwrap();
+        assert!(
+            text.starts_with("HTTP/1.1 400 Bad Request\r\n") && text.contains("\"status\":400")
+        );
+    }
+}

@@ -6,8 +6,10 @@ use std::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 use crate::support::raw::{Line, Peer, Stage, TOKEN, granted, grants, ok};
 

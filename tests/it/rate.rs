@@ -35,7 +35,7 @@ async fn eight_callers_use_the_whole_allowance_and_nobody_sees_a_429() {
     let (limit, window, calls) = (60_u32, Duration::from_secs(4), 300_u32);
     let options = Options { requests_per_minute: limit, window, ..Options::default() };
     let world =
-        World::with(options, "[rate_limit]\nrequests_per_minute = 60\nwindow = \"4s\"").await;
+        World::alone(options, "[rate_limit]\nrequests_per_minute = 60\nwindow = \"4s\"").await;
     let mut callers = JoinSet::new();
     for caller in 0..8 {
         let (client, url) = (world.client.clone(), world.gateway.url(ME));

@@ -14,7 +14,7 @@ use std::{
 use genesys_proxy::{
     config::RateLimit,
     decide::{
-        freshness::{Generation, Trouble, Verdict},
+        freshness::{Trouble, Verdict},
         retry::{self, Facts, History, Next, Outcome},
     },
     gateway::admit::Admission,
@@ -237,14 +237,10 @@ async fn live(seed: u64) -> BTreeMap<&'static str, u32> {
         max_retry_after: MAX_RETRY_AFTER,
     };
     let admission = Admission::spawn(limits, &tasks, &runtime, stop.clone());
-    let (source, budget) = (Arc::clone(&tokens), Arc::clone(&admission));
+    let (followed, budget) = (Arc::clone(&tokens), Arc::clone(&admission));
     let until = stop.clone();
     tasks.spawn(async move {
-        let mut known = Generation::default();
-        while let Some(newer) = until.run_until_cancelled(source.newer_than(known)).await {
-            budget.renewed(newer);
-            known = newer;
-        }
+        until.run_until_cancelled(budget.follow(&followed)).await;
     });
     let gateway = Rc::new(Gateway { tokens, admission, genesys: Arc::clone(&genesys) });
     let ends = Rc::new(RefCell::new(BTreeMap::new()));

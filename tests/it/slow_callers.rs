@@ -2,8 +2,10 @@
 
 use std::{
     io::{ErrorKind, Read, Write},
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 use crate::support::raw::{Caller, Record, Stage, ok};
 

@@ -22,6 +22,46 @@ pub struct Gateway {
     /// Reads the log until the process ends.
     reader: Option<JoinHandle<()>>,
     _config: tempfile::TempPath,
+    _turn: Turn,
+}
+
+/// Who uses the machine: tests run beside one another, but for those that measure what a busy
+/// machine would spoil.
+static MACHINE: (Mutex<Use>, Condvar) =
+    (Mutex::new(Use { gateways: 0, alone: false }), Condvar::new());
+
+struct Use {
+    gateways: usize,
+    alone: bool,
+}
+
+/// One gateway's share of the machine.
+struct Turn;
+
+impl Turn {
+    /// Beside others. A test may have several, so nobody waits for one who only wants to be alone.
+    fn shared() -> Self {
+        let users = MACHINE.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut users = MACHINE.1.wait_while(users, |users| users.alone).unwrap();
+        users.gateways += 1;
+        Self
+    }
+
+    fn alone() -> Self {
+        let users = MACHINE.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut users = MACHINE.1.wait_while(users, |users| users.gateways > 0).unwrap();
+        (users.gateways, users.alone) = (1, true);
+        Self
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut users = MACHINE.0.lock().unwrap_or_else(PoisonError::into_inner);
+        users.gateways -= 1;
+        users.alone = false;
+        MACHINE.1.notify_all();
+    }
 }
 
 #[derive(Default)]
@@ -40,6 +80,15 @@ impl Gateway {
 
     /// The same, with more environment variables.
     pub fn start_with(toml: &str, env: &[(&str, &str)]) -> Self {
+        Self::launch(toml, env, Turn::shared())
+    }
+
+    /// The same, while no other test's gateway runs.
+    pub fn start_alone(toml: &str) -> Self {
+        Self::launch(toml, &[], Turn::alone())
+    }
+
+    fn launch(toml: &str, env: &[(&str, &str)], turn: Turn) -> Self {
         let mut config = tempfile::NamedTempFile::new().unwrap();
         write!(config, "listen = [\"127.0.0.1:0\"]\nadmin = \"\"\n{toml}").unwrap();
         let config = config.into_temp_path();
@@ -64,7 +113,8 @@ impl Gateway {
             }
         });
         let address = ([127, 0, 0, 1], 0).into();
-        let mut gateway = Self { address, child, log, reader: Some(reader), _config: config };
+        let mut gateway =
+            Self { address, child, log, reader: Some(reader), _config: config, _turn: turn };
         let line = gateway.wait_for_log("listening on http://");
         gateway.address = line
             .rsplit("http://")

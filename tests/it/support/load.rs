@@ -27,9 +27,7 @@ impl Answer {
 
     /// The body as JSON.
     pub fn json(&self) -> serde_json::Value {
-        let read = serde_json::from_str(&self.body);
-        assert!(read.is_ok(), "{read:?}: {}", self.body);
-        read.unwrap()
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
 
     /// The first value of a header.
@@ -97,8 +95,9 @@ impl World {
 
     /// Waits until the simulator's counts are as wanted; says what they are when that never comes.
     pub async fn until(&self, reached: impl Fn(&Counters) -> bool) {
-        let reached = tokio::time::timeout(PATIENCE, self.genesys.until(reached)).await;
-        assert!(reached.is_ok(), "it never came: {:?}", self.genesys.counters());
+        let reached = self.genesys.until(reached);
+        let came = tokio::time::timeout(PATIENCE, reached).await.is_ok();
+        assert!(came, "it never came: {:?}", self.genesys.counters());
     }
 
     /// Sets faults as `POST /_sim/faults` does.

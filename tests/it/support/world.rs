@@ -35,6 +35,13 @@ impl World {
         Self { gateway, genesys, client: client(), _stop: stop }
     }
 
+    /// The same, while no other test's gateway runs: for what a busy machine would spoil.
+    pub async fn alone(options: Options, toml: &str) -> Self {
+        let (genesys, stop) = simulator(options).await;
+        let gateway = Gateway::start_alone(&format!("{}\n{toml}", upstream(genesys.addr())));
+        Self { gateway, genesys, client: client(), _stop: stop }
+    }
+
     /// A GET through the gateway.
     pub async fn get(&self, path: &str) -> reqwest::Response {
         self.client.get(self.gateway.url(path)).send().await.unwrap()

@@ -144,8 +144,7 @@ impl Caller {
     }
 
     fn chunks(&mut self, answer: &mut Answer) {
-        loop {
-            let Some(size) = self.line() else { break };
+        while let Some(size) = self.line() {
             let size = usize::from_str_radix(&size, 16).unwrap();
             if size == 0 {
                 // Trailers, then an empty line.

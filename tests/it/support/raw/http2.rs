@@ -45,17 +45,16 @@ pub fn literals(fields: &[(impl AsRef<[u8]>, impl AsRef<[u8]>)]) -> Vec<u8> {
         block.push(0);
         for text in [name.as_ref(), value.as_ref()] {
             // RFC 7541 section 5.1, with a prefix of seven bits.
-            match u8::try_from(text.len()).ok().filter(|length| *length < 127) {
-                Some(length) => block.push(length),
-                None => {
-                    block.push(127);
-                    let mut rest = text.len() - 127;
-                    while rest >= 128 {
-                        block.push(u8::try_from(rest % 128).unwrap() | 128);
-                        rest /= 128;
-                    }
-                    block.push(u8::try_from(rest).unwrap());
+            if text.len() < 127 {
+                block.push(u8::try_from(text.len()).unwrap());
+            } else {
+                block.push(127);
+                let mut rest = text.len() - 127;
+                while rest >= 128 {
+                    block.push(u8::try_from(rest % 128).unwrap() | 128);
+                    rest /= 128;
                 }
+                block.push(u8::try_from(rest).unwrap());
             }
             block.extend(text);
         }

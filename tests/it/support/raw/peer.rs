@@ -4,8 +4,9 @@ use std::{
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Condvar, Mutex},
-    time::Instant,
 };
+
+use tokio::time::Instant;
 
 use super::message::{self, Request};
 use crate::support::gateway::PATIENCE;
@@ -201,11 +202,6 @@ impl Line {
     /// Waits for the gateway to hang up.
     pub fn wait_closed(&mut self) {
         while self.more() {}
-    }
-
-    /// No more answers on this connection.
-    pub fn close(&mut self) {
-        let _ = self.stream.shutdown(Shutdown::Both);
     }
 
     /// Closes with a reset instead of an end.
