@@ -1,7 +1,7 @@
 //! `genesys-proxy serve`: from the configuration to the end of the drain.
 //! It never starts half: a port in use or a missing root ends it before the first request.
 
-use std::io::IsTerminal;
+use std::{io::IsTerminal, time::Duration};
 
 use tokio::{
     runtime::Handle,
@@ -10,10 +10,13 @@ use tokio::{
 
 use super::exit;
 use crate::{
-    config::{Sources, load},
+    config::{Config, Sources, load},
     server::{Server, StartError},
-    telemetry::log,
+    telemetry::{log, output::Output},
 };
+
+/// What the last lines may take to be written: a stderr that nobody reads must not hang the end.
+pub(super) const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// Runs until SIGINT or SIGTERM, then drains. A second signal ends the drain.
 ///
@@ -27,9 +30,15 @@ pub async fn run(sources: &Sources) -> anyhow::Result<u8> {
             return Ok(exit::CONFIG);
         }
     };
-    log::init(&config.telemetry);
+    let output = log::init(&config.telemetry)?;
+    let code = gateway(config, &output).await;
+    output.flush(LAST_LINES);
+    code
+}
+
+async fn gateway(config: Config, output: &Output) -> anyhow::Result<u8> {
     let mut signals = Signals::new()?;
-    let server = match Server::start(config, &Handle::current()).await {
+    let server = match Server::start(config, &Handle::current(), output).await {
         Ok(server) => server,
         Err(error @ (StartError::Thread(_) | StartError::Listen { .. })) => {
             eprintln!("genesys-proxy: {error}");

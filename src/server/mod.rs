@@ -17,7 +17,7 @@ use crate::{
     config::{Config, Listen},
     decide::freshness::Generation,
     gateway::{Shared, admit::Admission, guard::Hosts},
-    telemetry::access_log,
+    telemetry::output::Output,
     token::{
         Tokens,
         issuer::{HttpIssuer, Unbuildable},
@@ -64,12 +64,15 @@ pub struct Server {
     stop_accepting: CancellationToken,
     stop: CancellationToken,
     tasks: TaskTracker,
-    log: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Server {
-    /// Starts everything; the slow side runs on `runtime`.
-    pub async fn start(config: Config, runtime: &Handle) -> Result<Self, StartError> {
+    /// Starts everything; the slow side runs on `runtime`, access lines go to `output`.
+    pub async fn start(
+        config: Config,
+        runtime: &Handle,
+        output: &Output,
+    ) -> Result<Self, StartError> {
         let bound = Bound::all(&config.listen)?;
         let addresses = bound.addresses();
         let (stop, stop_accepting) = (CancellationToken::new(), CancellationToken::new());
@@ -92,16 +95,10 @@ impl Server {
             config,
         });
         tasks.spawn_on(budget_follows_token(Arc::clone(&shared), stop.clone()), runtime);
-        let (log_sender, log) = if shared.config.telemetry.access_log {
-            let (sender, thread) = access_log::writer()?;
-            (Some(sender), Some(thread))
-        } else {
-            (None, None)
-        };
         let plan = WorkerPlan {
             shared: Arc::clone(&shared),
             tls,
-            log: log_sender,
+            log: shared.config.telemetry.access_log.then(|| output.clone()),
             stop_accepting: stop_accepting.clone(),
         };
         let workers = Worker::start_all(&plan, bound)?;
@@ -112,7 +109,7 @@ impl Server {
             }
             None => None,
         };
-        Ok(Self { addresses, admin, shared, workers, stop_accepting, stop, tasks, log })
+        Ok(Self { addresses, admin, shared, workers, stop_accepting, stop, tasks })
     }
 
     /// Stops accepting, lets what is in flight end within `shutdown_timeout`, then cuts the rest.
@@ -139,11 +136,6 @@ impl Server {
         }
         let joined = tokio::task::spawn_blocking(move || {
             self.workers.into_iter().for_each(Worker::join);
-            if let Some(log) = self.log
-                && log.join().is_err()
-            {
-                tracing::error!("the access log's thread panicked");
-            }
         });
         if tokio::time::timeout(Duration::from_secs(5), joined).await.is_err() {
             tracing::error!("a worker did not end");

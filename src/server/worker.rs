@@ -1,12 +1,7 @@
 //! One worker a core: a current-thread runtime with its own listeners and its own connections.
 //! It never shares a connection, a pool or a buffer with another worker.
 
-use std::{
-    io,
-    sync::{Arc, mpsc::SyncSender},
-    thread::JoinHandle,
-    time::Duration,
-};
+use std::{io, sync::Arc, thread::JoinHandle, time::Duration};
 
 use hyper_util::{rt::TokioExecutor, server::conn::auto::Builder};
 use rustls::ClientConfig;
@@ -25,7 +20,7 @@ use super::{
 };
 use crate::{
     gateway::{Gateway, Shared},
-    telemetry::access_log::AccessLog,
+    telemetry::{access_log::AccessLog, output::Output},
     upstream::{connect::Connector, pool::Pool},
 };
 
@@ -39,8 +34,8 @@ pub struct WorkerPlan {
     pub shared: Arc<Shared>,
     /// Trust towards upstream.
     pub tls: ClientConfig,
-    /// The access log's thread, if there is one.
-    pub log: Option<SyncSender<Vec<u8>>>,
+    /// Where access lines go, if anywhere.
+    pub log: Option<Output>,
     /// The beginning of a drain.
     pub stop_accepting: CancellationToken,
 }

@@ -24,4 +24,5 @@ mod short_lives;
 mod slow_callers;
 mod streaming;
 mod token_trouble;
+mod unread_log;
 mod upstream_tls;
