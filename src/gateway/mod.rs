@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, Request, Response, StatusCode, Version};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
-use tokio::time::Instant;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -74,6 +74,8 @@ pub struct Gateway {
 pub struct Caller {
     /// Where 1xx for this connection go.
     pub interim: Arc<Interim>,
+    /// Its place among `access.max_connections`; a tunnel keeps it.
+    pub place: Arc<OwnedSemaphorePermit>,
 }
 
 impl Gateway {
@@ -111,7 +113,8 @@ impl Gateway {
         if recovered.answer.parts.status == StatusCode::SWITCHING_PROTOCOLS {
             let Some(upgrade) = upgrade.filter(|_| asked) else { return Err(Failure::BadAnswer) };
             let Shared { tunnels, cut, .. } = &*self.shared;
-            tunnel::join(upgrade, &mut recovered.answer, tunnels, cut.clone());
+            let place = Arc::clone(&caller.place);
+            tunnel::join(upgrade, &mut recovered.answer, tunnels, cut.clone(), place);
         }
         Ok(recovered)
     }

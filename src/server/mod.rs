@@ -27,6 +27,9 @@ use crate::{
 use listen::Bound;
 use worker::{Worker, WorkerPlan};
 
+/// What connections that are cut may take to end.
+const CUT: Duration = Duration::from_secs(1);
+
 /// Why the gateway did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -120,19 +123,21 @@ impl Server {
         self.stop_accepting.cancel();
         self.shared.tunnels.close();
         let (cut, shared) = (self.shared.cut.clone(), Arc::clone(&self.shared));
-        let ended = async {
+        let ended = || async {
             for worker in &self.workers {
                 worker.idle().await;
             }
             shared.tunnels.wait().await;
         };
-        let clean = tokio::time::timeout_at(deadline, ended).await.is_ok();
+        let clean = tokio::time::timeout_at(deadline, ended()).await.is_ok();
         cut.cancel();
         if !clean {
             tracing::warn!(
                 timeout = %humantime::format_duration(patience),
                 "shutdown_timeout is over: open connections are cut"
             );
+            // What was cut writes its access line as it ends; nothing is left to wait for longer.
+            let _ = tokio::time::timeout(CUT, ended()).await;
         }
         let joined = tokio::task::spawn_blocking(move || {
             self.workers.into_iter().for_each(Worker::join);
