@@ -38,6 +38,7 @@ pub async fn run(sources: &Sources) -> anyhow::Result<u8> {
 
 async fn gateway(config: Config, output: &Output) -> anyhow::Result<u8> {
     let mut signals = Signals::new()?;
+    descriptors(config.access.max_connections);
     let server = match Server::start(config, &Handle::current(), output).await {
         Ok(server) => server,
         Err(error @ (StartError::Thread(_) | StartError::Listen { .. })) => {
@@ -57,6 +58,23 @@ async fn gateway(config: Config, output: &Output) -> anyhow::Result<u8> {
         signal = signals.next() => tracing::warn!(signal, "a second signal: ending now"),
     }
     Ok(exit::OK)
+}
+
+/// As many descriptors as the system lets this process have; says so if that is too few.
+fn descriptors(max_connections: usize) {
+    // A caller's connection and upstream's; the rest is listeners, replay files and the like.
+    let wanted = (max_connections as u64).saturating_mul(2).saturating_add(128);
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) if limit < wanted => tracing::warn!(
+            limit,
+            wanted,
+            max_connections,
+            "too few open files for access.max_connections: raise the hard limit (ulimit -n, \
+             LimitNOFILE=) or lower access.max_connections"
+        ),
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the limit on open files cannot be raised"),
+    }
 }
 
 /// Where it listens: what scripts wait for.
