@@ -78,6 +78,10 @@ impl Server {
     ) -> Result<Self, StartError> {
         let bound = Bound::all(&config.listen)?;
         let addresses = bound.addresses();
+        let admin = match config.admin {
+            Some(address) => Some(admin::Bound::new(address).await?),
+            None => None,
+        };
         let (stop, stop_accepting) = (CancellationToken::new(), CancellationToken::new());
         let tasks = TaskTracker::new();
         let tls = tls::client_config(config.upstream.ca_file.as_deref())?;
@@ -105,13 +109,11 @@ impl Server {
             stop_accepting: stop_accepting.clone(),
         };
         let workers = Worker::start_all(&plan, bound)?;
-        let admin = match shared.config.admin {
-            Some(address) => {
-                let (shared, draining) = (Arc::clone(&shared), stop_accepting.clone());
-                Some(admin::serve(address, shared, draining, &tasks, runtime, stop.clone()).await?)
-            }
-            None => None,
-        };
+        let admin = admin.map(|bound| {
+            let (address, draining) = (bound.address, stop_accepting.clone());
+            bound.serve(Arc::clone(&shared), draining, &tasks, runtime, stop.clone());
+            address
+        });
         Ok(Self { addresses, admin, shared, workers, stop_accepting, stop, tasks })
     }
 

@@ -5,6 +5,7 @@
 
 mod support;
 
+mod admin;
 mod cold_start;
 mod commands;
 mod draining;
