@@ -1,14 +1,14 @@
 //! Health, on a listener of its own.
 //! It never proxies, never shows a secret, and answers only those who name it as itself.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpListener, runtime::Handle};
+use tokio::{net::TcpListener, runtime::Handle, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -16,43 +16,86 @@ use crate::{
     server::StartError,
 };
 
-/// Serves until `stop`; tells where.
-pub async fn serve(
-    address: SocketAddr,
+/// Connections at once; more wait in the kernel's backlog.
+const PLACES: usize = 64;
+/// What a request's head may take. There is one request a connection: an idle one keeps no place.
+const HEAD: Duration = Duration::from_secs(5);
+/// After an accept that failed for want of descriptors or memory: give them time to come back.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The listener, bound before any worker serves: a taken port must not end a gateway at work.
+#[derive(Debug)]
+pub struct Bound {
+    listener: TcpListener,
+    /// Port 0 resolved.
+    pub address: SocketAddr,
+}
+
+impl Bound {
+    /// Binds, or says why not.
+    pub async fn new(address: SocketAddr) -> Result<Self, StartError> {
+        let refused = |source| StartError::Listen { address: address.to_string(), source };
+        let listener = TcpListener::bind(address).await.map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        Ok(Self { listener, address })
+    }
+
+    /// Serves until `stop`.
+    pub fn serve(
+        self,
+        shared: Arc<Shared>,
+        draining: CancellationToken,
+        tasks: &TaskTracker,
+        runtime: &Handle,
+        stop: CancellationToken,
+    ) {
+        let hosts = guard::Hosts::new(&[self.address], &shared.config.access.hosts);
+        let serving = accept(self.listener, shared, hosts, draining, tasks.clone(), stop.clone());
+        tasks.spawn_on(
+            async move {
+                stop.run_until_cancelled(serving).await;
+            },
+            runtime,
+        );
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
     shared: Arc<Shared>,
+    hosts: guard::Hosts,
     draining: CancellationToken,
-    tasks: &TaskTracker,
-    runtime: &Handle,
+    connections: TaskTracker,
     stop: CancellationToken,
-) -> Result<SocketAddr, StartError> {
-    let refused = |source| StartError::Listen { address: address.to_string(), source };
-    let listener = TcpListener::bind(address).await.map_err(refused)?;
-    let bound = listener.local_addr().map_err(refused)?;
-    let hosts = guard::Hosts::new(&[bound], &shared.config.access.hosts);
-    let connections = tasks.clone();
-    tasks.spawn_on(
-        async move {
-            while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
-                let Ok((stream, _)) = accepted else { continue };
-                let (shared, draining) = (Arc::clone(&shared), draining.clone());
-                let (hosts, stop) = (hosts.clone(), stop.clone());
-                let service = service_fn(move |request: Request<Incoming>| {
-                    let answer = answer(request, &shared, &hosts, &draining);
-                    async move { Ok::<_, Infallible>(answer) }
-                });
-                let served = http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .serve_connection(TokioIo::new(stream), service);
-                connections.spawn(async move {
-                    if let Some(Err(error)) = stop.run_until_cancelled(served).await {
-                        tracing::debug!(%error, "admin connection ended");
-                    }
-                });
+) {
+    let places = Arc::new(Semaphore::new(PLACES));
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::debug!(%error, "cannot accept on the admin listener");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
             }
-        },
-        runtime,
-    );
-    Ok(bound)
+        };
+        let (shared, draining) = (Arc::clone(&shared), draining.clone());
+        let (hosts, stop) = (hosts.clone(), stop.clone());
+        let service = service_fn(move |request: Request<Incoming>| {
+            let answer = answer(request, &shared, &hosts, &draining);
+            async move { Ok::<_, Infallible>(answer) }
+        });
+        let served = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD)
+            .keep_alive(false)
+            .serve_connection(TokioIo::new(stream), service);
+        connections.spawn(async move {
+            if let Some(Err(error)) = stop.run_until_cancelled(served).await {
+                tracing::debug!(%error, "admin connection ended");
+            }
+            drop(place);
+        });
+    }
 }
 
 fn answer(

@@ -13,12 +13,15 @@ use anyhow::Context;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::{exit, serve::Signals};
+use super::{
+    exit,
+    serve::{LAST_LINES, Signals},
+};
 use crate::{
     config::{Config, Sources, load},
     server::{Server, StartError},
     simulator::{Options, Simulator},
-    telemetry::log,
+    telemetry::{log, output::Output},
 };
 
 /// A limit small enough to be met by hand: calls in `WINDOW`.
@@ -48,10 +51,11 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<u8> {
     let stop = CancellationToken::new();
     let simulated = simulator.serve(stop.clone().cancelled_owned());
     let gateway = async {
-        let server = start(&args, genesys).await?;
+        let (server, output) = start(&args, genesys).await?;
         std::io::stdout().write_all(greeting(&server.url(), genesys).as_bytes())?;
         signals.next().await;
         server.drain().await;
+        output.flush(LAST_LINES);
         stop.cancel();
         Ok(exit::OK)
     };
@@ -64,17 +68,18 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<u8> {
     code
 }
 
-async fn start(args: &DemoArgs, genesys: SocketAddr) -> anyhow::Result<Server> {
+async fn start(args: &DemoArgs, genesys: SocketAddr) -> anyhow::Result<(Server, Output)> {
     let usual = args.listen.unwrap_or(USUAL);
     let config = config(usual, genesys)?;
-    log::init(&config.telemetry);
-    match Server::start(config, &Handle::current()).await {
+    let output = log::init(&config.telemetry)?;
+    let server = match Server::start(config, &Handle::current(), &output).await {
         Err(StartError::Listen { .. }) if args.listen.is_none() => {
             let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-            Ok(Server::start(self::config(free, genesys)?, &Handle::current()).await?)
+            Server::start(self::config(free, genesys)?, &Handle::current(), &output).await?
         }
-        started => Ok(started?),
-    }
+        started => started?,
+    };
+    Ok((server, output))
 }
 
 /// The same checks as any configuration, from variables of our own making.

@@ -1,7 +1,7 @@
 //! `genesys-proxy serve`: from the configuration to the end of the drain.
 //! It never starts half: a port in use or a missing root ends it before the first request.
 
-use std::io::IsTerminal;
+use std::{io::IsTerminal, time::Duration};
 
 use tokio::{
     runtime::Handle,
@@ -10,10 +10,13 @@ use tokio::{
 
 use super::exit;
 use crate::{
-    config::{Sources, load},
+    config::{Config, Sources, load},
     server::{Server, StartError},
-    telemetry::log,
+    telemetry::{log, output::Output},
 };
+
+/// What the last lines may take to be written: a stderr that nobody reads must not hang the end.
+pub(super) const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// Runs until SIGINT or SIGTERM, then drains. A second signal ends the drain.
 ///
@@ -27,9 +30,16 @@ pub async fn run(sources: &Sources) -> anyhow::Result<u8> {
             return Ok(exit::CONFIG);
         }
     };
-    log::init(&config.telemetry);
+    let output = log::init(&config.telemetry)?;
+    let code = gateway(config, &output).await;
+    output.flush(LAST_LINES);
+    code
+}
+
+async fn gateway(config: Config, output: &Output) -> anyhow::Result<u8> {
     let mut signals = Signals::new()?;
-    let server = match Server::start(config, &Handle::current()).await {
+    descriptors(config.access.max_connections);
+    let server = match Server::start(config, &Handle::current(), output).await {
         Ok(server) => server,
         Err(error @ (StartError::Thread(_) | StartError::Listen { .. })) => {
             eprintln!("genesys-proxy: {error}");
@@ -48,6 +58,23 @@ pub async fn run(sources: &Sources) -> anyhow::Result<u8> {
         signal = signals.next() => tracing::warn!(signal, "a second signal: ending now"),
     }
     Ok(exit::OK)
+}
+
+/// As many descriptors as the system lets this process have; says so if that is too few.
+fn descriptors(max_connections: usize) {
+    // A caller's connection and upstream's; the rest is listeners, replay files and the like.
+    let wanted = (max_connections as u64).saturating_mul(2).saturating_add(128);
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) if limit < wanted => tracing::warn!(
+            limit,
+            wanted,
+            max_connections,
+            "too few open files for access.max_connections: raise the hard limit (ulimit -n, \
+             LimitNOFILE=) or lower access.max_connections"
+        ),
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the limit on open files cannot be raised"),
+    }
 }
 
 /// Where it listens: what scripts wait for.

@@ -15,7 +15,7 @@ use std::{sync::Arc, time::Duration};
 use http::{HeaderMap, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::{body::Incoming, upgrade::OnUpgrade};
-use tokio::time::Instant;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -75,6 +75,8 @@ pub struct Gateway {
 pub struct Caller {
     /// Where 1xx for this connection go.
     pub interim: Arc<Interim>,
+    /// Its place among `access.max_connections`; a tunnel keeps it.
+    pub place: Arc<OwnedSemaphorePermit>,
 }
 
 /// A request body larger than this is not waited for when its request is refused.
@@ -120,7 +122,8 @@ impl Gateway {
         if recovered.answer.parts.status == StatusCode::SWITCHING_PROTOCOLS {
             let Some(upgrade) = upgrade.filter(|_| asked) else { return Err(Failure::BadAnswer) };
             let Shared { tunnels, cut, .. } = &*self.shared;
-            tunnel::join(upgrade, &mut recovered.answer, tunnels, cut.clone());
+            let place = Arc::clone(&caller.place);
+            tunnel::join(upgrade, &mut recovered.answer, tunnels, cut.clone(), place);
         }
         Ok(recovered)
     }

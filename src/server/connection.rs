@@ -14,11 +14,14 @@ use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::conn::auto::Builder,
 };
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_util::sync::CancellationToken;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::OwnedSemaphorePermit,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     clock::{Connection, Ticker},
@@ -38,9 +41,22 @@ use crate::{
 /// way, and few clients send it again.
 const FIRST_WORD: Duration = Duration::from_millis(500);
 
+/// Where hyper spawns HTTP/2 streams: tracked, so that a drain ends after their last lines.
+#[derive(Debug, Clone)]
+pub struct Tracked(TaskTracker);
+
+impl<F> hyper::rt::Executor<F> for Tracked
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        self.0.spawn(stream);
+    }
+}
+
 /// hyper's server settings, made once a worker.
-pub fn builder(access: &Access) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+pub fn builder(access: &Access, tasks: TaskTracker) -> Builder<Tracked> {
+    let mut builder = Builder::new(Tracked(tasks));
     builder
         .http1()
         // The clock's sweeper does it, without a timer per request.
@@ -64,20 +80,21 @@ pub fn builder(access: &Access) -> Builder<TokioExecutor> {
 }
 
 /// Serves one connection to its end. `draining` asks for that end after the current answers,
-/// `cut` for it at once.
+/// `cut` for it at once. `place` is free again when a tunnel that grew out of it has ended, too.
 pub async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     stream: S,
     gateway: Arc<Gateway>,
-    builder: Arc<Builder<TokioExecutor>>,
+    builder: Arc<Builder<Tracked>>,
     ticker: Arc<Ticker>,
     draining: CancellationToken,
+    place: OwnedSemaphorePermit,
 ) {
     let access = &gateway.shared.config.access;
     let limits = Limits { head_bytes: access.max_header_bytes, fields: access.max_headers };
     let interim = Arc::new(Interim::default());
     let connection = ticker.connection(Arc::clone(&interim));
     let wire = Wire::new(stream, limits, Arc::clone(&connection));
-    let caller = Caller { interim: Arc::clone(&interim) };
+    let caller = Caller { interim: Arc::clone(&interim), place: Arc::new(place) };
     let cut = gateway.shared.cut.clone();
     let service = {
         let connection = Arc::clone(&connection);

@@ -16,7 +16,7 @@ use crate::{
     admin,
     config::{Config, Listen},
     gateway::{Shared, admit::Admission, guard::Hosts},
-    telemetry::access_log,
+    telemetry::output::Output,
     token::{
         Tokens,
         issuer::{HttpIssuer, Unbuildable},
@@ -25,6 +25,9 @@ use crate::{
 };
 use listen::Bound;
 use worker::{Worker, WorkerPlan};
+
+/// What connections that are cut may take to end.
+const CUT: Duration = Duration::from_secs(1);
 
 /// Why the gateway did not start.
 #[derive(Debug, thiserror::Error)]
@@ -63,14 +66,21 @@ pub struct Server {
     stop_accepting: CancellationToken,
     stop: CancellationToken,
     tasks: TaskTracker,
-    log: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Server {
-    /// Starts everything; the slow side runs on `runtime`.
-    pub async fn start(config: Config, runtime: &Handle) -> Result<Self, StartError> {
+    /// Starts everything; the slow side runs on `runtime`, access lines go to `output`.
+    pub async fn start(
+        config: Config,
+        runtime: &Handle,
+        output: &Output,
+    ) -> Result<Self, StartError> {
         let bound = Bound::all(&config.listen)?;
         let addresses = bound.addresses();
+        let admin = match config.admin {
+            Some(address) => Some(admin::Bound::new(address).await?),
+            None => None,
+        };
         let (stop, stop_accepting) = (CancellationToken::new(), CancellationToken::new());
         let tasks = TaskTracker::new();
         let tls = tls::client_config(config.upstream.ca_file.as_deref())?;
@@ -97,27 +107,19 @@ impl Server {
             },
             runtime,
         );
-        let (log_sender, log) = if shared.config.telemetry.access_log {
-            let (sender, thread) = access_log::writer()?;
-            (Some(sender), Some(thread))
-        } else {
-            (None, None)
-        };
         let plan = WorkerPlan {
             shared: Arc::clone(&shared),
             tls,
-            log: log_sender,
+            log: shared.config.telemetry.access_log.then(|| output.clone()),
             stop_accepting: stop_accepting.clone(),
         };
         let workers = Worker::start_all(&plan, bound)?;
-        let admin = match shared.config.admin {
-            Some(address) => {
-                let (shared, draining) = (Arc::clone(&shared), stop_accepting.clone());
-                Some(admin::serve(address, shared, draining, &tasks, runtime, stop.clone()).await?)
-            }
-            None => None,
-        };
-        Ok(Self { addresses, admin, shared, workers, stop_accepting, stop, tasks, log })
+        let admin = admin.map(|bound| {
+            let (address, draining) = (bound.address, stop_accepting.clone());
+            bound.serve(Arc::clone(&shared), draining, &tasks, runtime, stop.clone());
+            address
+        });
+        Ok(Self { addresses, admin, shared, workers, stop_accepting, stop, tasks })
     }
 
     /// Stops accepting, lets what is in flight end within `shutdown_timeout`, then cuts the rest.
@@ -128,27 +130,24 @@ impl Server {
         self.stop_accepting.cancel();
         self.shared.tunnels.close();
         let (cut, shared) = (self.shared.cut.clone(), Arc::clone(&self.shared));
-        let ended = async {
+        let ended = || async {
             for worker in &self.workers {
                 worker.idle().await;
             }
             shared.tunnels.wait().await;
         };
-        let clean = tokio::time::timeout_at(deadline, ended).await.is_ok();
+        let clean = tokio::time::timeout_at(deadline, ended()).await.is_ok();
         cut.cancel();
         if !clean {
             tracing::warn!(
                 timeout = %humantime::format_duration(patience),
                 "shutdown_timeout is over: open connections are cut"
             );
+            // What was cut writes its access line as it ends; nothing is left to wait for longer.
+            let _ = tokio::time::timeout(CUT, ended()).await;
         }
         let joined = tokio::task::spawn_blocking(move || {
             self.workers.into_iter().for_each(Worker::join);
-            if let Some(log) = self.log
-                && log.join().is_err()
-            {
-                tracing::error!("the access log's thread panicked");
-            }
         });
         if tokio::time::timeout(Duration::from_secs(5), joined).await.is_err() {
             tracing::error!("a worker did not end");

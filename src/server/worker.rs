@@ -1,14 +1,9 @@
 //! One worker a core: a current-thread runtime with its own listeners and its own connections.
 //! It never shares a connection, a pool or a buffer with another worker.
 
-use std::{
-    io,
-    sync::{Arc, mpsc::SyncSender},
-    thread::JoinHandle,
-    time::Duration,
-};
+use std::{io, sync::Arc, thread::JoinHandle, time::Duration};
 
-use hyper_util::{rt::TokioExecutor, server::conn::auto::Builder};
+use hyper_util::server::conn::auto::Builder;
 use rustls::ClientConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -26,7 +21,7 @@ use super::{
 };
 use crate::{
     gateway::{Gateway, Shared},
-    telemetry::access_log::AccessLog,
+    telemetry::{access_log::AccessLog, output::Output},
     upstream::{connect::Connector, pool::Pool},
 };
 
@@ -40,8 +35,8 @@ pub struct WorkerPlan {
     pub shared: Arc<Shared>,
     /// Trust towards upstream.
     pub tls: ClientConfig,
-    /// The access log's thread, if there is one.
-    pub log: Option<SyncSender<Vec<u8>>>,
+    /// Where access lines go, if anywhere.
+    pub log: Option<Output>,
     /// The beginning of a drain.
     pub stop_accepting: CancellationToken,
 }
@@ -56,7 +51,7 @@ pub struct Worker {
 
 struct Inside {
     gateway: Arc<Gateway>,
-    builder: Arc<Builder<TokioExecutor>>,
+    builder: Arc<Builder<connection::Tracked>>,
     ticker: Arc<Ticker>,
     places: Arc<Semaphore>,
     connections: TaskTracker,
@@ -106,11 +101,14 @@ impl Worker {
         let over = CancellationToken::new();
         let inside = plan.build(places, connections.clone())?;
         let ended = over.clone();
+        let log = Arc::clone(&inside.gateway.log);
         let thread =
             std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
                 runtime.block_on(inside.run(listeners, ended));
                 // Not waited for: a blocking write to a replay file must not delay the end.
                 runtime.shutdown_background();
+                // Only now: tasks that went with the runtime wrote their lines as they were dropped.
+                log.flush();
             })?;
         Ok(Self { thread, connections, over })
     }
@@ -130,7 +128,8 @@ impl WorkerPlan {
         let api =
             Pool::new(upstream.api.clone(), connector.clone(), upstream.http2, links.clone())?;
         let apps = Pool::new(upstream.apps.clone(), connector, upstream.http2, links)?;
-        let builder = Arc::new(connection::builder(&self.shared.config.access));
+        let builder =
+            Arc::new(connection::builder(&self.shared.config.access, connections.clone()));
         let log = AccessLog::new(self.shared.config.telemetry.format, self.log);
         Ok(Inside {
             gateway: Arc::new(Gateway { shared: self.shared, api, apps, log }),
@@ -159,7 +158,6 @@ impl Inside {
             () = inside.sweep() => {}
             () = over.cancelled() => {}
         }
-        inside.gateway.log.flush();
     }
 
     async fn accept(self: Arc<Self>, listener: Listener) -> io::Result<()> {
@@ -237,11 +235,9 @@ impl Inside {
             Arc::clone(&self.builder),
             Arc::clone(&self.ticker),
             self.stop_accepting.clone(),
+            place,
         );
-        self.connections.spawn(async move {
-            serve.await;
-            drop(place);
-        });
+        self.connections.spawn(serve);
     }
 
     /// One coarse timer for all that need not be exact.

@@ -1,16 +1,10 @@
 //! One line a request, written once, when its last byte has left.
-//! It never makes a request wait: a worker fills its own buffer, one thread writes them all, and
-//! when that thread cannot keep up lines are dropped and counted.
+//! It never makes a request wait: a worker fills its own buffer and hands it to the log's thread.
 
 use std::{
     fmt,
     io::Write,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, SyncSender, sync_channel},
-    },
-    thread::JoinHandle,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -19,12 +13,11 @@ use humantime::Rfc3339Timestamp;
 use serde::{Serialize, Serializer};
 use tokio::time::Instant;
 
+use super::output::Output;
 use crate::{config::LogFormat, decide::path};
 
 /// A buffer is handed over when it is this large; the sweeper hands over smaller ones.
 const FULL: usize = 16 * 1024;
-/// Buffers that may wait for the writing thread.
-const BACKLOG: usize = 64;
 
 /// How a request's answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -161,15 +154,13 @@ pub struct AccessLog {
     format: LogFormat,
     buffer: Mutex<Vec<u8>>,
     /// `None`: `telemetry.access_log` is off.
-    writer: Option<SyncSender<Vec<u8>>>,
-    dropped: AtomicU64,
+    writer: Option<Output>,
 }
 
 impl AccessLog {
     /// A worker's own; all workers share the writing thread.
-    pub fn new(format: LogFormat, writer: Option<SyncSender<Vec<u8>>>) -> Arc<Self> {
-        let dropped = AtomicU64::new(0);
-        Arc::new(Self { format, buffer: Mutex::default(), writer, dropped })
+    pub fn new(format: LogFormat, writer: Option<Output>) -> Arc<Self> {
+        Arc::new(Self { format, buffer: Mutex::default(), writer })
     }
 
     /// Hands over what there is. The sweeper calls it.
@@ -194,26 +185,8 @@ impl AccessLog {
         if buffer.is_empty() {
             return;
         }
-        let lines = std::mem::replace(buffer, Vec::with_capacity(FULL));
-        if writer.try_send(lines).is_err() {
-            let before = self.dropped.fetch_add(1, Ordering::Relaxed);
-            if before == 0 {
-                tracing::warn!("the access log cannot be written fast enough: lines are dropped");
-            }
-        }
+        writer.send(std::mem::replace(buffer, Vec::with_capacity(FULL)));
     }
-}
-
-/// Starts the thread that writes to stderr. It ends when the last sender is gone.
-pub fn writer() -> std::io::Result<(SyncSender<Vec<u8>>, JoinHandle<()>)> {
-    let (sender, receiver): (_, Receiver<Vec<u8>>) = sync_channel(BACKLOG);
-    let thread = std::thread::Builder::new().name("access-log".to_owned()).spawn(move || {
-        for lines in receiver {
-            // A closed stderr is nobody to complain to.
-            let _ = std::io::stderr().write_all(&lines);
-        }
-    })?;
-    Ok((sender, thread))
 }
 
 /// An access line, in text or JSON.
@@ -298,10 +271,11 @@ fn text(value: Option<&HeaderValue>) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::output::pair;
 
     fn lines(format: LogFormat, path: &'static str) -> String {
-        let (sender, receiver) = sync_channel(1);
-        let log = AccessLog::new(format, Some(sender));
+        let (output, written) = pair();
+        let log = AccessLog::new(format, Some(output));
         let id = HeaderValue::from_static("abc");
         let mut record = Record::begin(&log, Method::GET, path.parse().unwrap(), id);
         record.status = Some(StatusCode::OK);
@@ -311,7 +285,7 @@ mod tests {
         record.end = End::Complete;
         drop(record);
         log.flush();
-        String::from_utf8(receiver.recv().unwrap()).unwrap()
+        written.next()
     }
 
     #[test]
@@ -338,12 +312,12 @@ mod tests {
 
     #[test]
     fn a_caller_that_left_before_the_answer_is_a_499() {
-        let (sender, receiver) = sync_channel(1);
-        let log = AccessLog::new(LogFormat::Text, Some(sender));
+        let (output, written) = pair();
+        let log = AccessLog::new(LogFormat::Text, Some(output));
         let id = HeaderValue::from_static("abc");
         drop(Record::begin(&log, Method::GET, Uri::from_static("/a"), id));
         log.flush();
-        let line = String::from_utf8(receiver.recv().unwrap()).unwrap();
+        let line = written.next();
         assert!(line.contains(" GET /a 499 ") && line.contains("end=cut"), "{line}");
     }
 }

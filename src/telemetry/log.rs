@@ -5,13 +5,20 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
+use super::output::{self, Output};
 use crate::config::{LogFormat, Telemetry};
 
-/// Installs the process's log. The second call in one process changes nothing.
-pub fn init(telemetry: &Telemetry) {
+/// Installs the process's log; what it hands back takes access lines and flushes both. Of a second
+/// call in one process events take no notice.
+///
+/// # Errors
+/// When the system refuses the writing thread.
+pub fn init(telemetry: &Telemetry) -> std::io::Result<Output> {
+    let output = output::start(telemetry.format)?;
     let filter = EnvFilter::try_new(&telemetry.log).unwrap_or_else(|_| EnvFilter::new("info"));
     let registry = tracing_subscriber::registry().with(filter);
-    let events = fmt::layer().with_writer(std::io::stderr);
+    let lines = output.clone();
+    let events = fmt::layer().with_writer(move || lines.clone());
     let installed = match telemetry.format {
         LogFormat::Text => registry
             .with(events.with_target(false).with_ansi(std::io::stderr().is_terminal()))
@@ -21,4 +28,5 @@ pub fn init(telemetry: &Telemetry) {
     if let Err(error) = installed {
         tracing::debug!(%error, "the log was already installed");
     }
+    Ok(output)
 }

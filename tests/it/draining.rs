@@ -169,11 +169,17 @@ async fn what_does_not_end_is_cut_when_the_time_is_over() {
                 Upgrade: websocket\r\n\r\n";
     let mut tunnel = Socket::saying(gateway.address, head).await;
     assert!(tunnel.head().await[0].contains(" 101 "));
+    let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    let url = gateway.url("/api/v2/stream?chunks=2&gap_ms=3600000");
+    let multiplexed = client.get(url).send().await.unwrap();
     gateway.signal("TERM");
     assert!(!caller.rest().await.ends_with("0\r\n\r\n"), "cut, and seen to be");
+    drop(multiplexed.bytes().await.unwrap_err());
     assert_eq!(tunnel.rest().await, "");
     assert_eq!(gateway.wait().code(), Some(0));
     gateway.wait_for_log("shutdown_timeout is over");
+    // Both downloads have their lines.
+    gateway.wait_for_logs("end=cut", 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -186,4 +192,21 @@ async fn a_second_signal_ends_it_now() {
     world.gateway.signal("INT");
     assert_eq!(world.gateway.wait().code(), Some(0));
     assert!(endless.chunk().await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tunnel_keeps_its_place_among_the_connections() {
+    let limit = format!("{NO_LIMIT}\n[access]\nmax_connections = 1");
+    let world = World::with(unlimited(), &limit).await;
+    let head = "GET /api/v2/upgrade HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\n\
+                Upgrade: websocket\r\n\r\n";
+    let mut tunnel = Socket::saying(world.gateway.address, head).await;
+    assert!(tunnel.head().await[0].contains(" 101 "));
+    let get = format!("GET {ME} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let mut next = Socket::saying(world.gateway.address, &get).await;
+    let early = tokio::time::timeout(Duration::from_millis(500), next.line()).await;
+    assert!(early.is_err(), "{early:?}");
+    tunnel.finish().await;
+    assert_eq!(tunnel.rest().await, "");
+    assert!(next.line().await.contains(" 200 "));
 }

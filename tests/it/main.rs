@@ -10,6 +10,7 @@
 
 mod support;
 
+mod admin;
 mod cold_start;
 mod commands;
 mod draining;
@@ -30,4 +31,5 @@ mod simulate;
 mod slow_callers;
 mod streaming;
 mod token_trouble;
+mod unread_log;
 mod upstream_tls;
