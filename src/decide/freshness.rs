@@ -80,10 +80,11 @@ pub enum Verdict {
     PassOn,
 }
 
-/// How long a fruitless renewal keeps the next one away.
+/// How long a fruitless renewal keeps the next one away. Short at first: it may have been a token
+/// that was revoked on its way.
 const COOL_DOWN: Backoff = Backoff {
-    floor: Duration::from_secs(10),
-    first: Duration::from_secs(10),
+    floor: Duration::from_secs(1),
+    first: Duration::from_secs(1),
     cap: Duration::from_secs(300),
 };
 
@@ -231,10 +232,8 @@ impl Freshness {
         }
         self.fruitless = self.fruitless.saturating_add(1);
         let until = now + COOL_DOWN.delay(self.fruitless, 1.0);
-        if worked {
-            self.blame(family, until);
-        } else if self.fruitless > 1 {
-            // Once may be a token revoked on its way; twice is a client that nobody lets in.
+        self.blame(family, until);
+        if !worked {
             self.unproven_until = Some(until);
         }
     }

@@ -73,17 +73,10 @@ fn a_client_that_is_refused_whatever_the_token_does_not_double_every_call() {
     freshness.task(t0);
     let second = freshness.fetched(t0, HOUR, 0.0);
     freshness.fruitless(t0, second, 1, false);
-    assert_eq!(
-        freshness.rejected(t0, second, 1, false),
-        Verdict::Renew,
-        "it may have been revoked"
-    );
-    freshness.task(t0);
-    let third = freshness.fetched(t0, HOUR, 0.0);
-    freshness.fruitless(t0, third, 1, false);
-    assert_eq!(freshness.rejected(t0 + seconds(15), third, 2, false), Verdict::PassOn);
-    assert_eq!(freshness.step(t0 + seconds(15)), Step::Use(third));
-    assert_eq!(freshness.rejected(t0 + seconds(21), third, 2, false), Verdict::Renew);
+    let half = t0 + Duration::from_millis(500);
+    assert_eq!(freshness.rejected(half, second, 2, false), Verdict::PassOn);
+    assert_eq!(freshness.step(half), Step::Use(second));
+    assert_eq!(freshness.rejected(t0 + seconds(1), second, 2, false), Verdict::Renew);
 }
 
 #[test]
@@ -101,7 +94,7 @@ fn the_cool_down_doubles_while_renewing_does_not_help() {
         }
         now += seconds(1);
     }
-    assert!(renewals <= 18, "{renewals} mints in an hour of refusals");
+    assert!(renewals <= 24, "{renewals} mints in an hour of refusals");
 }
 
 #[test]

@@ -248,7 +248,7 @@ mod tests {
             drop(wire);
         };
         let mut text = String::new();
-        let (_, read) = tokio::join!(rest, caller.read_to_string(&mut text));
+        let ((), read) = tokio::join!(rest, caller.read_to_string(&mut text));
         read.unwrap();
         assert_eq!(text, "the end n answerHTTP/1.1 103 Early Hints\r\n\r\n");
     }
