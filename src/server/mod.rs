@@ -127,6 +127,9 @@ impl Server {
     pub async fn drain(self) -> bool {
         let patience = self.shared.config.shutdown_timeout;
         let deadline = tokio::time::Instant::now() + patience;
+        let admission = &self.shared.admission;
+        let (in_flight, waiting) = (admission.in_flight(), admission.waiting());
+        tracing::info!(in_flight, waiting, "requests that have begun end first");
         self.stop_accepting.cancel();
         self.shared.tunnels.close();
         let (cut, shared) = (self.shared.cut.clone(), Arc::clone(&self.shared));
