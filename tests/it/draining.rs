@@ -210,3 +210,16 @@ async fn a_tunnel_keeps_its_place_among_the_connections() {
     assert_eq!(tunnel.rest().await, "");
     assert!(next.line().await.contains(" 200 "));
 }
+
+/// Trap 5: a permit released with the answer's head would call a slow download no load at all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_counts_as_in_flight_until_its_last_byte() {
+    let mut world = World::with(unlimited(), NO_LIMIT).await;
+    let mut download = world.get("/api/v2/recordings/1/media?bytes=30000000").await;
+    assert!(download.chunk().await.unwrap().is_some());
+    world.gateway.signal("TERM");
+    let line = world.gateway.wait_for_log("requests that have begun end first");
+    assert!(line.contains("in_flight=1 "), "{line}");
+    while download.chunk().await.unwrap().is_some() {}
+    assert_eq!(world.gateway.wait().code(), Some(0));
+}
