@@ -106,7 +106,7 @@ fn answer(
 ) -> Response<Full<Bytes>> {
     let (parts, _) = request.into_parts();
     let max_fields = shared.config.access.max_headers;
-    if let Err(failure) = guard::guard(&parts, hosts, max_fields) {
+    if let Err(failure) = guard::guard_alone(&parts, hosts, max_fields) {
         return text(failure.facts().status, failure.facts().message);
     }
     if parts.method != Method::GET && parts.method != Method::HEAD {

@@ -3,7 +3,7 @@
 
 use http::{
     HeaderMap, HeaderName,
-    header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING},
+    header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
 };
 
 /// Takes out of a request what is between the caller and us, or what only we may say:
@@ -49,16 +49,6 @@ pub fn strip_trailers(trailers: &mut HeaderMap) {
     });
 }
 
-/// The caller can take trailers (`TE: trailers`), and so can we on its behalf.
-pub fn accepts_trailers(headers: &HeaderMap) -> bool {
-    headers.get_all(TE).iter().filter_map(|line| line.to_str().ok()).any(|line| {
-        line.split(',').any(|coding| {
-            let name = coding.split(';').next().unwrap_or_default();
-            name.trim().eq_ignore_ascii_case("trailers")
-        })
-    })
-}
-
 /// How an answer's framing reads, before anything was stripped from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnswerFraming {
@@ -86,15 +76,15 @@ pub fn answer_framing(headers: &HeaderMap) -> AnswerFraming {
 
 /// Every name on every `Connection` line. A line that is not text names nothing we know.
 fn drop_named_by_connection(headers: &mut HeaderMap) {
-    if !headers.contains_key(CONNECTION) {
-        return;
-    }
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
         .filter_map(|line| line.to_str().ok())
         .flat_map(|line| line.split(','))
-        .filter_map(|name| name.trim().parse().ok())
+        .map(str::trim)
+        // Nearly always it says this, which is stripped anyway: no name is made of it.
+        .filter(|name| !["keep-alive", "close"].iter().any(|it| name.eq_ignore_ascii_case(it)))
+        .filter_map(|name| name.parse().ok())
         // Framing is ours: a caller who lists it must not unframe its own body (T11).
         .filter(|name| *name != CONTENT_LENGTH && *name != TRANSFER_ENCODING && *name != HOST)
         .collect();
@@ -103,12 +93,22 @@ fn drop_named_by_connection(headers: &mut HeaderMap) {
     }
 }
 
+/// The map cannot be changed while it is gone through, so names are collected first: a few at a
+/// time, without an allocation.
 fn drop_where(headers: &mut HeaderMap, crosses_not: impl Fn(&str) -> bool) {
-    // Nearly always nothing, or one or two: the vector is not allocated before the first.
-    let unwanted: Vec<HeaderName> =
-        headers.keys().filter(|name| crosses_not(name.as_str())).cloned().collect();
-    for name in unwanted {
-        drop_all(headers, &name);
+    loop {
+        let mut unwanted = [const { None }; 4];
+        let names = headers.keys().filter(|name| crosses_not(name.as_str()));
+        for (place, name) in unwanted.iter_mut().zip(names) {
+            *place = Some(name.clone());
+        }
+        let full = unwanted.last().is_some_and(Option::is_some);
+        for name in unwanted.into_iter().flatten() {
+            drop_all(headers, &name);
+        }
+        if !full {
+            return;
+        }
     }
 }
 

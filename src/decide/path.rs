@@ -21,7 +21,8 @@ pub fn family(path: &str) -> Family<'_> {
 }
 
 impl<'a> Family<'a> {
-    fn segments(self) -> impl Iterator<Item = &'a str> {
+    /// Its segments, ids folded; each is preceded by a `/`.
+    pub fn segments(self) -> impl Iterator<Item = &'a str> {
         let path = self.0.strip_prefix('/').unwrap_or(self.0);
         path.split('/').take(MAX_SEGMENTS).map(|segment| if is_id(segment) { "*" } else { segment })
     }
@@ -45,14 +46,19 @@ impl fmt::Display for Family<'_> {
 
 /// UUIDs, numbers, hashes: anything with digits that is not a version (`v2`) or a word.
 fn is_id(segment: &str) -> bool {
-    let bytes = segment.as_bytes();
-    let digits = bytes.iter().filter(|byte| byte.is_ascii_digit()).count();
-    let hex = bytes.iter().all(|byte| byte.is_ascii_hexdigit() || *byte == b'-');
-    bytes.len() > MAX_SEGMENT
-        || (digits > 0 && digits == bytes.len())
-        || (digits > 0 && hex && bytes.len() >= 8)
-        || (digits >= 3 && bytes.len() >= 12)
-        || bytes.contains(&b'%')
+    let (length, mut digits, mut hex) = (segment.len(), 0, true);
+    if length > MAX_SEGMENT {
+        return true;
+    }
+    for byte in segment.bytes() {
+        match byte {
+            b'0'..=b'9' => digits += 1,
+            b'a'..=b'f' | b'A'..=b'F' | b'-' => {}
+            b'%' => return true,
+            _ => hex = false,
+        }
+    }
+    digits > 0 && (digits == length || (hex && length >= 8) || (digits >= 3 && length >= 12))
 }
 
 #[cfg(test)]

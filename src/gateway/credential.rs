@@ -2,7 +2,7 @@
 //! It never lets anything of the caller's stand where ours goes.
 
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Uri, Version,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version,
     header::{AUTHORIZATION, CONNECTION, HOST, TE, TRANSFER_ENCODING, UPGRADE},
     request::Parts,
     uri::PathAndQuery,
@@ -10,12 +10,17 @@ use http::{
 use http_body::Body as _;
 
 use crate::{
-    decide::headers,
+    decide::{asked::Asked, headers},
+    telemetry::digits::hex,
     upstream::{
         pool::{Lease, Pool},
         replay::Attempt,
     },
 };
+
+/// One name for a request in every log on its way.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// A caller's request head, stripped once, signed anew for every try.
 #[derive(Debug)]
@@ -32,18 +37,18 @@ pub struct Head {
 
 impl Head {
     /// Strips everything that stays with the caller, adds what all tries share.
-    pub fn new(parts: Parts, request_id: &HeaderValue) -> Self {
-        let upgrade = wants_websocket(&parts);
-        let trailers = headers::accepts_trailers(&parts.headers);
-        let path = parts.uri.path_and_query().cloned();
+    pub fn new(parts: Parts, asked: &Asked, request_id: &HeaderValue) -> Self {
+        let upgrade =
+            asked.websocket() && parts.version == Version::HTTP_11 && parts.method == Method::GET;
+        let path = parts.uri.into_parts().path_and_query;
         let mut fields = parts.headers;
         headers::strip_request(&mut fields);
-        fields.insert("x-request-id", request_id.clone());
-        if !fields.get("traceparent").is_some_and(is_traceparent) {
-            fields.insert("traceparent", new_traceparent());
+        fields.insert(X_REQUEST_ID, request_id.clone());
+        if !asked.traced {
+            fields.insert(TRACEPARENT, new_traceparent());
         }
         let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
-        Self { method: parts.method, path, upgrade, fields, trailers }
+        Self { method: parts.method, path, upgrade, fields, trailers: asked.trailers }
     }
 
     /// One try's request for the connection that it goes over.
@@ -93,53 +98,24 @@ impl Head {
     }
 }
 
-/// Only WebSocket (RFC 6455): h2c and TLS upgrades would carry requests that nobody looks at.
-fn wants_websocket(parts: &Parts) -> bool {
-    let says = |name, word: &str| {
-        parts
-            .headers
-            .get_all(name)
-            .iter()
-            .filter_map(|line| line.to_str().ok())
-            .any(|line| line.split(',').any(|item| item.trim().eq_ignore_ascii_case(word)))
-    };
-    parts.version == Version::HTTP_11
-        && parts.method == Method::GET
-        && says(CONNECTION, "upgrade")
-        && says(UPGRADE, "websocket")
-}
-
-/// W3C Trace Context, version 00: `00-<32 hex>-<16 hex>-<2 hex>`, ids not zero.
-fn is_traceparent(value: &HeaderValue) -> bool {
-    let mut parts = value.as_bytes().split(|&byte| byte == b'-');
-    let mut hex = |length: usize, zero: bool| {
-        parts.next().is_some_and(|part| {
-            part.len() == length
-                && part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-                && (zero || part.iter().any(|&byte| byte != b'0'))
-        })
-    };
-    hex(2, true) && hex(32, false) && hex(16, false) && hex(2, true) && parts.next().is_none()
-}
-
+/// Ids are random, not secret.
 fn new_traceparent() -> HeaderValue {
-    // 55 bytes; ids are random, not secret.
-    let text = format!("00-{:032x}-{:016x}-01", fastrand::u128(1..), fastrand::u64(1..));
-    HeaderValue::try_from(text).expect("hex digits and dashes are visible ASCII")
+    let (trace, span) = (hex::<32>(fastrand::u128(1..)), hex::<16>(fastrand::u64(1..).into()));
+    word(&[b"00-".as_slice(), &trace, b"-", &span, b"-01"].concat())
 }
 
 /// The caller's `X-Request-Id` when it is a plain word, else a new one.
-pub fn request_id(headers: &HeaderMap) -> HeaderValue {
-    let plain = |value: &&HeaderValue| {
-        (1..=128).contains(&value.len())
-            && value.as_bytes().iter().all(|b| b.is_ascii_alphanumeric() || b"-_.:/+=".contains(b))
-    };
-    headers.get("x-request-id").filter(plain).cloned().unwrap_or_else(new_request_id)
+pub fn request_id(asked: &mut Asked) -> HeaderValue {
+    asked.request_id.take().unwrap_or_else(new_request_id)
 }
 
-fn new_request_id() -> HeaderValue {
-    HeaderValue::try_from(format!("{:032x}", fastrand::u128(1..)))
-        .expect("hex digits are visible ASCII")
+/// 128 random bits in hexadecimal.
+pub fn new_request_id() -> HeaderValue {
+    word(&hex::<32>(fastrand::u128(1..)))
+}
+
+fn word(text: &[u8]) -> HeaderValue {
+    HeaderValue::from_bytes(text).expect("hex digits and dashes are visible ASCII")
 }
 
 #[cfg(test)]
@@ -152,8 +128,9 @@ mod tests {
             request = request.header(*name, *value);
         }
         let parts = request.body(()).unwrap().into_parts().0;
-        let id = request_id(&parts.headers);
-        Head::new(parts, &id)
+        let mut asked = Asked::of(&parts.headers);
+        let id = request_id(&mut asked);
+        Head::new(parts, &asked, &id)
     }
 
     #[test]
@@ -162,25 +139,13 @@ mod tests {
     }
 
     #[test]
-    fn only_a_whole_websocket_request_upgrades() {
-        for (lines, expected) in [
-            (&[("connection", "Upgrade"), ("upgrade", "WebSocket")][..], true),
-            (&[("connection", "keep-alive, upgrade"), ("upgrade", "websocket")], true),
-            (&[("upgrade", "websocket")], false),
-            (&[("connection", "upgrade"), ("upgrade", "h2c")], false),
-            (&[("connection", "upgrade"), ("upgrade", "TLS/1.0")], false),
-        ] {
-            assert_eq!(head(lines).upgrade, expected, "{lines:?}");
-        }
-    }
-
-    #[test]
     fn a_valid_traceparent_is_kept_and_any_other_replaced() {
         let valid = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         assert_eq!(head(&[("traceparent", valid)]).fields["traceparent"], valid);
         for broken in ["", "00-0-0-0", "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01"] {
             let fields = head(&[("traceparent", broken)]).fields;
-            assert!(is_traceparent(&fields["traceparent"]) && fields["traceparent"] != broken);
+            let ours = &fields["traceparent"];
+            assert!(ours != broken && Asked::of(&fields).traced, "{ours:?}");
         }
     }
 

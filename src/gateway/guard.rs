@@ -3,9 +3,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::{HeaderMap, HeaderValue, Method, Version, header, request::Parts, uri::Authority};
+use http::{HeaderMap, HeaderValue, Method, Version, request::Parts, uri::Authority};
 
-use crate::decide::failure::Failure;
+use crate::decide::{
+    asked::{Asked, Lines},
+    failure::Failure,
+};
 
 /// The names by which this gateway may be addressed.
 #[derive(Debug, Clone, Default)]
@@ -26,8 +29,7 @@ impl Hosts {
         }
     }
 
-    fn accept(&self, authority: &Authority) -> bool {
-        let host = authority.host();
+    fn accept(&self, host: &str) -> bool {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         if let Ok(address) = bare.parse::<IpAddr>() {
             return address.is_loopback()
@@ -36,22 +38,36 @@ impl Hosts {
                 || self.names.iter().any(|name| name.parse() == Ok(address));
         }
         // RFC 6761 section 6.3: localhost and what ends in it never leave the machine.
-        let host = host.trim_end_matches('.').to_ascii_lowercase();
-        host == "localhost" || host.ends_with(".localhost") || self.names.contains(&host)
+        let host = host.trim_end_matches('.');
+        let is = |name: &str| host.eq_ignore_ascii_case(name);
+        let below_localhost =
+            host.len().checked_sub(".localhost".len()).and_then(|at| host.get(at..));
+        is("localhost")
+            || below_localhost.is_some_and(|end| end.eq_ignore_ascii_case(".localhost"))
+            || self.names.iter().any(|name| is(name))
     }
 }
 
 /// Refuses what must not be forwarded, whoever asks. HTTP/1's framing was judged before; HTTP/2
 /// brings its own, and forgives what HTTP/1 upstream would read in two ways.
-pub fn guard(request: &Parts, hosts: &Hosts, max_fields: usize) -> Result<(), Failure> {
+pub fn guard(
+    request: &Parts,
+    asked: &Asked,
+    hosts: &Hosts,
+    max_fields: usize,
+) -> Result<(), Failure> {
     method(&request.method)?;
-    head(&request.headers, max_fields)?;
-    let authority = authority(request)?;
-    if !hosts.accept(&authority) {
-        return Err(Failure::Misdirected);
-    }
+    head(&request.headers, asked, max_fields)?;
+    addressed(request, asked, hosts)?;
     target(request)?;
-    browser(&request.headers)
+    // A web page of another site must not use the token of whoever runs it on this machine.
+    // Programs send no such field; a browser cannot be made to leave it out.
+    if asked.cross_site { Err(Failure::CrossSite) } else { Ok(()) }
+}
+
+/// The same for a listener that asks nothing else of the fields.
+pub fn guard_alone(request: &Parts, hosts: &Hosts, max_fields: usize) -> Result<(), Failure> {
+    guard(request, &Asked::of(&request.headers), hosts, max_fields)
 }
 
 /// TRACE would echo the token; CONNECT would choose a destination.
@@ -63,32 +79,55 @@ fn method(method: &Method) -> Result<(), Failure> {
 }
 
 /// Not too many fields, and one length at most.
-fn head(headers: &HeaderMap, max_fields: usize) -> Result<(), Failure> {
+fn head(headers: &HeaderMap, asked: &Asked, max_fields: usize) -> Result<(), Failure> {
     if headers.len() > max_fields {
         return Err(Failure::HeadTooLarge(
             "The request has more header fields than access.max_headers",
         ));
     }
-    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
     let digits =
         |value: &HeaderValue| !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit);
-    if lengths.next().is_some_and(|first| !digits(first)) || lengths.next().is_some() {
-        return Err(Failure::BadRequest("Content-Length must appear once, in digits"));
+    match &asked.length {
+        Lines::None => Ok(()),
+        Lines::One(length) if digits(length) => Ok(()),
+        Lines::One(_) | Lines::Many => {
+            Err(Failure::BadRequest("Content-Length must appear once, in digits"))
+        }
     }
-    Ok(())
+}
+
+/// To one of our names.
+fn addressed(request: &Parts, asked: &Asked, hosts: &Hosts) -> Result<(), Failure> {
+    if let (None, Lines::One(line)) = (request.uri.authority(), &asked.host)
+        && let Some(host) = plain_host(line)
+    {
+        return if hosts.accept(host) { Ok(()) } else { Err(Failure::Misdirected) };
+    }
+    let authority = authority(request, &asked.host)?;
+    if hosts.accept(authority.host()) { Ok(()) } else { Err(Failure::Misdirected) }
+}
+
+/// The host of a plain name or IPv4 address, with or without a port: nearly every request's, and
+/// an `Authority` need not be made of it.
+fn plain_host(line: &HeaderValue) -> Option<&str> {
+    let text = line.to_str().ok()?;
+    let (host, port) = text.split_once(':').unwrap_or((text, "0"));
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+    let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+    (!host.is_empty() && host.bytes().all(plain) && digits && port.parse::<u16>().is_ok())
+        .then_some(host)
 }
 
 /// Exactly one, from Host, `:authority` or an absolute-form target; where two are given they must
 /// agree (RFC 9112 section 3.2, RFC 9113 section 8.3.1).
-fn authority(request: &Parts) -> Result<Authority, Failure> {
-    let mut lines = request.headers.get_all(header::HOST).iter();
-    let host = match (lines.next(), lines.next()) {
-        (_, Some(_)) => return Err(Failure::BadRequest("Host must appear once")),
-        (Some(line), None) => Some(
+fn authority(request: &Parts, host: &Lines) -> Result<Authority, Failure> {
+    let host = match host {
+        Lines::Many => return Err(Failure::BadRequest("Host must appear once")),
+        Lines::One(line) => Some(
             Authority::try_from(line.as_bytes())
                 .map_err(|_| Failure::BadRequest("Host is not a host name or address"))?,
         ),
-        (None, None) => None,
+        Lines::None => None,
     };
     let authority = match (request.uri.authority(), host) {
         (None, None) => return Err(Failure::BadRequest("Host is missing")),
@@ -140,19 +179,6 @@ fn target(request: &Parts) -> Result<(), Failure> {
     }
 }
 
-/// A web page of another site must not use the token of whoever runs it on this machine. Programs
-/// send neither field; a browser cannot be made to leave them out.
-fn browser(headers: &HeaderMap) -> Result<(), Failure> {
-    let foreign_site = headers
-        .get_all("sec-fetch-site")
-        .iter()
-        .any(|value| !matches!(value.as_bytes(), b"none" | b"same-origin"));
-    if foreign_site || headers.contains_key(header::ORIGIN) {
-        return Err(Failure::CrossSite);
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use http::Request;
@@ -165,7 +191,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let hosts = Hosts::new(&["10.0.0.1:80".parse().unwrap()], &["GW.example".to_owned()]);
-        guard(&request.body(()).unwrap().into_parts().0, &hosts, 5)
+        guard_alone(&request.body(()).unwrap().into_parts().0, &hosts, 5)
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub mod tunnel;
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderMap, Request, Response, StatusCode, Version};
+use http::{Request, Response, StatusCode, Version, request::Parts};
 use http_body::Body as _;
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
@@ -20,7 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::Config,
-    decide::failure::Failure,
+    decide::{asked::Asked, failure::Failure},
     telemetry::access_log::{AccessLog, Record},
     token::Tokens,
     upstream::{
@@ -93,11 +93,13 @@ impl Gateway {
         request: Request<Incoming>,
         caller: &Caller,
     ) -> Response<AnswerBody> {
-        let request_id = credential::request_id(request.headers());
-        let (method, uri) = (request.method().clone(), request.uri().clone());
-        let unread = is_large(request.body());
+        let (parts, body) = request.into_parts();
+        let mut asked = Asked::of(&parts.headers);
+        let request_id = credential::request_id(&mut asked);
+        let (method, uri) = (parts.method.clone(), parts.uri.clone());
+        let unread = is_large(&body);
         let mut record = Record::begin(&self.log, method, uri, request_id);
-        match self.carry(request, caller, &mut record).await {
+        match self.carry(parts, body, &asked, caller, &mut record).await {
             Ok(answer) => respond::pass(answer, record, self.shared.config.upstream.idle_timeout),
             Err(failure) => respond::refuse(failure, unread, record),
         }
@@ -105,22 +107,23 @@ impl Gateway {
 
     async fn carry(
         &self,
-        request: Request<Incoming>,
+        mut parts: Parts,
+        body: Incoming,
+        asked: &Asked,
         caller: &Caller,
         record: &mut Record,
     ) -> Result<Recovered, Failure> {
-        let (mut parts, body) = request.into_parts();
-        guard::guard(&parts, &self.shared.hosts, self.shared.config.access.max_headers)?;
-        let deadline = record.started() + self.patience(&parts.headers);
+        guard::guard(&parts, asked, &self.shared.hosts, self.shared.config.access.max_headers)?;
+        let deadline = record.started() + self.patience(asked.wait);
         let upgrade = parts.extensions.remove::<OnUpgrade>();
         let interim = (parts.version == Version::HTTP_11).then(|| Arc::clone(&caller.interim));
         let permit = self.admit(deadline, record).await?;
-        let head = Head::new(parts, &record.request_id);
+        let head = Head::new(parts, asked, &record.request_id);
         let call = Call { head, body: self.keep(body), deadline, interim };
-        let asked = call.head.upgrade;
+        let wanted = call.head.upgrade;
         let mut recovered = self.recover(call, permit, record).await?;
         if recovered.answer.parts.status == StatusCode::SWITCHING_PROTOCOLS {
-            let Some(upgrade) = upgrade.filter(|_| asked) else { return Err(Failure::BadAnswer) };
+            let Some(upgrade) = upgrade.filter(|_| wanted) else { return Err(Failure::BadAnswer) };
             let Shared { tunnels, cut, .. } = &*self.shared;
             let place = Arc::clone(&caller.place);
             tunnel::join(upgrade, &mut recovered.answer, tunnels, cut.clone(), place);
@@ -141,16 +144,8 @@ impl Gateway {
         Replay::new(body, limits, &self.shared.memory, access.body_timeout)
     }
 
-    /// `max_wait`, or what the caller prefers (RFC 7240 section 4.3).
-    fn patience(&self, headers: &HeaderMap) -> Duration {
-        let preferred = headers
-            .get_all("prefer")
-            .iter()
-            .filter_map(|line| line.to_str().ok())
-            .flat_map(|line| line.split(','))
-            .filter_map(|item| item.split_once('='))
-            .find(|(name, _)| name.trim().eq_ignore_ascii_case("wait"))
-            .and_then(|(_, value)| value.trim().trim_matches('"').parse().ok());
+    /// `max_wait`, or what the caller prefers.
+    fn patience(&self, preferred: Option<u64>) -> Duration {
         match preferred {
             Some(seconds) => Duration::from_secs(seconds).min(MAX_WAIT),
             None => self.shared.config.rate_limit.max_wait,

@@ -8,19 +8,20 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{HeaderMap, HeaderValue, Request, StatusCode, header::RETRY_AFTER};
+use http::{HeaderValue, Request, StatusCode, header::RETRY_AFTER};
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
 use super::{
     Gateway,
     admit::Permit,
-    credential::Head,
+    credential::{self, Head},
     forward::{After, Answered, Broken, forward},
     interim::Interim,
 };
 use crate::{
     decide::{
+        asked::Asked,
         failure::Failure,
         freshness::Verdict,
         path,
@@ -247,7 +248,7 @@ impl Gateway {
         };
         let Ok(probe) = Request::head(PROBE).body(()) else { return Look::Unknown };
         let (parts, ()) = probe.into_parts();
-        let head = Head::new(parts, &super::credential::request_id(&HeaderMap::new()));
+        let head = Head::new(parts, &Asked::default(), &credential::new_request_id());
         let Ok(request) = head.sign(&token.authorization, Attempt::empty(), &self.api, &lease)
         else {
             return Look::Unknown;

@@ -2,7 +2,6 @@
 //! It never says why from inside: the caller gets the code, the log has the chain.
 
 use std::{
-    fmt::Write as _,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -17,17 +16,23 @@ use tokio::time::Sleep;
 
 use super::{
     admit::Permit,
+    credential::X_REQUEST_ID,
     forward::{After, Answered},
     recover::Recovered,
 };
 use crate::{
     decide::{failure::Failure, headers},
-    telemetry::access_log::{End, Record},
+    telemetry::{
+        access_log::{End, Record},
+        digits::push_millis,
+    },
 };
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+const ININ_CORRELATION_ID: HeaderName = HeaderName::from_static("inin-correlation-id");
+const GENESYS_CORRELATION_ID: HeaderName = HeaderName::from_static("genesys-correlation-id");
 
 /// An answer's body.
 #[derive(Debug)]
@@ -37,7 +42,7 @@ pub enum AnswerBody {
         /// What is left of it.
         bytes: Bytes,
         /// Written when it is gone.
-        record: Record,
+        record: Box<Record>,
     },
     /// Upstream's, as it comes.
     Upstream(Held),
@@ -50,7 +55,7 @@ pub struct Held {
     body: Incoming,
     after: Option<After>,
     _permit: Permit,
-    record: Record,
+    record: Box<Record>,
     idle_timeout: Duration,
     idle: Option<Pin<Box<Sleep>>>,
 }
@@ -69,7 +74,7 @@ pub enum Cut {
 /// Passes upstream's answer on.
 pub fn pass(
     recovered: Recovered,
-    mut record: Record,
+    mut record: Box<Record>,
     idle_timeout: Duration,
 ) -> Response<AnswerBody> {
     let Recovered { answer: Answered { mut parts, body, after }, permit, not_replayable, early } =
@@ -114,7 +119,7 @@ struct ErrorBody<'a> {
 }
 
 /// Refuses, in the gateway's own name. `unread` is a request whose body may be on its way still.
-pub fn refuse(failure: Failure, unread: bool, mut record: Record) -> Response<AnswerBody> {
+pub fn refuse(failure: Failure, unread: bool, mut record: Box<Record>) -> Response<AnswerBody> {
     let facts = failure.facts();
     let retry_after = failure.retry_after();
     record.status = StatusCode::from_u16(facts.status).ok();
@@ -169,26 +174,23 @@ pub fn error_body(failure: Failure, request_id: &str) -> Bytes {
 fn mark(parts: &mut Parts, record: &Record) {
     let fields = &mut parts.headers;
     fields.append(header::VIA, HeaderValue::from_static("1.1 genesys-proxy"));
-    fields.insert(REQUEST_ID, record.request_id.clone());
-    let mut timing = String::with_capacity(64);
-    let tenths = |duration: Duration| duration.as_micros() / 100;
+    fields.insert(X_REQUEST_ID, record.request_id.clone());
+    let mut timing = Vec::with_capacity(64);
     for (name, duration) in [
         ("queue;dur=", record.queue),
         (", token;dur=", record.token),
         (", upstream;dur=", record.upstream),
     ] {
-        let tenths = tenths(duration);
-        timing.push_str(name);
-        // Writing to a string cannot fail.
-        let _ = write!(timing, "{}.{}", tenths / 10, tenths % 10);
+        timing.extend_from_slice(name.as_bytes());
+        push_millis(&mut timing, duration);
     }
-    if let Ok(value) = HeaderValue::try_from(timing) {
+    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(timing)) {
         fields.append(SERVER_TIMING, value);
     }
 }
 
 fn correlation_id(fields: &HeaderMap) -> Option<HeaderValue> {
-    fields.get("inin-correlation-id").or_else(|| fields.get("genesys-correlation-id")).cloned()
+    fields.get(ININ_CORRELATION_ID).or_else(|| fields.get(GENESYS_CORRELATION_ID)).cloned()
 }
 
 impl Held {

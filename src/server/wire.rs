@@ -109,7 +109,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
 /// A whole answer in bytes: hyper never sees this request.
 fn refusal(violation: Violation) -> Vec<u8> {
-    let id = credential::request_id(&http::HeaderMap::new());
+    let id = credential::new_request_id();
     let failure = violation.failure();
     let facts = failure.facts();
     let body = respond::error_body(failure, id.to_str().unwrap_or_default());

@@ -2,19 +2,22 @@
 //! It never makes a request wait: a worker fills its own buffer and hands it to the log's thread.
 
 use std::{
-    fmt,
-    io::Write,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
 use http::{HeaderValue, Method, StatusCode, Uri};
-use humantime::Rfc3339Timestamp;
 use serde::{Serialize, Serializer};
 use tokio::time::Instant;
 
-use super::output::Output;
-use crate::{config::LogFormat, decide::path};
+use super::{
+    digits::{push, push_millis},
+    output::Output,
+};
+use crate::{
+    config::LogFormat,
+    decide::path::{self, Family},
+};
 
 /// A buffer is handed over when it is this large; the sweeper hands over smaller ones.
 const FULL: usize = 16 * 1024;
@@ -61,9 +64,14 @@ pub struct Record {
 }
 
 impl Record {
-    /// A request has come.
-    pub fn begin(log: &Arc<AccessLog>, method: Method, uri: Uri, request_id: HeaderValue) -> Self {
-        Self {
+    /// A request has come. Boxed: it follows its request through many hands.
+    pub fn begin(
+        log: &Arc<AccessLog>,
+        method: Method,
+        uri: Uri,
+        request_id: HeaderValue,
+    ) -> Box<Self> {
+        Box::new(Self {
             log: Arc::clone(log),
             method,
             uri,
@@ -79,7 +87,7 @@ impl Record {
             request_id,
             correlation_id: None,
             end: End::Cut,
-        }
+        })
     }
 
     /// When it came.
@@ -94,67 +102,52 @@ impl Drop for Record {
     }
 }
 
+/// The JSON form.
 #[derive(Serialize)]
 struct Line<'a> {
-    #[serde(serialize_with = "as_text")]
-    timestamp: Rfc3339Timestamp,
+    timestamp: &'a str,
     kind: &'static str,
     caller: &'static str,
     method: &'a str,
-    path: Escaped<'a>,
+    path: &'a str,
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'static str>,
     attempts: u32,
     replayed: bool,
-    queue_ms: Millis,
-    upstream_ms: Millis,
-    total_ms: Millis,
+    #[serde(serialize_with = "as_millis")]
+    queue_ms: Duration,
+    #[serde(serialize_with = "as_millis")]
+    upstream_ms: Duration,
+    #[serde(serialize_with = "as_millis")]
+    total_ms: Duration,
     bytes: u64,
     end: End,
     request_id: &'a str,
     correlation_id: &'a str,
 }
 
-/// A path family in printable ASCII.
-struct Escaped<'a>(path::Family<'a>);
-
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Write::write_fmt(&mut Printable(f), format_args!("{}", self.0))
-    }
-}
-
-struct Printable<'a, 'b>(&'a mut fmt::Formatter<'b>);
-
-impl fmt::Write for Printable<'_, '_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        if text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return self.0.write_str(text);
-        }
-        text.chars().try_for_each(|c| {
-            if c.is_ascii_graphic() {
-                self.0.write_char(c)
-            } else {
-                write!(self.0, "{}", c.escape_unicode())
-            }
-        })
-    }
-}
-
-impl Serialize for Escaped<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
 /// One worker's lines on their way to the writing thread.
 #[derive(Debug)]
 pub struct AccessLog {
     format: LogFormat,
-    buffer: Mutex<Vec<u8>>,
+    buffer: Mutex<Buffer>,
     /// `None`: `telemetry.access_log` is off.
     writer: Option<Output>,
+}
+
+#[derive(Debug, Default)]
+struct Buffer {
+    lines: Vec<u8>,
+    stamp: Stamp,
+}
+
+/// The time of the last line: most lines share their second with the one before.
+#[derive(Debug, Default)]
+struct Stamp {
+    second: u64,
+    /// RFC 3339 up to milliseconds, `2026-01-31T12:34:56.789Z`.
+    text: String,
 }
 
 impl AccessLog {
@@ -174,92 +167,134 @@ impl AccessLog {
             return;
         }
         let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
-        line(&mut buffer, self.format, record);
-        if buffer.len() >= FULL {
+        let Buffer { lines, stamp } = &mut *buffer;
+        line(lines, stamp.now(), self.format, record);
+        if lines.len() >= FULL {
             self.hand_over(&mut buffer);
         }
     }
 
-    fn hand_over(&self, buffer: &mut Vec<u8>) {
+    fn hand_over(&self, buffer: &mut Buffer) {
         let Some(writer) = &self.writer else { return };
-        if buffer.is_empty() {
+        if buffer.lines.is_empty() {
             return;
         }
-        writer.send(std::mem::replace(buffer, Vec::with_capacity(FULL)));
+        // Room for the line that makes it full, too.
+        writer.send(std::mem::replace(&mut buffer.lines, Vec::with_capacity(FULL + 1024)));
+    }
+}
+
+impl Stamp {
+    fn now(&mut self) -> &str {
+        let now = SystemTime::now();
+        let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        if since.as_secs() != self.second || self.text.is_empty() {
+            self.second = since.as_secs();
+            self.text = humantime::format_rfc3339_millis(now).to_string();
+        } else {
+            self.text.truncate(self.text.len() - ".000Z".len());
+            let millis = since.subsec_millis();
+            self.text.push('.');
+            for unit in [100, 10, 1] {
+                self.text.push(char::from(b'0' + (millis / unit % 10) as u8));
+            }
+            self.text.push('Z');
+        }
+        &self.text
     }
 }
 
 /// An access line, in text or JSON.
-fn line(out: &mut Vec<u8>, format: LogFormat, record: &Record) {
-    let line = Line {
-        timestamp: humantime::format_rfc3339_millis(SystemTime::now()),
-        kind: "access",
-        caller: "-",
-        method: record.method.as_str().get(..32).unwrap_or(record.method.as_str()),
-        path: Escaped(path::family(record.uri.path())),
-        // 499, as nginx logs it: the caller left before there was an answer.
-        status: record.status.map_or(499, |status| status.as_u16()),
-        code: record.code,
-        attempts: record.attempts,
-        replayed: record.replayed,
-        queue_ms: Millis(record.queue),
-        upstream_ms: Millis(record.upstream),
-        total_ms: Millis(record.started.elapsed()),
-        bytes: record.bytes,
-        end: record.end,
-        request_id: text(Some(&record.request_id)),
-        correlation_id: text(record.correlation_id.as_ref()),
-    };
-    // Writing to a vector cannot fail.
-    let _ = match format {
-        LogFormat::Json => serde_json::to_writer(&mut *out, &line).map_err(std::io::Error::other),
-        LogFormat::Text => write!(
-            out,
-            "{} access caller={} {} {} {}{}{} attempts={} replayed={} queue_ms={} upstream_ms={} \
-             total_ms={} bytes={} end={} request_id={} correlation_id={}",
-            line.timestamp,
-            line.caller,
-            line.method,
-            line.path,
-            line.status,
-            if line.code.is_some() { " code=" } else { "" },
-            line.code.unwrap_or_default(),
-            line.attempts,
-            if line.replayed { "yes" } else { "no" },
-            line.queue_ms,
-            line.upstream_ms,
-            line.total_ms,
-            line.bytes,
-            match line.end {
+fn line(out: &mut Vec<u8>, timestamp: &str, format: LogFormat, record: &Record) {
+    let method = record.method.as_str().get(..32).unwrap_or(record.method.as_str());
+    // 499, as nginx logs it: the caller left before there was an answer.
+    let status = record.status.map_or(499, |status| status.as_u16());
+    let family = path::family(record.uri.path());
+    let total = record.started.elapsed();
+    let request_id = text(Some(&record.request_id));
+    let correlation_id = text(record.correlation_id.as_ref());
+    match format {
+        LogFormat::Json => {
+            let mut path = Vec::new();
+            push_printable(&mut path, family);
+            let line = Line {
+                timestamp,
+                kind: "access",
+                caller: "-",
+                method,
+                path: std::str::from_utf8(&path).unwrap_or_default(),
+                status,
+                code: record.code,
+                attempts: record.attempts,
+                replayed: record.replayed,
+                queue_ms: record.queue,
+                upstream_ms: record.upstream,
+                total_ms: total,
+                bytes: record.bytes,
+                end: record.end,
+                request_id,
+                correlation_id,
+            };
+            // Writing to a vector cannot fail.
+            let _ = serde_json::to_writer(&mut *out, &line);
+        }
+        LogFormat::Text => {
+            words(out, &[timestamp, " access caller=- ", method, " "]);
+            push_printable(out, family);
+            words(out, &[" "]);
+            push(out, status);
+            if let Some(code) = record.code {
+                words(out, &[" code=", code]);
+            }
+            words(out, &[" attempts="]);
+            push(out, record.attempts);
+            let replayed = if record.replayed { "yes" } else { "no" };
+            words(out, &[" replayed=", replayed, " queue_ms="]);
+            push_millis(out, record.queue);
+            words(out, &[" upstream_ms="]);
+            push_millis(out, record.upstream);
+            words(out, &[" total_ms="]);
+            push_millis(out, total);
+            words(out, &[" bytes="]);
+            push(out, record.bytes);
+            let end = match record.end {
                 End::Complete => "complete",
                 End::Cut => "cut",
-            },
-            line.request_id,
-            line.correlation_id,
-        ),
-    };
+            };
+            words(out, &[" end=", end]);
+            words(out, &[" request_id=", request_id, " correlation_id=", correlation_id]);
+        }
+    }
     out.push(b'\n');
 }
 
-/// Milliseconds to a tenth: finer is noise. In integers, which print in a fraction of the time.
-#[derive(Clone, Copy)]
-struct Millis(Duration);
-
-impl fmt::Display for Millis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tenths = self.0.as_micros() / 100;
-        write!(f, "{}.{}", tenths / 10, tenths % 10)
+fn words(out: &mut Vec<u8>, words: &[&str]) {
+    for word in words {
+        out.extend_from_slice(word.as_bytes());
     }
 }
 
-impl Serialize for Millis {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_f64((self.0.as_secs_f64() * 10_000.0).trunc() / 10.0)
+/// A path family in printable ASCII.
+fn push_printable(out: &mut Vec<u8>, family: Family<'_>) {
+    for segment in family.segments() {
+        out.push(b'/');
+        if segment.bytes().all(|byte| byte.is_ascii_graphic()) {
+            out.extend_from_slice(segment.as_bytes());
+            continue;
+        }
+        for c in segment.chars() {
+            if c.is_ascii_graphic() {
+                out.push(c as u8);
+            } else {
+                out.extend_from_slice(c.escape_unicode().to_string().as_bytes());
+            }
+        }
     }
 }
 
-fn as_text<S: Serializer>(value: &impl fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(value)
+/// Milliseconds to a tenth: finer is noise.
+fn as_millis<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64((duration.as_secs_f64() * 10_000.0).trunc() / 10.0)
 }
 
 /// A header's value, cut: it comes from the network.

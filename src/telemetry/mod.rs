@@ -2,5 +2,6 @@
 //! It never holds a token, a secret, a query value or a body.
 
 pub mod access_log;
+pub mod digits;
 pub mod log;
 pub mod output;

@@ -1,0 +1,202 @@
+//! What the fields of a request ask of the gateway itself, found in one pass.
+//! It never decides: who refuses and who obeys is up to the steps that read it.
+//!
+//! A lookup in a `HeaderMap` hashes the name. A request is asked ten questions and has five
+//! fields, so the fields are gone through once instead.
+
+use http::{HeaderMap, HeaderValue};
+
+/// A field that must appear once at most.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub enum Lines {
+    /// It is absent.
+    #[default]
+    None,
+    /// It appears once.
+    One(HeaderValue),
+    /// It appears more than once, which is its own answer.
+    Many,
+}
+
+impl Lines {
+    fn add(&mut self, value: &HeaderValue) {
+        *self = match self {
+            Self::None => Self::One(value.clone()),
+            Self::One(_) | Self::Many => Self::Many,
+        };
+    }
+}
+
+/// What a request says to us.
+#[derive(Debug, Default)]
+pub struct Asked {
+    /// `Host`.
+    pub host: Lines,
+    /// `Content-Length`.
+    pub length: Lines,
+    /// A browser says that the request comes from a page of another site.
+    pub cross_site: bool,
+    /// `Prefer: wait=N` (RFC 7240 section 4.3), in seconds.
+    pub wait: Option<u64>,
+    /// `X-Request-Id`, if it is a plain word.
+    pub request_id: Option<HeaderValue>,
+    /// It has a valid `traceparent` (W3C Trace Context).
+    pub traced: bool,
+    /// It can take trailers (`TE: trailers`).
+    pub trailers: bool,
+    connection_upgrade: bool,
+    upgrade_websocket: bool,
+}
+
+impl Asked {
+    /// Goes through the fields.
+    pub fn of(fields: &HeaderMap) -> Self {
+        let (mut asked, mut traced_once) = (Self::default(), false);
+        for (name, value) in fields {
+            match name.as_str() {
+                "host" => asked.host.add(value),
+                "content-length" => asked.length.add(value),
+                "connection" => asked.connection_upgrade |= lists(value, "upgrade"),
+                "upgrade" => asked.upgrade_websocket |= lists(value, "websocket"),
+                "te" => asked.trailers |= items(value).any(is_trailers),
+                "origin" => asked.cross_site = true,
+                "sec-fetch-site" => {
+                    asked.cross_site |= !matches!(value.as_bytes(), b"none" | b"same-origin");
+                }
+                "prefer" => asked.wait = asked.wait.or_else(|| items(value).find_map(wait)),
+                "x-request-id" if asked.request_id.is_none() && is_plain(value) => {
+                    asked.request_id = Some(value.clone());
+                }
+                "traceparent" => {
+                    asked.traced = !traced_once && is_traceparent(value);
+                    traced_once = true;
+                }
+                _ => {}
+            }
+        }
+        asked
+    }
+
+    /// It asks for a WebSocket (RFC 6455). h2c and TLS upgrades would carry requests that nobody
+    /// looks at, so they are not asked for.
+    pub fn websocket(&self) -> bool {
+        self.connection_upgrade && self.upgrade_websocket
+    }
+}
+
+/// The items of a comma list. A value that is not text lists nothing that we know.
+fn items(value: &HeaderValue) -> impl Iterator<Item = &str> {
+    value.to_str().unwrap_or_default().split(',').map(str::trim)
+}
+
+fn lists(value: &HeaderValue, word: &str) -> bool {
+    items(value).any(|item| item.eq_ignore_ascii_case(word))
+}
+
+fn is_trailers(coding: &str) -> bool {
+    coding.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case("trailers"))
+}
+
+fn wait(preference: &str) -> Option<u64> {
+    let (name, value) = preference.split_once('=')?;
+    if !name.trim().eq_ignore_ascii_case("wait") {
+        return None;
+    }
+    value.trim().trim_matches('"').parse().ok()
+}
+
+/// A word that cannot forge a log line.
+fn is_plain(value: &HeaderValue) -> bool {
+    (1..=128).contains(&value.len())
+        && value.as_bytes().iter().all(|b| b.is_ascii_alphanumeric() || b"-_.:/+=".contains(b))
+}
+
+/// W3C Trace Context, version 00: `00-<32 hex>-<16 hex>-<2 hex>`, ids not zero.
+fn is_traceparent(value: &HeaderValue) -> bool {
+    let mut parts = value.as_bytes().split(|&byte| byte == b'-');
+    let mut hex = |length: usize, zero: bool| {
+        parts.next().is_some_and(|part| {
+            part.len() == length
+                && part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+                && (zero || part.iter().any(|&byte| byte != b'0'))
+        })
+    };
+    hex(2, true) && hex(32, false) && hex(16, false) && hex(2, true) && parts.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(lines: &[(&'static str, &'static str)]) -> Asked {
+        let mut fields = HeaderMap::new();
+        for (name, value) in lines {
+            fields.append(*name, HeaderValue::from_static(value));
+        }
+        Asked::of(&fields)
+    }
+
+    #[test]
+    fn a_field_that_appears_twice_is_told_from_one() {
+        assert_eq!(asked(&[]).host, Lines::None);
+        assert_eq!(asked(&[("host", "a")]).host, Lines::One(HeaderValue::from_static("a")));
+        assert_eq!(asked(&[("host", "a"), ("accept", "b"), ("host", "a")]).host, Lines::Many);
+        assert_eq!(asked(&[("content-length", "1"), ("content-length", "1")]).length, Lines::Many);
+    }
+
+    #[test]
+    fn only_a_whole_websocket_request_upgrades() {
+        for (lines, expected) in [
+            (&[("connection", "Upgrade"), ("upgrade", "WebSocket")][..], true),
+            (&[("connection", "keep-alive, upgrade"), ("upgrade", "websocket")], true),
+            (&[("upgrade", "websocket")], false),
+            (&[("connection", "upgrade"), ("upgrade", "h2c")], false),
+            (&[("connection", "upgrade"), ("upgrade", "TLS/1.0")], false),
+        ] {
+            assert_eq!(asked(lines).websocket(), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_preference_to_wait_is_found_among_others() {
+        for (value, wait) in [
+            ("wait=7", Some(7)),
+            ("respond-async, WAIT = \"9\"", Some(9)),
+            ("wait=soon", None),
+            ("waiting=7", None),
+        ] {
+            assert_eq!(asked(&[("prefer", value)]).wait, wait, "{value}");
+        }
+    }
+
+    #[test]
+    fn trailers_are_asked_for_by_te_alone() {
+        assert!(asked(&[("te", "gzip, Trailers;q=0.5")]).trailers);
+        assert!(!asked(&[("te", "gzip")]).trailers);
+        assert!(!asked(&[("trailer", "x-sum")]).trailers);
+    }
+
+    #[test]
+    fn pages_of_other_sites_give_themselves_away() {
+        assert!(asked(&[("origin", "null")]).cross_site);
+        assert!(asked(&[("sec-fetch-site", "same-site")]).cross_site);
+        assert!(!asked(&[("sec-fetch-site", "none"), ("sec-fetch-mode", "cors")]).cross_site);
+    }
+
+    #[test]
+    fn a_request_id_that_could_forge_a_log_line_is_none() {
+        assert!(asked(&[("x-request-id", "abc-1")]).request_id.is_some());
+        assert!(asked(&[("x-request-id", "a b\" status=500")]).request_id.is_none());
+        assert!(asked(&[("x-request-id", "")]).request_id.is_none());
+    }
+
+    #[test]
+    fn a_trace_is_one_only_when_valid() {
+        let valid = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert!(asked(&[("traceparent", valid)]).traced);
+        for broken in ["", "00-0-0-0", "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01"] {
+            assert!(!asked(&[("traceparent", broken)]).traced, "{broken}");
+        }
+        assert!(!asked(&[("traceparent", valid), ("traceparent", valid)]).traced);
+    }
+}
