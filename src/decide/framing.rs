@@ -172,6 +172,18 @@ impl Framing {
         }
     }
 
+    /// Whether the caller speaks HTTP/2 with prior knowledge; `None` while its first bytes may
+    /// still become the preface.
+    pub fn speaks_http2(&self) -> Option<bool> {
+        match self.state {
+            State::Preface(_) | State::Opaque => Some(true),
+            State::RequestLine if self.first => {
+                (!PREFACE.iter().any(|line| line.starts_with(&self.carry))).then_some(false)
+            }
+            _ => Some(false),
+        }
+    }
+
     /// Which request of the connection the last bytes belong to, from 1.
     pub fn request(&self) -> u64 {
         match self.phase() {

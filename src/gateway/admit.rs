@@ -34,16 +34,18 @@ pub struct Permit {
     admission: Arc<Admission>,
     /// Where its request stands when it has to come back.
     pub ticket: Ticket,
+    /// How long its turn took to come.
+    pub waited: Duration,
     generation: Generation,
     spent: bool,
 }
 
 impl Permit {
     /// The request leaves now: the place in the budget is used up, and counted from now.
-    pub fn spend(&mut self) {
+    pub fn spend(&mut self, now: Instant) {
         if !self.spent {
             self.spent = true;
-            self.admission.left(self.generation);
+            self.admission.left(self.generation, now);
         }
     }
 
@@ -78,7 +80,7 @@ impl Drop for Permit {
     }
 }
 
-type Turn = oneshot::Sender<Result<Permit, Failure>>;
+type Waiter = oneshot::Sender<Result<Permit, Failure>>;
 
 enum Stood {
     Granted(Permit),
@@ -89,7 +91,7 @@ enum Stood {
 struct State {
     budget: Budget,
     generation: Generation,
-    queue: Queue<Turn>,
+    queue: Queue<Waiter>,
 }
 
 /// One token's budget and the line before it, shared by all workers.
@@ -132,29 +134,33 @@ impl Admission {
         admission
     }
 
-    /// A turn before `deadline`. `ticket` is the place of a request that comes back.
+    /// A turn before `deadline`, asked for `now`. `ticket` is the place of a request that comes
+    /// back.
     pub async fn admit(
         self: &Arc<Self>,
+        now: Instant,
         deadline: Instant,
         ticket: Option<Ticket>,
     ) -> Result<Permit, Failure> {
-        let (ticket, turn) = match self.stand(deadline, ticket)? {
+        let (ticket, turn) = match self.stand(now.into_std(), deadline, ticket)? {
             Stood::Granted(permit) => return Ok(permit),
             Stood::InLine(ticket, turn) => (ticket, turn),
         };
         self.wake.notify_one();
         let _place = Place { admission: self, ticket };
         // The pacer answers everybody by their deadline; it is gone only after a drain.
-        turn.await.unwrap_or(Err(Failure::Draining))
+        let mut permit = turn.await.unwrap_or(Err(Failure::Draining))?;
+        permit.waited = now.elapsed();
+        Ok(permit)
     }
 
     /// The part under the lock, which no wait may be.
     fn stand(
         self: &Arc<Self>,
+        now: StdInstant,
         deadline: Instant,
         ticket: Option<Ticket>,
     ) -> Result<Stood, Failure> {
-        let now = Instant::now().into_std();
         let mut state = self.state();
         let ticket = ticket.unwrap_or_else(|| state.queue.ticket());
         let ahead = state.queue.ahead(ticket);
@@ -225,11 +231,11 @@ impl Admission {
     fn permit(self: &Arc<Self>, ticket: Ticket, generation: Generation) -> Permit {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         let admission = Arc::clone(self);
-        Permit { admission, ticket, generation, spent: false }
+        Permit { admission, ticket, waited: Duration::ZERO, generation, spent: false }
     }
 
     /// A call leaves, signed with this token.
-    fn left(&self, generation: Generation) {
+    fn left(&self, generation: Generation, now: Instant) {
         if !self.limited {
             return;
         }
@@ -238,7 +244,7 @@ impl Admission {
             // Replaced a moment ago: its calls are not the successor's.
             state.budget.give_back();
         } else {
-            state.budget.leave(Instant::now().into_std());
+            state.budget.leave(now.into_std());
         }
     }
 

@@ -1,15 +1,22 @@
 //! One try: a signed request goes out, an answer's head or the reason for none comes back.
 //! It never judges the answer, and never tries again.
 
-use std::{error::Error as _, time::Duration};
+use std::{
+    error::Error as _,
+    future::poll_fn,
+    pin::pin,
+    sync::Arc,
+    task::{Poll, ready},
+    time::Duration,
+};
 
 use http::{Request, Response, StatusCode, header::CONTENT_LENGTH, response::Parts};
 use hyper::{body::Incoming, client::conn::TrySendError};
-use tokio::time::{Instant, sleep_until};
 
 use crate::{
     decide::headers::{self, AnswerFraming},
     upstream::{
+        deadline::Deadlines,
         pool::{Lease, StreamCount, Ticket},
         replay::{Attempt, AttemptError, Replay},
     },
@@ -66,21 +73,30 @@ pub enum Broken {
     Caller,
 }
 
+/// How long a try may stand still.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience<'a> {
+    /// The worker's deadlines.
+    pub deadlines: &'a Arc<Deadlines>,
+    /// `upstream.response_timeout`.
+    pub timeout: Duration,
+}
+
 /// Sends `request` over `lease`. The clock runs while neither the upload nor the answer moves.
 pub async fn forward(
     lease: Lease,
     request: Request<Attempt>,
     body: &Replay,
-    timeout: Duration,
+    patience: Patience<'_>,
 ) -> Result<Answered, Broken> {
     match lease {
         Lease::Http1 { mut sender, ticket } => {
-            let sent = within(timeout, body, sender.try_send_request(request)).await?;
+            let sent = patience.within(body, sender.try_send_request(request)).await?;
             let answer = sent.map_err(|failed| broken(failed, ticket.reused))?;
             http1_answer(answer, sender, ticket)
         }
         Lease::Http2 { mut sender, stream } => {
-            let sent = within(timeout, body, sender.try_send_request(request)).await?;
+            let sent = patience.within(body, sender.try_send_request(request)).await?;
             let answer = sent.map_err(|failed| broken(failed, stream.reused))?;
             let (parts, body) = answer.into_parts();
             Ok(Answered { parts, body, after: After::Stream(stream) })
@@ -88,25 +104,25 @@ pub async fn forward(
     }
 }
 
-async fn within<T>(
-    timeout: Duration,
-    body: &Replay,
-    answer: impl Future<Output = T>,
-) -> Result<T, Broken> {
-    let mut answer = std::pin::pin!(answer);
-    let mut deadline = Instant::now() + timeout;
-    loop {
-        tokio::select! {
-            biased;
-            answer = &mut answer => return Ok(answer),
-            () = sleep_until(deadline) => {
-                // An upload that moved since is not an answer that is late.
-                match body.progress().map(|moved| moved + timeout).filter(|at| *at > deadline) {
-                    Some(later) => deadline = later,
-                    None => return Err(Broken::Timeout),
-                }
+impl Patience<'_> {
+    async fn within<T>(self, body: &Replay, answer: impl Future<Output = T>) -> Result<T, Broken> {
+        let mut answer = pin!(answer);
+        let mut deadline = self.deadlines.after(self.timeout);
+        poll_fn(|cx| {
+            if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
+                return Poll::Ready(Ok(answer));
             }
-        }
+            ready!(deadline.poll_passed(cx));
+            // An upload that moved since is not an answer that is late.
+            match body.still().and_then(|still| self.timeout.checked_sub(still)) {
+                Some(left) if !left.is_zero() => {
+                    deadline.restart(left);
+                    deadline.poll_passed(cx).map(|()| Err(Broken::Timeout))
+                }
+                Some(_) | None => Poll::Ready(Err(Broken::Timeout)),
+            }
+        })
+        .await
     }
 }
 

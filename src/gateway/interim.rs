@@ -10,10 +10,11 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    task::Waker,
 };
 
+use atomic_waker::AtomicWaker;
 use http::{HeaderMap, StatusCode};
-use tokio::sync::Notify;
 
 use crate::decide::headers;
 
@@ -25,8 +26,8 @@ const MAX_WAITING: usize = 16 * 1024;
 pub struct Interim {
     waiting: AtomicBool,
     bytes: Mutex<Vec<u8>>,
-    /// Wakes the connection, which then writes them.
-    pub written: Notify,
+    /// The connection, which writes them.
+    connection: AtomicWaker,
 }
 
 impl Interim {
@@ -51,7 +52,17 @@ impl Interim {
         }
         bytes.extend_from_slice(b"\r\n");
         self.waiting.store(true, Ordering::Release);
-        self.written.notify_one();
+        self.wake();
+    }
+
+    /// The connection's task, in case that it moved.
+    pub fn watch(&self, connection: &Waker) {
+        self.connection.register(connection);
+    }
+
+    /// Wakes the connection: there is something to write, or to find out about itself.
+    pub fn wake(&self) {
+        self.connection.wake();
     }
 
     /// What waits to be written, if anything. One load when nothing does.

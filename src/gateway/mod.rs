@@ -24,12 +24,14 @@ use crate::{
     telemetry::access_log::{AccessLog, Record},
     token::Tokens,
     upstream::{
+        deadline::Deadlines,
         pool::Pool,
         replay::{Limits, Memory, Replay},
     },
 };
 use admit::{Admission, Permit};
 use credential::Head;
+use forward::Patience;
 use guard::Hosts;
 use interim::Interim;
 use recover::{Call, Recovered};
@@ -68,15 +70,34 @@ pub struct Gateway {
     pub apps: Arc<Pool>,
     /// This worker's lines.
     pub log: Arc<AccessLog>,
+    /// This worker's deadlines.
+    pub deadlines: Arc<Deadlines>,
 }
 
 /// What a connection tells about its requests.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Caller {
     /// Where 1xx for this connection go.
-    pub interim: Arc<Interim>,
-    /// Its place among `access.max_connections`; a tunnel keeps it.
-    pub place: Arc<OwnedSemaphorePermit>,
+    pub interim: Interim,
+    /// Its place among `access.max_connections`, until it and a tunnel out of it have ended.
+    _place: OwnedSemaphorePermit,
+}
+
+impl Caller {
+    /// A connection that has a place.
+    pub fn new(place: OwnedSemaphorePermit) -> Self {
+        Self { interim: Interim::default(), _place: place }
+    }
+
+    /// The only one, for tests.
+    ///
+    /// # Panics
+    /// Never: the place is free.
+    #[cfg(test)]
+    pub fn alone() -> Self {
+        let places = Arc::new(tokio::sync::Semaphore::new(1));
+        Self::new(places.try_acquire_owned().unwrap())
+    }
 }
 
 /// A request body larger than this is not waited for when its request is refused.
@@ -91,7 +112,7 @@ impl Gateway {
     pub async fn answer(
         &self,
         request: Request<Incoming>,
-        caller: &Caller,
+        caller: &Arc<Caller>,
     ) -> Response<AnswerBody> {
         let (parts, body) = request.into_parts();
         let mut asked = Asked::of(&parts.headers);
@@ -100,7 +121,10 @@ impl Gateway {
         let unread = is_large(&body);
         let mut record = Record::begin(&self.log, method, uri, request_id);
         match self.carry(parts, body, &asked, caller, &mut record).await {
-            Ok(answer) => respond::pass(answer, record, self.shared.config.upstream.idle_timeout),
+            Ok(answer) => {
+                let patience = self.patient(self.shared.config.upstream.idle_timeout);
+                respond::pass(answer, record, patience)
+            }
             Err(failure) => respond::refuse(failure, unread, record),
         }
     }
@@ -110,13 +134,13 @@ impl Gateway {
         mut parts: Parts,
         body: Incoming,
         asked: &Asked,
-        caller: &Caller,
+        caller: &Arc<Caller>,
         record: &mut Record,
     ) -> Result<Recovered, Failure> {
         guard::guard(&parts, asked, &self.shared.hosts, self.shared.config.access.max_headers)?;
         let deadline = record.started() + self.patience(asked.wait);
         let upgrade = parts.extensions.remove::<OnUpgrade>();
-        let interim = (parts.version == Version::HTTP_11).then(|| Arc::clone(&caller.interim));
+        let interim = (parts.version == Version::HTTP_11).then(|| Arc::clone(caller));
         let permit = self.admit(deadline, record).await?;
         let head = Head::new(parts, asked, &record.request_id);
         let call = Call { head, body: self.keep(body), deadline, interim };
@@ -125,16 +149,15 @@ impl Gateway {
         if recovered.answer.parts.status == StatusCode::SWITCHING_PROTOCOLS {
             let Some(upgrade) = upgrade.filter(|_| wanted) else { return Err(Failure::BadAnswer) };
             let Shared { tunnels, cut, .. } = &*self.shared;
-            let place = Arc::clone(&caller.place);
-            tunnel::join(upgrade, &mut recovered.answer, tunnels, cut.clone(), place);
+            let caller = Arc::clone(caller);
+            tunnel::join(upgrade, &mut recovered.answer, tunnels, cut.clone(), caller);
         }
         Ok(recovered)
     }
 
     async fn admit(&self, deadline: Instant, record: &mut Record) -> Result<Permit, Failure> {
-        let before = Instant::now();
-        let permit = self.shared.admission.admit(deadline, None).await?;
-        record.queue = before.elapsed();
+        let permit = self.shared.admission.admit(record.started(), deadline, None).await?;
+        record.queue = permit.waited;
         Ok(permit)
     }
 
@@ -142,6 +165,11 @@ impl Gateway {
         let Config { replay, access, .. } = &self.shared.config;
         let limits = Limits { memory: replay.memory_per_request, total: replay.per_request };
         Replay::new(body, limits, &self.shared.memory, access.body_timeout)
+    }
+
+    /// A patience with upstream.
+    fn patient(&self, timeout: Duration) -> Patience<'_> {
+        Patience { deadlines: &self.deadlines, timeout }
     }
 
     /// `max_wait`, or what the caller prefers.

@@ -13,11 +13,10 @@ use http_body_util::BodyExt;
 use tokio::time::Instant;
 
 use super::{
-    Gateway,
+    Caller, Gateway,
     admit::Permit,
     credential::{self, Head},
     forward::{After, Answered, Broken, forward},
-    interim::Interim,
 };
 use crate::{
     decide::{
@@ -47,7 +46,7 @@ pub struct Call {
     /// Until when the caller waits for its turn.
     pub deadline: Instant,
     /// Where the caller's 1xx go.
-    pub interim: Option<Arc<Interim>>,
+    pub interim: Option<Arc<Caller>>,
 }
 
 /// The answer that the caller gets, and what must live as long as it.
@@ -96,7 +95,10 @@ impl Gateway {
         let mut looks = 0;
         let mut failed_at = None;
         loop {
-            let token = self.token(&call, record).await?;
+            // Its turn has just come, or it has been on its way since.
+            let fresh = record.attempts == 0 && looks == 0;
+            let now = if fresh { record.started() + record.queue } else { Instant::now() };
+            let token = self.token(&call, now, record).await?;
             permit.bind(token.generation);
             let unproved = call.body.too_large() && !token.worked_within(PROOF_LASTS);
             if unproved && looks < MAX_LOOKS {
@@ -106,15 +108,15 @@ impl Gateway {
                     Look::Alive | Look::Unknown => {}
                 }
             }
-            let tried = self.attempt(&call, pool, &token, &mut permit, failed_at, record).await?;
+            let (tried, ended) =
+                self.attempt(&call, pool, &token, &mut permit, failed_at, record).await?;
             let facts = Facts {
                 idempotent: retry::idempotent(&call.head.method),
                 replayable: call.body.replayable(),
                 deadline: call.deadline.into_std(),
             };
-            let now = Instant::now().into_std();
             let longest = self.shared.config.rate_limit.max_retry_after;
-            match (retry::next(outcome(&tried), facts, history, now, longest), tried) {
+            match (retry::next(outcome(&tried), facts, history, ended.into_std(), longest), tried) {
                 (Next::Renew, Ok(answer)) => {
                     if self.rejected(&token, &call.head) == Verdict::PassOn {
                         return Ok(settle(call, answer, permit, &token));
@@ -125,7 +127,7 @@ impl Gateway {
                     // Another request, under another token: it counts again, first in line.
                     let ticket = permit.ticket;
                     drop(permit);
-                    let token = self.token(&call, record).await?;
+                    let token = self.token(&call, Instant::now(), record).await?;
                     self.shared.admission.renewed(token.generation);
                     permit = self.readmit(&call, ticket, record).await?;
                 }
@@ -187,7 +189,7 @@ impl Gateway {
         permit: &mut Permit,
         failed_at: Option<Instant>,
         record: &mut Record,
-    ) -> Result<Result<Answered, Broken>, Failure> {
+    ) -> Result<(Result<Answered, Broken>, Instant), Failure> {
         let lease = if call.head.upgrade {
             pool.lease_for_upgrade().await
         } else {
@@ -199,26 +201,31 @@ impl Gateway {
                 .sign(&token.authorization, call.body.attempt(), pool, &lease)
                 .map_err(|_| Failure::BadRequest("The request target cannot be forwarded"))?;
         if let (Some(interim), Lease::Http1 { .. }) = (&call.interim, &lease) {
-            let interim = Arc::clone(interim);
+            let caller = Arc::clone(interim);
             hyper::ext::on_informational(&mut request, move |answer| {
-                interim.push(answer.status(), answer.headers());
+                caller.interim.push(answer.status(), answer.headers());
             });
         }
-        permit.spend();
-        record.attempts += 1;
         let sent = Instant::now();
-        let tried =
-            forward(lease, request, &call.body, self.shared.config.upstream.response_timeout).await;
-        record.upstream = sent.elapsed();
+        permit.spend(sent);
+        record.attempts += 1;
+        let patience = self.patient(self.shared.config.upstream.response_timeout);
+        let tried = forward(lease, request, &call.body, patience).await;
+        let ended = Instant::now();
+        record.upstream = ended - sent;
         if tried.as_ref().is_ok_and(|answer| looked_at_the_token(answer.parts.status)) {
-            token.worked();
+            token.worked(ended);
         }
-        Ok(tried)
+        Ok((tried, ended))
     }
 
     /// A token, within the caller's patience; after a late 401 the caller is given it once more.
-    async fn token(&self, call: &Call, record: &mut Record) -> Result<Arc<Token>, Failure> {
-        let now = Instant::now();
+    async fn token(
+        &self,
+        call: &Call,
+        now: Instant,
+        record: &mut Record,
+    ) -> Result<Arc<Token>, Failure> {
         if let Some(token) = self.shared.tokens.current(now) {
             return Ok(token);
         }
@@ -242,7 +249,8 @@ impl Gateway {
     /// a call like any other, so it takes a place in the budget; without one, the upload decides.
     async fn look(&self, token: &Token, ticket: Ticket, looks: u32) -> Look {
         const PROBE: &str = "/api/v2/tokens/me";
-        let place = self.shared.admission.admit(Instant::now(), Some(ticket)).await;
+        let now = Instant::now();
+        let place = self.shared.admission.admit(now, now, Some(ticket)).await;
         let (Ok(mut permit), Ok(lease)) = (place, self.api.lease(None).await) else {
             return Look::Unknown;
         };
@@ -254,15 +262,15 @@ impl Gateway {
             return Look::Unknown;
         };
         permit.bind(token.generation);
-        permit.spend();
-        let timeout = self.shared.config.upstream.response_timeout;
-        let Ok(answer) = forward(lease, request, &Replay::empty(), timeout).await else {
+        permit.spend(Instant::now());
+        let patience = self.patient(self.shared.config.upstream.response_timeout);
+        let Ok(answer) = forward(lease, request, &Replay::empty(), patience).await else {
             return Look::Unknown;
         };
         let status = answer.parts.status;
         discard(answer).await;
         if status != StatusCode::UNAUTHORIZED {
-            token.worked();
+            token.worked(Instant::now());
             return Look::Alive;
         }
         if looks == MAX_LOOKS {
@@ -283,7 +291,8 @@ impl Gateway {
         record: &mut Record,
     ) -> Result<Permit, Failure> {
         let now = Instant::now();
-        let permit = self.shared.admission.admit(call.deadline.max(now), Some(ticket)).await;
+        let deadline = call.deadline.max(now);
+        let permit = self.shared.admission.admit(now, deadline, Some(ticket)).await;
         record.queue += now.elapsed();
         permit
     }

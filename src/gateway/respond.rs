@@ -12,12 +12,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, res
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use serde::Serialize;
-use tokio::time::Sleep;
 
 use super::{
     admit::Permit,
     credential::X_REQUEST_ID,
-    forward::{After, Answered},
+    forward::{After, Answered, Patience},
     recover::Recovered,
 };
 use crate::{
@@ -26,6 +25,7 @@ use crate::{
         access_log::{End, Record},
         digits::push_millis,
     },
+    upstream::deadline::Deadline,
 };
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -56,8 +56,16 @@ pub struct Held {
     after: Option<After>,
     _permit: Permit,
     record: Box<Record>,
-    idle_timeout: Duration,
-    idle: Option<Pin<Box<Sleep>>>,
+    idle: Idle,
+}
+
+/// `upstream.idle_timeout`, counted from the last frame.
+#[derive(Debug)]
+struct Idle {
+    timeout: Duration,
+    deadline: Deadline,
+    /// A frame came since it was last looked at.
+    moved: bool,
 }
 
 /// Why an answer's body is cut.
@@ -75,7 +83,7 @@ pub enum Cut {
 pub fn pass(
     recovered: Recovered,
     mut record: Box<Record>,
-    idle_timeout: Duration,
+    patience: Patience<'_>,
 ) -> Response<AnswerBody> {
     let Recovered { answer: Answered { mut parts, body, after }, permit, not_replayable, early } =
         recovered;
@@ -96,8 +104,9 @@ pub fn pass(
     record.status = Some(parts.status);
     record.correlation_id = correlation_id(&parts.headers);
     mark(&mut parts, &record);
-    let mut held =
-        Held { body, after: Some(after), _permit: permit, record, idle_timeout, idle: None };
+    let Patience { deadlines, timeout } = patience;
+    let idle = Idle { timeout, deadline: deadlines.after(timeout), moved: false };
+    let mut held = Held { body, after: Some(after), _permit: permit, record, idle };
     if held.body.is_end_stream() {
         held.complete();
     }
@@ -200,11 +209,14 @@ impl Held {
             after.finish();
         }
     }
+}
 
-    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        let timeout = self.idle_timeout;
-        let idle = self.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
-        idle.as_mut().poll(cx).map(|()| Some(Err(Cut::Idle)))
+impl Idle {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        if std::mem::take(&mut self.moved) {
+            self.deadline.restart(self.timeout);
+        }
+        self.deadline.poll_passed(cx).map(|()| Some(Err(Cut::Idle)))
     }
 }
 
@@ -224,10 +236,10 @@ impl Body for AnswerBody {
             }
             Self::Upstream(held) => {
                 let Poll::Ready(frame) = Pin::new(&mut held.body).poll_frame(cx) else {
-                    // Made only when upstream keeps us waiting: a body at hand costs no timer.
-                    return held.poll_idle(cx);
+                    // Only when upstream keeps us waiting: a body at hand costs nothing.
+                    return held.idle.poll(cx);
                 };
-                held.idle = None;
+                held.idle.moved = true;
                 match &frame {
                     Some(Ok(frame)) => {
                         held.record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);

@@ -14,25 +14,24 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional},
-    sync::OwnedSemaphorePermit,
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::forward::Answered;
+use super::{Caller, forward::Answered};
 
 /// Without a byte either way for this long, a tunnel ends. Far longer than for answers: a `WebSocket`
 /// may be silent for minutes, but a peer that is gone without a word must not keep its place.
 const SILENCE: Duration = Duration::from_secs(600);
 
-/// Joins the caller's connection with upstream's once both have switched. Keeps the caller's
-/// `place` to the end.
+/// Joins the caller's connection with upstream's once both have switched. Keeps the connection's
+/// place, which is `its`, to the end.
 pub fn join(
     caller: OnUpgrade,
     answer: &mut Answered,
     tasks: &TaskTracker,
     cut: CancellationToken,
-    place: Arc<OwnedSemaphorePermit>,
+    its: Arc<Caller>,
 ) {
     debug_assert_eq!(answer.parts.status, StatusCode::SWITCHING_PROTOCOLS);
     let Some(upstream) = answer.parts.extensions.remove::<OnUpgrade>() else { return };
@@ -47,7 +46,7 @@ pub fn join(
         if let Some(Err(error)) = cut.run_until_cancelled(both).await {
             tracing::debug!(%error, "tunnel did not open");
         }
-        drop(place);
+        drop(its);
     });
 }
 

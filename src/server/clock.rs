@@ -4,15 +4,15 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
+    task::Context,
     time::Duration,
 };
 
-use crate::{config::Access, decide::framing::Phase};
+use http::StatusCode;
 
-/// How often the worker's sweeper looks: deadlines are this much late at most.
-pub const TICK: Duration = Duration::from_millis(500);
+use crate::{config::Access, decide::framing::Phase, gateway::Caller, upstream::deadline::TICK};
 
 /// One connection's place in its conversation. Written by its own worker only, so plain relaxed
 /// stores do.
@@ -23,17 +23,41 @@ pub struct Clock {
     since: AtomicU32,
     /// Requests whose answers have not ended.
     active: AtomicUsize,
-    /// A request has come.
-    begun: AtomicBool,
     stalled_since: AtomicU32,
     expired: AtomicBool,
 }
 
-/// A worker's coarse time: ticks since its start.
+/// A worker's coarse time: ticks since its start; and what it wants of all its connections.
 #[derive(Debug, Default)]
 pub struct Ticker {
     now: AtomicU32,
     connections: Mutex<Vec<Weak<Connection>>>,
+    drain: AtomicU8,
+    /// Connections that hold hyper's state and its buffers.
+    warm: AtomicUsize,
+}
+
+/// How far a drain has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Drain {
+    /// Who has carried a request leaves after its answer.
+    Begun = 1,
+    /// So do those that have said nothing yet.
+    All = 2,
+    /// What is still open ends.
+    Cut = 3,
+}
+
+/// What a connection is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Go on.
+    Stay,
+    /// End after the answers under way.
+    Leave,
+    /// End at once.
+    End,
 }
 
 /// What the sweeper can do about a connection.
@@ -41,14 +65,16 @@ pub struct Ticker {
 pub struct Connection {
     /// Its clock.
     pub clock: Clock,
-    /// Its interim answers, whose wake-up the sweeper borrows.
-    pub interim: Arc<crate::gateway::interim::Interim>,
+    /// What its requests need of it.
+    pub caller: Arc<Caller>,
     /// Requests that hyper handed to the gateway.
     pub begun: AtomicU64,
     /// It was answered 101: what follows is not HTTP.
     pub switched: AtomicBool,
     /// Everything that hyper has to write is written.
     pub flushed: AtomicBool,
+    /// It has been idle for a tick.
+    cold: AtomicBool,
 }
 
 /// The longest a connection may stay in a phase.
@@ -58,6 +84,10 @@ pub struct Patience {
     head: u32,
     stall: u32,
 }
+
+/// So many connections of a worker keep their buffers between requests; the next to become idle
+/// are parked at once, not after a tick: a burst of connections must not hold what a crowd would.
+const WARM: usize = 512;
 
 impl Patience {
     /// From `[access]`; `stall` is for callers that do not read their answer.
@@ -81,26 +111,23 @@ const FLOWING: u32 = u32::MAX;
 
 impl Ticker {
     /// A connection that the sweeper will look after.
-    pub fn connection(
-        self: &Arc<Self>,
-        interim: Arc<crate::gateway::interim::Interim>,
-    ) -> Arc<Connection> {
+    pub fn connection(self: &Arc<Self>, caller: Arc<Caller>) -> Arc<Connection> {
         let clock = Clock {
             ticker: Arc::clone(self),
             // A connection that says nothing is held to the header timeout, not to keep-alive.
             phase: AtomicU32::new(HEAD),
             since: AtomicU32::new(self.now.load(Ordering::Relaxed)),
             active: AtomicUsize::new(0),
-            begun: AtomicBool::new(false),
             stalled_since: AtomicU32::new(FLOWING),
             expired: AtomicBool::new(false),
         };
         let connection = Arc::new(Connection {
             clock,
-            interim,
+            caller,
             begun: AtomicU64::new(0),
             switched: AtomicBool::new(false),
             flushed: AtomicBool::new(true),
+            cold: AtomicBool::new(false),
         });
         self.connections
             .lock()
@@ -109,18 +136,102 @@ impl Ticker {
         connection
     }
 
-    /// One tick: ends what has waited too long, forgets what is gone.
+    /// One tick: ends what has waited too long, has parked what is idle, forgets what is gone.
     pub fn tick(&self, patience: Patience) {
         let now = self.now.fetch_add(1, Ordering::Relaxed) + 1;
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         connections.retain(|weak| {
             let Some(connection) = weak.upgrade() else { return false };
-            if connection.clock.overdue(now, patience) {
-                connection.clock.expired.store(true, Ordering::Relaxed);
-                connection.interim.written.notify_one();
+            let Connection { clock, cold, .. } = &*connection;
+            if clock.overdue(now, patience) {
+                clock.expired.store(true, Ordering::Relaxed);
+                connection.caller.interim.wake();
+            } else if clock.idle_since().is_some_and(|since| since < now)
+                && !cold.swap(true, Ordering::Relaxed)
+            {
+                connection.caller.interim.wake();
             }
             true
         });
+    }
+
+    /// Tells every connection, now and to come.
+    pub fn drain(&self, drain: Drain) {
+        self.drain.fetch_max(drain as u8, Ordering::Relaxed);
+        for connection in &*self.connections.lock().unwrap_or_else(PoisonError::into_inner) {
+            if let Some(connection) = connection.upgrade() {
+                connection.caller.interim.wake();
+            }
+        }
+    }
+}
+
+/// A connection that holds hyper's state, while it does.
+#[derive(Debug)]
+pub struct Warm<'a>(&'a Ticker);
+
+impl Drop for Warm<'_> {
+    fn drop(&mut self) {
+        self.0.warm.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Connection {
+    /// Counts it among the warm ones.
+    pub fn warm(&self) -> Warm<'_> {
+        let ticker = &self.clock.ticker;
+        ticker.warm.fetch_add(1, Ordering::Relaxed);
+        self.cold.store(false, Ordering::Relaxed);
+        Warm(ticker)
+    }
+
+    /// It is wholly idle, and its buffers are wanted elsewhere or were not used for a while.
+    pub fn may_park(&self) -> bool {
+        (self.cold.load(Ordering::Relaxed) || self.clock.ticker.warm.load(Ordering::Relaxed) > WARM)
+            && self.clock.idle_since().is_some()
+            && self.begun()
+            && self.flushed.load(Ordering::Relaxed)
+    }
+
+    /// The task to wake when there is something new to do.
+    pub fn watch(&self, cx: &Context<'_>) {
+        self.caller.interim.watch(cx.waker());
+    }
+
+    /// What it is to do, by its clock and by the drain.
+    pub fn order(&self) -> Order {
+        let drain = self.clock.ticker.drain.load(Ordering::Relaxed);
+        if self.clock.expired.load(Ordering::Relaxed) || drain >= Drain::Cut as u8 {
+            Order::End
+        } else if drain >= Drain::All as u8 || (drain > 0 && self.begun()) {
+            Order::Leave
+        } else {
+            Order::Stay
+        }
+    }
+
+    /// A request began.
+    pub fn begin(&self) {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.cold.store(false, Ordering::Relaxed);
+        self.clock.begin();
+    }
+
+    /// hyper is about to get a final answer.
+    pub fn answer(&self, status: StatusCode) {
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            self.switched.store(true, Ordering::Relaxed);
+        }
+        // Behind what is still unwritten hyper will put this answer's head at once: an interim
+        // answer would come after it, into the body.
+        if !self.flushed.load(Ordering::Relaxed) {
+            drop(self.caller.interim.take());
+        }
+    }
+
+    /// It has carried a request, ended or not.
+    fn begun(&self) -> bool {
+        self.begun.load(Ordering::Relaxed) > 0
     }
 }
 
@@ -142,12 +253,6 @@ impl Clock {
     /// A request began.
     pub fn begin(&self) {
         self.active.fetch_add(1, Ordering::Relaxed);
-        self.begun.store(true, Ordering::Relaxed);
-    }
-
-    /// It has carried a request, ended or not.
-    pub fn begun(&self) -> bool {
-        self.begun.load(Ordering::Relaxed)
     }
 
     /// Its answer ended.
@@ -164,9 +269,10 @@ impl Clock {
         }
     }
 
-    /// The sweeper gave up on it.
-    pub fn expired(&self) -> bool {
-        self.expired.load(Ordering::Relaxed)
+    /// Between two requests, since that tick.
+    fn idle_since(&self) -> Option<u32> {
+        (!self.active() && self.phase.load(Ordering::Relaxed) == IDLE)
+            .then(|| self.since.load(Ordering::Relaxed))
     }
 
     /// A request or its answer is under way.
@@ -205,11 +311,11 @@ mod tests {
 
     fn ticks_until_expired(prepare: impl Fn(&Clock)) -> Option<u32> {
         let ticker = Arc::new(Ticker::default());
-        let connection = ticker.connection(Arc::default());
+        let connection = ticker.connection(Arc::new(Caller::alone()));
         prepare(&connection.clock);
         (1..400).find(|_| {
             ticker.tick(patience());
-            connection.clock.expired()
+            connection.order() == Order::End
         })
     }
 
@@ -235,9 +341,59 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_is_parked_after_an_idle_tick_and_not_in_mid_request() {
+        let ticker = Arc::new(Ticker::default());
+        let connection = ticker.connection(Arc::new(Caller::alone()));
+        let _warm = connection.warm();
+        connection.clock.phase(Phase::Idle);
+        ticker.tick(patience());
+        assert!(!connection.may_park(), "its first request may be on its way");
+        connection.begin();
+        ticker.tick(patience());
+        assert!(!connection.may_park());
+        connection.clock.end();
+        assert!(!connection.may_park(), "the next request may follow at once");
+        ticker.tick(patience());
+        assert!(connection.may_park());
+        connection.flushed.store(false, Ordering::Relaxed);
+        assert!(!connection.may_park());
+    }
+
+    #[test]
+    fn a_crowd_is_parked_at_once() {
+        let ticker = Arc::new(Ticker::default());
+        let crowd: Vec<_> =
+            (0..=WARM).map(|_| ticker.connection(Arc::new(Caller::alone()))).collect();
+        let mut warm: Vec<_> = crowd.iter().map(|connection| connection.warm()).collect();
+        let connection = &crowd[0];
+        connection.begin();
+        connection.clock.phase(Phase::Idle);
+        connection.clock.end();
+        assert!(connection.may_park());
+        warm.pop();
+        assert!(!connection.may_park());
+    }
+
+    #[test]
+    fn a_drain_tells_those_that_have_spoken_first() {
+        let ticker = Arc::new(Ticker::default());
+        let [silent, begun] = [(), ()].map(|()| ticker.connection(Arc::new(Caller::alone())));
+        begun.begin();
+        for (drain, orders) in [
+            (Drain::Begun, [Order::Stay, Order::Leave]),
+            (Drain::All, [Order::Leave, Order::Leave]),
+            (Drain::Begun, [Order::Leave, Order::Leave]),
+            (Drain::Cut, [Order::End, Order::End]),
+        ] {
+            ticker.drain(drain);
+            assert_eq!([silent.order(), begun.order()], orders, "{drain:?}");
+        }
+    }
+
+    #[test]
     fn the_sweeper_forgets_connections_that_are_gone() {
         let ticker = Arc::new(Ticker::default());
-        drop(ticker.connection(Arc::default()));
+        drop(ticker.connection(Arc::new(Caller::alone())));
         ticker.tick(patience());
         assert!(ticker.connections.lock().unwrap().is_empty());
     }

@@ -1,49 +1,48 @@
 //! One caller's connection, from accept to close.
 //! It never outlives what its clock allows, and never ends in mid-answer on a drain.
+//!
+//! Between requests an HTTP/1 connection is parked: hyper's state and its buffers go, the socket
+//! and its clock stay. Ten thousand idle callers are then a matter of sockets, not of buffers.
 
 use std::{
     convert::Infallible,
+    future::poll_fn,
     pin::Pin,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
-use hyper::{body::Incoming, service::service_fn};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::conn::auto::Builder,
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
 };
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::OwnedSemaphorePermit,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::task::TaskTracker;
 
 use super::{
-    clock::{Connection, Ticker},
-    wire::Wire,
+    clock::{Connection, Order, Ticker},
+    wire::{Speaks, Wire},
 };
 use crate::{
     config::Access,
     decide::framing::Limits,
     gateway::{
         Caller, Gateway,
-        interim::Interim,
         respond::{AnswerBody, Cut},
     },
 };
 
-/// A drain gives a connection that has said nothing yet this long: its first request may be on the
-/// way, and few clients send it again.
-const FIRST_WORD: Duration = Duration::from_millis(500);
-
 /// Where hyper spawns HTTP/2 streams: tracked, so that a drain ends after their last lines.
 #[derive(Debug, Clone)]
-pub struct Tracked(TaskTracker);
+struct Tracked(TaskTracker);
 
 impl<F> hyper::rt::Executor<F> for Tracked
 where
@@ -55,104 +54,174 @@ where
 }
 
 /// hyper's server settings, made once a worker.
-pub fn builder(access: &Access, tasks: TaskTracker) -> Builder<Tracked> {
-    let mut builder = Builder::new(Tracked(tasks));
-    builder
-        .http1()
-        // The clock's sweeper does it, without a timer per request.
-        .header_read_timeout(None)
-        .max_headers(access.max_headers)
-        // Larger than what the framing lets through, so that it is never hyper that refuses.
-        .max_buf_size(access.max_header_bytes.max(64 * 1024) + 16 * 1024);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(200)
-        .max_header_list_size(u32::try_from(access.max_header_bytes).unwrap_or(u32::MAX))
-        .max_pending_accept_reset_streams(20)
-        .max_local_error_reset_streams(100)
-        // What a caller may send before anybody reads it: bodies wait here for their turn.
-        .initial_stream_window_size(64 * 1024)
-        .initial_connection_window_size(256 * 1024)
-        .keep_alive_interval(access.keep_alive)
-        .keep_alive_timeout(access.header_timeout);
-    builder
+#[derive(Debug)]
+pub struct Protocols {
+    http1: http1::Builder,
+    http2: http2::Builder<Tracked>,
 }
 
-/// Serves one connection to its end. `draining` asks for that end after the current answers,
-/// `cut` for it at once. `place` is free again when a tunnel that grew out of it has ended, too.
+impl Protocols {
+    /// HTTP/2 streams run as `tasks`.
+    pub fn new(access: &Access, tasks: TaskTracker) -> Self {
+        let mut http1 = http1::Builder::new();
+        http1
+            // The clock's sweeper does it, without a timer per request.
+            .header_read_timeout(None)
+            .max_headers(access.max_headers)
+            // Larger than what the framing lets through, so that it is never hyper that refuses.
+            .max_buf_size(access.max_header_bytes.max(64 * 1024) + 16 * 1024);
+        let mut http2 = http2::Builder::new(Tracked(tasks));
+        http2
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(200)
+            .max_header_list_size(u32::try_from(access.max_header_bytes).unwrap_or(u32::MAX))
+            .max_pending_accept_reset_streams(20)
+            .max_local_error_reset_streams(100)
+            // What a caller may send before anybody reads it: bodies wait here for their turn.
+            .initial_stream_window_size(64 * 1024)
+            .initial_connection_window_size(256 * 1024)
+            .keep_alive_interval(access.keep_alive)
+            .keep_alive_timeout(access.header_timeout);
+        Self { http1, http2 }
+    }
+}
+
+/// Serves one connection to its end. `place` is free again when a tunnel that grew out of it has
+/// ended, too.
 pub async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     stream: S,
     gateway: Arc<Gateway>,
-    builder: Arc<Builder<Tracked>>,
+    protocols: Arc<Protocols>,
     ticker: Arc<Ticker>,
-    draining: CancellationToken,
     place: OwnedSemaphorePermit,
 ) {
     let access = &gateway.shared.config.access;
     let limits = Limits { head_bytes: access.max_header_bytes, fields: access.max_headers };
-    let interim = Arc::new(Interim::default());
-    let connection = ticker.connection(Arc::clone(&interim));
-    let wire = Wire::new(stream, limits, Arc::clone(&connection));
-    let caller = Caller { interim: Arc::clone(&interim), place: Arc::new(place) };
-    let cut = gateway.shared.cut.clone();
-    let service = {
-        let connection = Arc::clone(&connection);
-        service_fn(move |request: Request<Incoming>| {
-            let active = Active::new(Arc::clone(&connection));
-            let (gateway, caller) = (Arc::clone(&gateway), caller.clone());
-            let connection = Arc::clone(&connection);
-            async move {
-                let answer = gateway.answer(request, &caller).await;
-                connection.answer(answer.status());
-                Ok::<Response<Counted>, Infallible>(answer.map(|body| Counted { body, active }))
-            }
-        })
-    };
-    let served = builder.serve_connection_with_upgrades(TokioIo::new(wire), service);
-    let mut served = std::pin::pin!(served);
-    let mut told = false;
-    let mut leave = std::pin::pin!(async {
-        draining.cancelled().await;
-        if !connection.clock.begun() {
-            tokio::time::sleep(FIRST_WORD).await;
-        }
-    });
+    let connection = ticker.connection(Arc::new(Caller::new(place)));
+    let mut wire = Wire::new(stream, limits, Arc::clone(&connection));
     loop {
-        tokio::select! {
-            biased;
-            ended = served.as_mut() => {
-                if let Err(error) = ended {
-                    tracing::debug!(error, "connection ended");
-                }
-                return;
+        let service = {
+            let (gateway, connection) = (Arc::clone(&gateway), Arc::clone(&connection));
+            // It counts from here, not from its future's first poll: hyper reads on before that.
+            service_fn(move |request| {
+                answer(request, Arc::clone(&gateway), Active::new(Arc::clone(&connection)))
+            })
+        };
+        match first_words(&mut wire, &connection).await {
+            Some(Speaks::Http1) => {
+                let io = TokioIo::new(wire);
+                let served = protocols.http1.serve_connection(io, service).with_upgrades();
+                let Some(parked) = drive_http1(served, &connection).await else { return };
+                wire = parked;
             }
-            // Woken to write an interim answer, or because the clock has run out.
-            () = interim.written.notified() => {
-                if connection.clock.expired() {
-                    return;
-                }
+            Some(Speaks::Http2) => {
+                let served = protocols.http2.serve_connection(TokioIo::new(wire), service);
+                return drive_http2(served, &connection).await;
             }
-            () = leave.as_mut(), if !told => {
-                told = true;
-                served.as_mut().graceful_shutdown();
-            }
-            () = cut.cancelled() => return,
+            None => return,
         }
     }
 }
 
-impl Connection {
-    /// hyper is about to get a final answer.
-    fn answer(&self, status: StatusCode) {
-        if status == StatusCode::SWITCHING_PROTOCOLS {
-            self.switched.store(true, Ordering::Relaxed);
+async fn answer(
+    request: Request<Incoming>,
+    gateway: Arc<Gateway>,
+    active: Active,
+) -> Result<Response<Counted>, Infallible> {
+    let answer = gateway.answer(request, &active.0.caller).await;
+    active.0.answer(answer.status());
+    Ok(answer.map(|body| Counted { body, active }))
+}
+
+/// Waits while the connection is silent; what it speaks once it is not, `None` at its end.
+async fn first_words<S: AsyncRead + AsyncWrite + Unpin>(
+    wire: &mut Wire<S>,
+    connection: &Connection,
+) -> Option<Speaks> {
+    poll_fn(|cx| {
+        connection.watch(cx);
+        match connection.order() {
+            Order::Stay => wire.poll_first(cx).map(Result::ok),
+            Order::Leave | Order::End => Poll::Ready(None),
         }
-        // Behind what is still unwritten hyper will put this answer's head at once: an interim
-        // answer would come after it, into the body.
-        if !self.flushed.load(Ordering::Relaxed) {
-            drop(self.interim.take());
+    })
+    .await
+}
+
+type Http1<S, V> = http1::UpgradeableConnection<TokioIo<Wire<S>>, V>;
+
+/// Serves until the connection ends, or is idle and may be parked.
+async fn drive_http1<S, V>(served: Http1<S, V>, connection: &Connection) -> Option<Wire<S>>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    V: hyper::service::HttpService<Incoming, ResBody = Counted, Error = Infallible>,
+{
+    // Boxed, so that a parked connection does not keep its room.
+    let mut served = Box::pin(served);
+    let mut leaving = false;
+    let warm = connection.warm();
+    let parked = poll_fn(|cx| {
+        connection.watch(cx);
+        loop {
+            if let Poll::Ready(ended) = served.as_mut().poll(cx) {
+                note(ended);
+                return Poll::Ready(false);
+            }
+            match connection.order() {
+                Order::Stay if connection.may_park() => return Poll::Ready(true),
+                Order::Leave if !leaving => {
+                    leaving = true;
+                    served.as_mut().graceful_shutdown();
+                }
+                Order::Stay | Order::Leave => return Poll::Pending,
+                Order::End => return Poll::Ready(false),
+            }
         }
+    })
+    .await;
+    drop(warm);
+    if !parked {
+        return None;
+    }
+    let parts = Pin::into_inner(served).into_parts()?;
+    let mut wire = parts.io.into_inner();
+    wire.take_back(&parts.read_buf);
+    Some(wire)
+}
+
+async fn drive_http2<S, V>(
+    served: http2::Connection<TokioIo<Wire<S>>, V, Tracked>,
+    connection: &Connection,
+) where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    V: hyper::service::HttpService<Incoming, ResBody = Counted, Error = Infallible>,
+    V::Future: Send + 'static,
+{
+    let mut served = Box::pin(served);
+    let mut leaving = false;
+    poll_fn(|cx| {
+        connection.watch(cx);
+        loop {
+            if let Poll::Ready(ended) = served.as_mut().poll(cx) {
+                note(ended);
+                return Poll::Ready(());
+            }
+            match connection.order() {
+                Order::Leave if !leaving => {
+                    leaving = true;
+                    served.as_mut().graceful_shutdown();
+                }
+                Order::Stay | Order::Leave => return Poll::Pending,
+                Order::End => return Poll::Ready(()),
+            }
+        }
+    })
+    .await;
+}
+
+fn note(ended: hyper::Result<()>) {
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended");
     }
 }
 
@@ -161,8 +230,7 @@ struct Active(Arc<Connection>);
 
 impl Active {
     fn new(connection: Arc<Connection>) -> Self {
-        connection.begun.fetch_add(1, Ordering::Relaxed);
-        connection.clock.begin();
+        connection.begin();
         Self(connection)
     }
 }

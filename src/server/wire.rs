@@ -18,6 +18,15 @@ use crate::{
     gateway::{credential, respond},
 };
 
+/// What a caller speaks, by its first bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaks {
+    /// HTTP/1.0 or HTTP/1.1.
+    Http1,
+    /// HTTP/2 with prior knowledge.
+    Http2,
+}
+
 /// The I/O layer of one connection.
 #[derive(Debug)]
 pub struct Wire<S> {
@@ -69,7 +78,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// bytes, which may be the rest of an answer.
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.flushed()
-            && let Some(more) = self.connection.interim.take()
+            && let Some(more) = self.connection.caller.interim.take()
         {
             self.interim.extend(more);
         }
@@ -101,9 +110,45 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     fn hand_over(&mut self, buf: &mut ReadBuf<'_>) -> bool {
         let judged = self.held.len() - self.framing.unfinished();
         let count = judged.min(buf.remaining());
-        let piece: Vec<u8> = self.held.drain(..count).collect();
-        buf.put_slice(&piece);
+        buf.put_slice(self.held.get(..count).unwrap_or_default());
+        self.held.drain(..count);
+        if self.held.is_empty() {
+            // Needed again after the next pause at the earliest.
+            self.held = Vec::new();
+        }
         count > 0
+    }
+
+    /// What hyper has read and not used, when it gives the connection back.
+    pub fn take_back(&mut self, unused: &[u8]) {
+        self.held.splice(..0, unused.iter().copied());
+    }
+
+    /// Reads until it is clear what the caller speaks. An end, or what is malformed, is an error.
+    pub fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Speaks>> {
+        loop {
+            if !self.held.is_empty()
+                && let Some(http2) = self.framing.speaks_http2()
+            {
+                return Poll::Ready(Ok(if http2 { Speaks::Http2 } else { Speaks::Http1 }));
+            }
+            if !ready!(self.poll_hold(cx))? {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+    }
+
+    /// Reads what hyper is not to see yet, or not before it exists; `false` at the end. Copied, but
+    /// only once a pause, or for a line that comes in several pieces.
+    fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let mut piece = [0; 4096];
+        let mut piece = ReadBuf::new(&mut piece);
+        ready!(Pin::new(&mut self.inner).poll_read(cx, &mut piece))?;
+        if let Err(violation) = self.judge(piece.filled()) {
+            return Poll::Ready(Err(self.refuse(violation, cx)));
+        }
+        self.held.extend_from_slice(piece.filled());
+        Poll::Ready(Ok(!piece.filled().is_empty()))
     }
 }
 
@@ -160,17 +205,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
                     return Poll::Ready(Ok(()));
                 }
             } else {
-                // A line in several pieces is rare enough to be copied.
-                let mut piece = [0; 4096];
-                let mut piece = ReadBuf::new(&mut piece);
-                ready!(Pin::new(&mut this.inner).poll_read(cx, &mut piece))?;
-                if piece.filled().is_empty() {
+                if !ready!(this.poll_hold(cx))? {
                     return Poll::Ready(Ok(()));
                 }
-                if let Err(violation) = this.judge(piece.filled()) {
-                    return Poll::Ready(Err(this.refuse(violation, cx)));
-                }
-                this.held.extend_from_slice(piece.filled());
             }
         }
     }
@@ -226,12 +263,12 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
     use super::*;
-    use crate::server::clock::Ticker;
+    use crate::{gateway::Caller, server::clock::Ticker};
 
     /// A wire and the caller's end of it; `room` is what fits between them.
     fn wire(room: usize) -> (Wire<DuplexStream>, DuplexStream) {
         let (inner, caller) = duplex(room);
-        let connection = Arc::new(Ticker::default()).connection(Arc::default());
+        let connection = Arc::new(Ticker::default()).connection(Arc::new(Caller::alone()));
         (Wire::new(inner, Limits { head_bytes: 1024, fields: 10 }, connection), caller)
     }
 
@@ -241,7 +278,7 @@ mod tests {
         // More than fits: what is left of it is with hyper.
         let written = wire.write(b"the end of an answer").await.unwrap();
         assert_eq!(written, 8);
-        wire.connection.interim.push(StatusCode::EARLY_HINTS, &HeaderMap::new());
+        wire.connection.caller.interim.push(StatusCode::EARLY_HINTS, &HeaderMap::new());
         let rest = async {
             wire.write_all(b"n answer").await.unwrap();
             wire.flush().await.unwrap();
@@ -256,7 +293,7 @@ mod tests {
     #[tokio::test]
     async fn an_interim_answer_comes_before_the_answer_that_hyper_begins() {
         let (mut wire, mut caller) = wire(1024);
-        wire.connection.interim.push(StatusCode::EARLY_HINTS, &HeaderMap::new());
+        wire.connection.caller.interim.push(StatusCode::EARLY_HINTS, &HeaderMap::new());
         wire.write_all(b"HTTP/1.1 200 OK").await.unwrap();
         drop(wire);
         let mut text = String::new();

@@ -3,7 +3,6 @@
 
 use std::{io, sync::Arc, thread::JoinHandle, time::Duration};
 
-use hyper_util::server::conn::auto::Builder;
 use rustls::ClientConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -15,18 +14,22 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     StartError,
-    clock::{Patience, TICK, Ticker},
-    connection,
+    clock::{Drain, Patience, Ticker},
+    connection::{self, Protocols},
     listen::{Bound, Listener},
 };
 use crate::{
     gateway::{Gateway, Shared},
     telemetry::{access_log::AccessLog, output::Output},
-    upstream::{connect::Connector, pool::Pool},
+    upstream::{connect::Connector, deadline::TICK, pool::Pool},
 };
 
 /// After an accept that failed for want of descriptors or memory: give them time to come back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A drain gives a connection that has said nothing yet this long: its first request may be on the
+/// way, and few clients send it again.
+const FIRST_WORD: Duration = Duration::from_millis(500);
 
 /// What every worker is made from.
 #[derive(Clone)]
@@ -51,7 +54,7 @@ pub struct Worker {
 
 struct Inside {
     gateway: Arc<Gateway>,
-    builder: Arc<Builder<connection::Tracked>>,
+    protocols: Arc<Protocols>,
     ticker: Arc<Ticker>,
     places: Arc<Semaphore>,
     connections: TaskTracker,
@@ -128,12 +131,17 @@ impl WorkerPlan {
         let api =
             Pool::new(upstream.api.clone(), connector.clone(), upstream.http2, links.clone())?;
         let apps = Pool::new(upstream.apps.clone(), connector, upstream.http2, links)?;
-        let builder =
-            Arc::new(connection::builder(&self.shared.config.access, connections.clone()));
+        let protocols = Arc::new(Protocols::new(&self.shared.config.access, connections.clone()));
         let log = AccessLog::new(self.shared.config.telemetry.format, self.log);
         Ok(Inside {
-            gateway: Arc::new(Gateway { shared: self.shared, api, apps, log }),
-            builder,
+            gateway: Arc::new(Gateway {
+                shared: self.shared,
+                api,
+                apps,
+                log,
+                deadlines: Arc::default(),
+            }),
+            protocols,
             ticker: Arc::default(),
             places,
             connections,
@@ -156,6 +164,7 @@ impl Inside {
         }
         tokio::select! {
             () = inside.sweep() => {}
+            () = inside.follow_drain() => {}
             () = over.cancelled() => {}
         }
     }
@@ -232,12 +241,26 @@ impl Inside {
         let serve = connection::serve(
             stream,
             Arc::clone(&self.gateway),
-            Arc::clone(&self.builder),
+            Arc::clone(&self.protocols),
             Arc::clone(&self.ticker),
-            self.stop_accepting.clone(),
             place,
         );
         self.connections.spawn(serve);
+    }
+
+    /// Tells the connections how far the drain has come. Does not end.
+    async fn follow_drain(&self) {
+        let cut = async {
+            self.gateway.shared.cut.cancelled().await;
+            self.ticker.drain(Drain::Cut);
+        };
+        let leave = async {
+            self.stop_accepting.cancelled().await;
+            self.ticker.drain(Drain::Begun);
+            tokio::time::sleep(FIRST_WORD).await;
+            self.ticker.drain(Drain::All);
+        };
+        tokio::join!(cut, leave, std::future::pending::<()>());
     }
 
     /// One coarse timer for all that need not be exact.
@@ -249,6 +272,7 @@ impl Inside {
         loop {
             ticks.tick().await;
             self.ticker.tick(patience);
+            self.gateway.deadlines.tick();
             self.gateway.log.flush();
             self.gateway.api.sweep();
             self.gateway.apps.sweep();

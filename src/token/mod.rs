@@ -40,11 +40,12 @@ pub struct Token {
 
 impl Token {
     /// Upstream answered something other than 401 to it.
-    pub fn worked(&self) {
-        let now = u32::try_from(self.born.elapsed().as_secs()).unwrap_or(u32::MAX).max(1);
+    pub fn worked(&self, now: Instant) {
+        let age = now.saturating_duration_since(self.born).as_secs();
+        let age = u32::try_from(age).unwrap_or(u32::MAX).max(1);
         // Read first: a store would bounce the cache line between workers on every answer.
-        if self.worked.load(Ordering::Relaxed) != now {
-            self.worked.store(now, Ordering::Relaxed);
+        if self.worked.load(Ordering::Relaxed) != age {
+            self.worked.store(age, Ordering::Relaxed);
         }
     }
 

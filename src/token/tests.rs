@@ -76,7 +76,7 @@ async fn renewal_happens_before_expiry_with_nobody_asking() {
 async fn a_storm_of_rejections_costs_one_mint_and_stragglers_none() {
     let (tokens, mints) = keeper(&[Ok(3600)]);
     let old = tokens.get(within(1)).await.unwrap();
-    old.worked();
+    old.worked(Instant::now());
     for _ in 0..200 {
         assert_eq!(tokens.rejected(&old, 7), Verdict::Renew);
     }

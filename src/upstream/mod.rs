@@ -2,6 +2,7 @@
 //! It never knows why a request is sent, nor decides whether to send it again.
 
 pub mod connect;
+pub mod deadline;
 pub mod half_heard;
 pub mod pool;
 pub mod replay;

@@ -208,9 +208,9 @@ impl<B: Body<Data = Bytes> + Unpin> Replay<B> {
         }
     }
 
-    /// When the body last moved: an upload that moves is not a slow answer.
-    pub fn progress(&self) -> Option<Instant> {
-        self.0.as_ref().map(|shared| lock(shared).progress)
+    /// For how long the body has not moved: an upload that moves is not a slow answer.
+    pub fn still(&self) -> Option<Duration> {
+        self.0.as_ref().map(|shared| lock(shared).progress.elapsed())
     }
 
     /// The answer is decided: no later attempt will need the copy. The one that is still playing

@@ -144,7 +144,7 @@ impl Gateway {
     /// One request, in the order of the gateway's own steps.
     async fn carry(&self, deadline: Instant, travels: Duration) -> (End, u32) {
         let mut sends = 0;
-        let Ok(mut permit) = self.admission.admit(deadline, None).await else {
+        let Ok(mut permit) = self.admission.admit(Instant::now(), deadline, None).await else {
             return (End::Limited, sends);
         };
         let mut history = History::default();
@@ -153,13 +153,13 @@ impl Gateway {
                 return (End::NoToken, sends);
             };
             permit.bind(token.generation);
-            permit.spend();
+            permit.spend(Instant::now());
             sends += 1;
             let status = self.genesys.lock().unwrap().call(token.authorization.to_str().unwrap());
             // The answer's way back is where other things happen.
             sleep(travels).await;
             if status != 401 {
-                token.worked();
+                token.worked(Instant::now());
             }
             let facts =
                 Facts { idempotent: false, replayable: true, deadline: deadline.into_std() };
@@ -198,7 +198,8 @@ impl Gateway {
                 let Ok(token) = self.token(patience).await else { return (End::NoToken, sends) };
                 self.admission.renewed(token.generation);
             }
-            let Ok(again) = self.admission.admit(patience, Some(ticket)).await else {
+            let Ok(again) = self.admission.admit(Instant::now(), patience, Some(ticket)).await
+            else {
                 return (End::Limited, sends);
             };
             permit = again;

@@ -27,8 +27,8 @@ fn generation(n: u64) -> Generation {
 }
 
 async fn spend(admission: &Arc<Admission>, seconds: u64) -> Result<Ticket, Failure> {
-    let mut permit = admission.admit(within(seconds), None).await?;
-    permit.spend();
+    let mut permit = admission.admit(Instant::now(), within(seconds), None).await?;
+    permit.spend(Instant::now());
     Ok(permit.ticket)
 }
 
@@ -95,12 +95,12 @@ async fn a_caller_that_leaves_frees_its_place_at_every_moment() {
     let admission = admission(1, 1);
     spend(&admission, 0).await.unwrap();
     {
-        let leaver = admission.admit(within(100), None);
+        let leaver = admission.admit(Instant::now(), within(100), None);
         assert!(tokio::time::timeout(Duration::from_secs(1), leaver).await.is_err());
     }
     assert_eq!(admission.waiting(), 0);
     // Granted but never taken: the permit goes back to the budget.
-    let mut granted = Box::pin(admission.admit(within(100), None));
+    let mut granted = Box::pin(admission.admit(Instant::now(), within(100), None));
     assert!(tokio::time::timeout(Duration::from_secs(30), &mut granted).await.is_err());
     tokio::time::sleep(Duration::from_secs(40)).await;
     drop(granted);
@@ -111,15 +111,15 @@ async fn a_caller_that_leaves_frees_its_place_at_every_moment() {
 #[tokio::test(start_paused = true)]
 async fn a_permit_that_was_never_used_counts_for_nothing() {
     let admission = admission(1, 1);
-    drop(admission.admit(within(0), None).await.unwrap());
+    drop(admission.admit(Instant::now(), within(0), None).await.unwrap());
     assert!(spend(&admission, 0).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_comes_back_is_first_and_a_pause_holds_all() {
     let admission = admission(10, 10);
-    let mut first = admission.admit(within(12), None).await.unwrap();
-    first.spend();
+    let mut first = admission.admit(Instant::now(), within(12), None).await.unwrap();
+    first.spend(Instant::now());
     let until = within(5).into_std();
     admission.pause(Generation::default(), until);
     let tasks = TaskTracker::new();
@@ -128,7 +128,7 @@ async fn a_request_that_comes_back_is_first_and_a_pause_holds_all() {
         async move { spend(&admission, 12).await.map(|_| Instant::now()) }
     });
     tokio::task::yield_now().await;
-    let again = admission.admit(within(12), Some(first.ticket)).await.unwrap();
+    let again = admission.admit(Instant::now(), within(12), Some(first.ticket)).await.unwrap();
     assert!(Instant::now().into_std() >= until);
     assert_eq!(again.ticket, first.ticket);
     assert!(later.await.unwrap().unwrap().into_std() >= until);
@@ -154,9 +154,9 @@ async fn a_pause_longer_than_their_patience_is_told_to_the_waiting_at_once() {
 async fn a_new_token_brings_its_own_budget_and_old_permits_count_for_it() {
     let admission = admission(2, 10);
     spend(&admission, 0).await.unwrap();
-    let mut held = admission.admit(within(0), None).await.unwrap();
+    let mut held = admission.admit(Instant::now(), within(0), None).await.unwrap();
     held.bind(generation(1));
-    held.spend();
+    held.spend(Instant::now());
     assert!(spend(&admission, 0).await.is_ok(), "one of two is taken");
     assert!(spend(&admission, 0).await.is_err(), "and now both");
 }
@@ -181,8 +181,8 @@ async fn a_new_token_lets_the_line_go_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_permit_is_held_until_it_is_dropped_with_the_last_byte() {
     let admission = admission(10, 10);
-    let mut permit = admission.admit(within(0), None).await.unwrap();
-    permit.spend();
+    let mut permit = admission.admit(Instant::now(), within(0), None).await.unwrap();
+    permit.spend(Instant::now());
     assert_eq!(admission.in_flight(), 1);
     drop(permit);
     assert_eq!(admission.in_flight(), 0);
@@ -202,10 +202,10 @@ async fn whatever_callers_do_the_budget_holds_and_nothing_leaks() {
             let (caller, spent) = (Arc::clone(&admission), Arc::clone(&spent));
             let (patience, stays) = (dice.u64(0..90), dice.u64(0..90_000));
             tasks.spawn(async move {
-                let turn = caller.admit(within(patience), None);
+                let turn = caller.admit(Instant::now(), within(patience), None);
                 let left = tokio::time::timeout(Duration::from_millis(stays), turn).await;
                 if let Ok(Ok(mut permit)) = left {
-                    permit.spend();
+                    permit.spend(Instant::now());
                     spent.lock().unwrap().push(Instant::now());
                 }
             });
