@@ -241,15 +241,24 @@ impl Framing {
         let (line, rest) = bytes.split_at(end + 1);
         self.grow(line.len())?;
         if self.carry.is_empty() {
-            self.line(strip_crlf(line)?)?;
+            self.whole_line(line)?;
         } else {
             let mut whole = std::mem::take(&mut self.carry);
             whole.extend_from_slice(line);
-            self.line(strip_crlf(&whole)?)?;
+            self.whole_line(&whole)?;
             whole.clear();
             self.carry = whole;
         }
         Ok(rest)
+    }
+
+    fn whole_line(&mut self, line: &[u8]) -> Result<(), Violation> {
+        let line = line.strip_suffix(b"\r\n").ok_or(Violation::BareLineFeed)?;
+        // No line is good with a bare CR in it, but only a bad one is searched for it.
+        self.line(line).map_err(|violation| match memchr(b'\r', line) {
+            Some(_) => Violation::BareLineFeed,
+            None => violation,
+        })
     }
 
     fn grow(&mut self, by: usize) -> Result<(), Violation> {
@@ -319,7 +328,11 @@ impl Framing {
         else {
             return Err(Violation::RequestLine);
         };
-        if !is_name(method) || Method::from_bytes(method).is_err() || !is_target(target) {
+        if method.is_empty()
+            || !all(method, TOKEN)
+            || Method::from_bytes(method).is_err()
+            || !is_target(target)
+        {
             return Err(Violation::RequestLine);
         }
         self.http_10 = match version {
@@ -365,12 +378,14 @@ impl Framing {
         if self.fields > self.limits.fields {
             return Err(Violation::TooManyFields);
         }
-        let colon = memchr(b':', line).ok_or(Violation::Field)?;
-        let (name, rest) = line.split_at(colon);
-        let value = rest.get(1..).unwrap_or_default();
+        let (name, rest) = line.split_at(line.iter().take_while(|byte| is(**byte, TOKEN)).count());
+        let Some((b':', value)) = rest.split_first() else { return Err(Violation::Field) };
         // RFC 9110 section 5.5: a control character in a value is dangerous, whatever it means.
-        let in_value = |byte: &u8| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f);
-        if !is_name(name) || !value.iter().all(in_value) {
+        // Without an early end, so that many bytes are judged at once.
+        let clean = value.iter().fold(true, |clean, &byte| {
+            clean & ((byte == b'\t') | ((byte >= b' ') & (byte != 0x7f)))
+        });
+        if name.is_empty() || !clean {
             return Err(Violation::Field);
         }
         Ok((name, trim_blanks(value)))
@@ -403,7 +418,8 @@ impl Framing {
         let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
         let (size, extension) = line.split_at(digits);
         // White space before an extension is bad white space (RFC 9112 section 7.1.1): refused.
-        if !(1..=15).contains(&digits) || !matches!(extension.first(), None | Some(b';')) {
+        let apart = matches!(extension.first(), None | Some(b';'));
+        if !(1..=15).contains(&digits) || !apart || memchr(b'\r', extension).is_some() {
             return Err(Violation::Chunk);
         }
         let size = std::str::from_utf8(size).map_err(|_| Violation::Chunk)?;
@@ -418,22 +434,48 @@ fn skip(bytes: &[u8], left: u64) -> (&[u8], u64) {
     (bytes.get(here..).unwrap_or_default(), left - here as u64)
 }
 
-fn strip_crlf(line: &[u8]) -> Result<&[u8], Violation> {
-    let line = line.strip_suffix(b"\r\n").ok_or(Violation::BareLineFeed)?;
-    if memchr(b'\r', line).is_some() { Err(Violation::BareLineFeed) } else { Ok(line) }
+/// A token's bytes (RFC 9110 section 5.6.2): methods and field names.
+const TOKEN: u8 = 1;
+/// The bytes of a target that every parser reads in one way.
+const PLAIN: u8 = 2;
+
+/// What each byte may be part of.
+const CLASSES: [u8; 256] = {
+    const fn one_of(byte: u8, set: &[u8]) -> bool {
+        match set.split_first() {
+            Some((first, rest)) => *first == byte || one_of(byte, rest),
+            None => false,
+        }
+    }
+    let mut classes = [0; 256];
+    let mut byte: u8 = 0;
+    let mut rest: &mut [u8] = &mut classes;
+    while let Some((class, others)) = rest.split_first_mut() {
+        let word = byte.is_ascii_alphanumeric();
+        if word || one_of(byte, b"!#$%&'*+-.^_`|~") {
+            *class |= TOKEN;
+        }
+        if word || one_of(byte, b"/-_.~?&=%:,+@!$'()*;") {
+            *class |= PLAIN;
+        }
+        byte = byte.wrapping_add(1);
+        rest = others;
+    }
+    classes
+};
+
+fn is(byte: u8, class: u8) -> bool {
+    CLASSES.get(usize::from(byte)).is_some_and(|classes| classes & class != 0)
 }
 
-/// A token (RFC 9110 section 5.6.2): methods and field names.
-fn is_name(text: &[u8]) -> bool {
-    let token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-    !text.is_empty() && text.iter().all(token)
+fn all(bytes: &[u8], class: u8) -> bool {
+    bytes.iter().all(|byte| is(*byte, class))
 }
 
 /// A path is read here; for anything unusual the parser that comes after us is asked, so that it
 /// never refuses what we let pass.
 fn is_target(target: &[u8]) -> bool {
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/-_.~?&=%:,+@!$'()*;".contains(byte);
-    (target.starts_with(b"/") && target.iter().all(plain))
+    (target.starts_with(b"/") && all(target, PLAIN))
         || (memchr(b'#', target).is_none() && Uri::try_from(target).is_ok())
 }
 

@@ -2,34 +2,118 @@
 //! It never adds: whoever injects does so afterwards, so that stripping cannot erase it.
 
 use http::{
-    HeaderMap, HeaderName,
-    header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
+    HeaderMap, HeaderName, HeaderValue,
+    header::{CONNECTION, CONTENT_LENGTH, GetAll, HOST, TRANSFER_ENCODING},
 };
 
-/// Takes out of a request what is between the caller and us, or what only we may say:
-/// hop-by-hop fields (RFC 9110 section 7.6.1), every name that any `Connection` line lists,
-/// credentials, cookies, and everything that claims to know where the request came from.
-pub fn strip_request(headers: &mut HeaderMap) {
-    drop_named_by_connection(headers);
-    drop_where(headers, stays_with_caller);
+/// What of a request's fields may cross, with room for `ours`. What stays is what is between the
+/// caller and us, and what only we may say: hop-by-hop fields (RFC 9110 section 7.6.1), every name
+/// that any `Connection` line lists, credentials, cookies, and everything that claims to know
+/// where the request came from.
+pub fn crossing(fields: &HeaderMap, ours: usize) -> HeaderMap {
+    let mut crossing = HeaderMap::with_capacity(fields.len() + ours);
+    let mut listed = false;
+    for (name, value) in fields {
+        if stays_with_caller(name.as_str()) {
+            listed |= *name == CONNECTION;
+        } else {
+            crossing.append(name.clone(), value.clone());
+        }
+    }
+    if listed {
+        drop_listed(fields.get_all(CONNECTION), &mut crossing);
+    }
+    crossing
 }
 
-/// Takes hop-by-hop fields out of an answer.
-pub fn strip_response(headers: &mut HeaderMap) {
-    drop_named_by_connection(headers);
-    drop_where(headers, |name| {
-        matches!(
-            name,
-            "connection"
-                | "keep-alive"
-                | "proxy-authenticate"
-                | "proxy-authentication-info"
-                | "proxy-connection"
-                | "te"
-                | "transfer-encoding"
-                | "upgrade"
-        )
-    });
+/// What an answer's fields say to us.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// How its body reads.
+    pub framing: AnswerFraming,
+    /// `Retry-After`.
+    pub retry_after: Option<HeaderValue>,
+    /// Genesys Cloud's name for the request.
+    pub correlation_id: Option<HeaderValue>,
+}
+
+/// How an answer's framing reads, before anything was stripped from it.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum AnswerFraming {
+    /// One way to read it.
+    #[default]
+    Plain,
+    /// Both lengths: the chunks count (RFC 9112 section 6.3), the connection is not used again.
+    BothLengths,
+    /// A transfer coding that we cannot undo: its bytes would arrive without their label.
+    UnknownCoding,
+}
+
+/// Takes hop-by-hop fields out of an answer. Tells what they said, and what others say to us, from
+/// the same pass.
+pub fn strip_response(fields: &mut HeaderMap) -> Told {
+    let mut told = Told::default();
+    let (mut codings, mut chunked, mut length) = (0, false, false);
+    let (mut hops, mut more) = ([const { None }; 4], false);
+    let mut listed = false;
+    for (name, value) in &*fields {
+        match name.as_str() {
+            "content-length" => length = true,
+            "retry-after" => told.retry_after = told.retry_after.or_else(|| Some(value.clone())),
+            "inin-correlation-id" => told.correlation_id = Some(value.clone()),
+            "genesys-correlation-id" => {
+                told.correlation_id = told.correlation_id.or_else(|| Some(value.clone()));
+            }
+            hop if is_hop_by_hop(hop) => {
+                if hop == "transfer-encoding" {
+                    codings += 1;
+                    chunked = value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+                }
+                listed |= hop == "connection" && !is_common(value);
+                match hops.iter_mut().find(|place| place.is_none()) {
+                    Some(place) => *place = Some(name.clone()),
+                    None => more = true,
+                }
+            }
+            _ => {}
+        }
+    }
+    told.framing = match codings {
+        0 => AnswerFraming::Plain,
+        1 if chunked && length => AnswerFraming::BothLengths,
+        1 if chunked => AnswerFraming::Plain,
+        _ => AnswerFraming::UnknownCoding,
+    };
+    if listed {
+        let lines = fields.clone();
+        drop_listed(lines.get_all(CONNECTION), fields);
+    }
+    for name in hops.iter().flatten() {
+        drop_all(fields, name);
+    }
+    if more {
+        drop_where(fields, is_hop_by_hop);
+    }
+    told
+}
+
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authentication-info"
+            | "proxy-connection"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+/// A `Connection` line that lists nothing but itself.
+fn is_common(line: &HeaderValue) -> bool {
+    [b"keep-alive".as_slice(), b"close"].iter().any(|it| line.as_bytes().eq_ignore_ascii_case(it))
 }
 
 /// Takes out of trailers what must not be said in a trailer (RFC 9110 section 6.5.1): framing,
@@ -49,66 +133,23 @@ pub fn strip_trailers(trailers: &mut HeaderMap) {
     });
 }
 
-/// How an answer's framing reads, before anything was stripped from it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AnswerFraming {
-    /// One way to read it.
-    Plain,
-    /// Both lengths: the chunks count (RFC 9112 section 6.3), the connection is not used again.
-    BothLengths,
-    /// A transfer coding that we cannot undo: its bytes would arrive without their label.
-    UnknownCoding,
-}
-
-/// Looks at an HTTP/1 answer's framing.
-pub fn answer_framing(headers: &HeaderMap) -> AnswerFraming {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let Some(coding) = codings.next() else { return AnswerFraming::Plain };
-    if codings.next().is_some() || !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")
-    {
-        AnswerFraming::UnknownCoding
-    } else if headers.contains_key(CONTENT_LENGTH) {
-        AnswerFraming::BothLengths
-    } else {
-        AnswerFraming::Plain
-    }
-}
-
 /// Every name on every `Connection` line. A line that is not text names nothing we know.
-fn drop_named_by_connection(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
+fn drop_listed(lines: GetAll<'_, HeaderValue>, fields: &mut HeaderMap) {
+    lines
         .iter()
         .filter_map(|line| line.to_str().ok())
         .flat_map(|line| line.split(','))
-        .map(str::trim)
-        // Nearly always it says this, which is stripped anyway: no name is made of it.
-        .filter(|name| !["keep-alive", "close"].iter().any(|it| name.eq_ignore_ascii_case(it)))
-        .filter_map(|name| name.parse().ok())
+        .filter_map(|name| name.trim().parse().ok())
         // Framing is ours: a caller who lists it must not unframe its own body (T11).
         .filter(|name| *name != CONTENT_LENGTH && *name != TRANSFER_ENCODING && *name != HOST)
-        .collect();
-    for name in named {
-        drop_all(headers, &name);
-    }
+        .for_each(|name| drop_all(fields, &name));
 }
 
-/// The map cannot be changed while it is gone through, so names are collected first: a few at a
-/// time, without an allocation.
-fn drop_where(headers: &mut HeaderMap, crosses_not: impl Fn(&str) -> bool) {
-    loop {
-        let mut unwanted = [const { None }; 4];
-        let names = headers.keys().filter(|name| crosses_not(name.as_str()));
-        for (place, name) in unwanted.iter_mut().zip(names) {
-            *place = Some(name.clone());
-        }
-        let full = unwanted.last().is_some_and(Option::is_some);
-        for name in unwanted.into_iter().flatten() {
-            drop_all(headers, &name);
-        }
-        if !full {
-            return;
-        }
+fn drop_where(fields: &mut HeaderMap, crosses_not: impl Fn(&str) -> bool) {
+    let unwanted: Vec<HeaderName> =
+        fields.keys().filter(|name| crosses_not(name.as_str())).cloned().collect();
+    for name in unwanted {
+        drop_all(fields, &name);
     }
 }
 
@@ -121,7 +162,7 @@ pub fn drop_all(headers: &mut HeaderMap, name: &HeaderName) {
 /// Header names are lower case here. Servers that turn `_` into `-` would take an underscore twin
 /// for the real thing, so a twin is judged as what it imitates.
 fn stays_with_caller(name: &str) -> bool {
-    if !name.contains('_') {
+    if !name.bytes().any(|byte| byte == b'_') {
         return is_ours(name);
     }
     let twin = name.replace('_', "-");
@@ -162,7 +203,6 @@ fn is_ours(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
     use proptest::prelude::*;
 
     use super::*;
@@ -184,31 +224,31 @@ mod tests {
 
     #[test]
     fn names_on_a_second_connection_line_are_stripped_too() {
-        let mut headers = map(&[
+        let headers = map(&[
             ("connection", "close, x-one"),
             ("connection", "X-Two"),
             ("x-one", "1"),
             ("x-two", "2"),
             ("x-three", "3"),
         ]);
-        strip_request(&mut headers);
+        let headers = crossing(&headers, 0);
         assert_eq!(left(&headers), ["x-three"]);
     }
 
     #[test]
     fn a_connection_line_cannot_unframe_the_body() {
-        let mut headers = map(&[
+        let headers = map(&[
             ("connection", "content-length, host, authorization"),
             ("content-length", "3"),
             ("authorization", "Bearer mine"),
         ]);
-        strip_request(&mut headers);
+        let headers = crossing(&headers, 0);
         assert_eq!(left(&headers), ["content-length"]);
     }
 
     #[test]
     fn what_only_we_may_say_is_stripped_with_its_underscore_twin() {
-        let mut headers = map(&[
+        let headers = map(&[
             ("authorization", "a"),
             ("cookie", "a"),
             ("proxy-authorization", "a"),
@@ -226,7 +266,7 @@ mod tests {
             ("x_custom", "stays"),
             ("accept", "stays"),
         ]);
-        strip_request(&mut headers);
+        let headers = crossing(&headers, 0);
         assert_eq!(left(&headers), ["accept", "x_custom"]);
     }
 
@@ -245,7 +285,7 @@ mod tests {
                 AnswerFraming::UnknownCoding,
             ),
         ] {
-            assert_eq!(answer_framing(&map(lines)), framing, "{lines:?}");
+            assert_eq!(strip_response(&mut map(lines)).framing, framing, "{lines:?}");
         }
     }
 
@@ -277,7 +317,7 @@ mod tests {
             for part in names.chunks(names.len().div_ceil(lines)) {
                 headers.append(CONNECTION, HeaderValue::from_str(&part.join(" ,\t")).unwrap());
             }
-            strip_request(&mut headers);
+            let headers = crossing(&headers, 0);
             for name in &names {
                 let framing = matches!(name.as_str(), "content-length");
                 prop_assert!(framing || !headers.contains_key(name.as_str()));

@@ -20,9 +20,11 @@ use crate::{
 
 /// One name for a request in every log on its way.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// How many fields we add to nearly every request.
+const OURS: usize = 4;
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// A caller's request head, stripped once, signed anew for every try.
+/// A caller's request head, stripped and signed anew for every try: hyper keeps what it is given.
 #[derive(Debug)]
 pub struct Head {
     /// Its method.
@@ -31,24 +33,39 @@ pub struct Head {
     pub path: PathAndQuery,
     /// It asked for a WebSocket.
     pub upgrade: bool,
+    /// As the caller sent them.
     fields: HeaderMap,
+    request_id: HeaderValue,
+    /// In place of the caller's, if that was none.
+    traceparent: Option<HeaderValue>,
     trailers: bool,
 }
 
 impl Head {
-    /// Strips everything that stays with the caller, adds what all tries share.
+    /// All that the tries share.
     pub fn new(parts: Parts, asked: &Asked, request_id: &HeaderValue) -> Self {
         let upgrade =
             asked.websocket() && parts.version == Version::HTTP_11 && parts.method == Method::GET;
         let path = parts.uri.into_parts().path_and_query;
-        let mut fields = parts.headers;
-        headers::strip_request(&mut fields);
-        fields.insert(X_REQUEST_ID, request_id.clone());
-        if !asked.traced {
-            fields.insert(TRACEPARENT, new_traceparent());
+        Self {
+            method: parts.method,
+            path: path.unwrap_or_else(|| PathAndQuery::from_static("/")),
+            upgrade,
+            fields: parts.headers,
+            request_id: request_id.clone(),
+            traceparent: (!asked.traced).then(new_traceparent),
+            trailers: asked.trailers,
         }
-        let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
-        Self { method: parts.method, path, upgrade, fields, trailers: asked.trailers }
+    }
+
+    /// What crosses, and what we add whatever the connection.
+    fn fields(&self) -> HeaderMap {
+        let mut fields = headers::crossing(&self.fields, OURS);
+        fields.insert(X_REQUEST_ID, self.request_id.clone());
+        if let Some(traceparent) = &self.traceparent {
+            fields.insert(TRACEPARENT, traceparent.clone());
+        }
+        fields
     }
 
     /// One try's request for the connection that it goes over.
@@ -62,8 +79,7 @@ impl Head {
         let unmeasured = body.size_hint().exact().is_none();
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
-        // A replay needs the fields again, so each try gets its own.
-        let mut fields = self.fields.clone();
+        let mut fields = self.fields();
         if self.trailers {
             fields.insert(TE, HeaderValue::from_static("trailers"));
         }
@@ -98,10 +114,16 @@ impl Head {
     }
 }
 
-/// Ids are random, not secret.
+/// A trace of its own for a request that came without one. Random, not secret.
 fn new_traceparent() -> HeaderValue {
-    let (trace, span) = (hex::<32>(fastrand::u128(1..)), hex::<16>(fastrand::u64(1..).into()));
-    word(&[b"00-".as_slice(), &trace, b"-", &span, b"-01"].concat())
+    let mut text = *b"00-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx-xxxxxxxxxxxxxxxx-01";
+    for (place, digit) in text.iter_mut().skip(3).zip(random_id()) {
+        *place = digit;
+    }
+    for (place, digit) in text.iter_mut().skip(36).zip(hex(fastrand::u64(..) | 1)) {
+        *place = digit;
+    }
+    word(&text)
 }
 
 /// The caller's `X-Request-Id` when it is a plain word, else a new one.
@@ -111,7 +133,16 @@ pub fn request_id(asked: &mut Asked) -> HeaderValue {
 
 /// 128 random bits in hexadecimal.
 pub fn new_request_id() -> HeaderValue {
-    word(&hex::<32>(fastrand::u128(1..)))
+    word(&random_id())
+}
+
+/// Not zero, which a trace id must not be.
+fn random_id() -> [u8; 32] {
+    let mut id = [0; 32];
+    let (high, low) = id.split_at_mut(16);
+    high.copy_from_slice(&hex(fastrand::u64(..) | 1));
+    low.copy_from_slice(&hex(fastrand::u64(..)));
+    id
 }
 
 fn word(text: &[u8]) -> HeaderValue {
@@ -133,6 +164,10 @@ mod tests {
         Head::new(parts, &asked, &id)
     }
 
+    fn sent(lines: &[(&str, &str)]) -> HeaderMap {
+        head(lines).fields()
+    }
+
     #[test]
     fn the_path_and_query_keep_their_bytes() {
         assert_eq!(head(&[]).path.as_str(), "/a%2fb//c?x=%zz&y");
@@ -141,9 +176,9 @@ mod tests {
     #[test]
     fn a_valid_traceparent_is_kept_and_any_other_replaced() {
         let valid = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        assert_eq!(head(&[("traceparent", valid)]).fields["traceparent"], valid);
+        assert_eq!(sent(&[("traceparent", valid)])["traceparent"], valid);
         for broken in ["", "00-0-0-0", "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01"] {
-            let fields = head(&[("traceparent", broken)]).fields;
+            let fields = sent(&[("traceparent", broken)]);
             let ours = &fields["traceparent"];
             assert!(ours != broken && Asked::of(&fields).traced, "{ours:?}");
         }
@@ -151,8 +186,8 @@ mod tests {
 
     #[test]
     fn a_request_id_that_could_forge_a_log_line_is_replaced() {
-        assert_eq!(head(&[("x-request-id", "abc-1")]).fields["x-request-id"], "abc-1");
-        let replaced = head(&[("x-request-id", "a b\" status=500")]);
-        assert_eq!(replaced.fields["x-request-id"].len(), 32);
+        assert_eq!(sent(&[("x-request-id", "abc-1")])["x-request-id"], "abc-1");
+        let replaced = sent(&[("x-request-id", "a b\" status=500")]);
+        assert_eq!(replaced["x-request-id"].len(), 32);
     }
 }

@@ -14,7 +14,7 @@ use http::{Request, Response, StatusCode, header::CONTENT_LENGTH, response::Part
 use hyper::{body::Incoming, client::conn::TrySendError};
 
 use crate::{
-    decide::headers::{self, AnswerFraming},
+    decide::headers::{self, AnswerFraming, Told},
     upstream::{
         deadline::Deadlines,
         pool::{Lease, StreamCount, Ticket},
@@ -44,11 +44,14 @@ impl After {
     }
 }
 
-/// Upstream's answer, its body still to come.
+/// Upstream's answer, its body still to come. Boxed where it travels: it passes through many
+/// hands.
 #[derive(Debug)]
 pub struct Answered {
-    /// Status and fields, framing resolved.
+    /// Status and fields, framing resolved, hop-by-hop fields gone.
     pub parts: Parts,
+    /// What the fields said to us.
+    pub told: Told,
     /// The body.
     pub body: Incoming,
     /// What happens to the connection afterwards.
@@ -88,7 +91,7 @@ pub async fn forward(
     request: Request<Attempt>,
     body: &Replay,
     patience: Patience<'_>,
-) -> Result<Answered, Broken> {
+) -> Result<Box<Answered>, Broken> {
     match lease {
         Lease::Http1 { mut sender, ticket } => {
             let sent = patience.within(body, sender.try_send_request(request)).await?;
@@ -98,8 +101,9 @@ pub async fn forward(
         Lease::Http2 { mut sender, stream } => {
             let sent = patience.within(body, sender.try_send_request(request)).await?;
             let answer = sent.map_err(|failed| broken(failed, stream.reused))?;
-            let (parts, body) = answer.into_parts();
-            Ok(Answered { parts, body, after: After::Stream(stream) })
+            let (mut parts, body) = answer.into_parts();
+            let told = headers::strip_response(&mut parts.headers);
+            Ok(Box::new(Answered { parts, told, body, after: After::Stream(stream) }))
         }
     }
 }
@@ -130,9 +134,10 @@ fn http1_answer(
     answer: Response<Incoming>,
     sender: hyper::client::conn::http1::SendRequest<Attempt>,
     ticket: Ticket,
-) -> Result<Answered, Broken> {
+) -> Result<Box<Answered>, Broken> {
     let (mut parts, body) = answer.into_parts();
-    let after = match headers::answer_framing(&parts.headers) {
+    let told = headers::strip_response(&mut parts.headers);
+    let after = match told.framing {
         AnswerFraming::Plain if parts.status == StatusCode::SWITCHING_PROTOCOLS => After::Close,
         AnswerFraming::Plain => After::Park(sender, ticket),
         AnswerFraming::BothLengths => {
@@ -141,7 +146,7 @@ fn http1_answer(
         }
         AnswerFraming::UnknownCoding => return Err(Broken::BadAnswer),
     };
-    Ok(Answered { parts, body, after })
+    Ok(Box::new(Answered { parts, told, body, after }))
 }
 
 fn broken(mut failed: TrySendError<Request<Attempt>>, reused: bool) -> Broken {

@@ -111,11 +111,12 @@ fn addressed(request: &Parts, asked: &Asked, hosts: &Hosts) -> Result<(), Failur
 /// an `Authority` need not be made of it.
 fn plain_host(line: &HeaderValue) -> Option<&str> {
     let text = line.to_str().ok()?;
-    let (host, port) = text.split_once(':').unwrap_or((text, "0"));
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+    let (host, rest) = text.split_at(text.bytes().take_while(|byte| plain(*byte)).count());
+    let port = rest.strip_prefix(':').unwrap_or(rest);
     let digits = port.bytes().all(|byte| byte.is_ascii_digit());
-    (!host.is_empty() && host.bytes().all(plain) && digits && port.parse::<u16>().is_ok())
-        .then_some(host)
+    let fits = rest.is_empty() || (digits && port.parse::<u16>().is_ok());
+    (!host.is_empty() && fits).then_some(host)
 }
 
 /// Exactly one, from Host, `:authority` or an absolute-form target; where two are given they must
@@ -167,8 +168,9 @@ fn target(request: &Parts) -> Result<(), Failure> {
         None if request.version < Version::HTTP_2 || request.uri.authority().is_none() => {}
         Some(_) | None => return Err(Failure::BadRequest("The scheme must be http or https")),
     }
-    let query = request.uri.query().unwrap_or_default();
-    if query.split('&').any(|pair| pair.split('=').next() == Some("access_token")) {
+    let carries_token =
+        |query: &str| query.split('&').any(|pair| pair.split('=').next() == Some("access_token"));
+    if request.uri.query().is_some_and(carries_token) {
         return Err(Failure::BadRequest("Send no access_token: the gateway adds its own"));
     }
     let path = request.uri.path();

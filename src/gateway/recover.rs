@@ -2,13 +2,16 @@
 //! off a dead connection.
 //! It never decides which: `decide::retry` does. It calls `credential` and `forward`, the one step
 //! that may call others.
+//!
+//! What is rare is boxed: a request's future is moved whole, so it holds no room for what nearly
+//! never happens.
 
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use http::{HeaderValue, Request, StatusCode, header::RETRY_AFTER};
+use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
@@ -53,7 +56,7 @@ pub struct Call {
 #[derive(Debug)]
 pub struct Recovered {
     /// Upstream's answer.
-    pub answer: Answered,
+    pub answer: Box<Answered>,
     /// Held until the last byte.
     pub permit: Permit,
     /// The body was too large to be sent again after this 401.
@@ -103,7 +106,7 @@ impl Gateway {
             let unproved = call.body.too_large() && !token.worked_within(PROOF_LASTS);
             if unproved && looks < MAX_LOOKS {
                 looks += 1;
-                match self.look(&token, permit.ticket, looks).await {
+                match Box::pin(self.look(&token, permit.ticket, looks)).await {
                     Look::Dead => continue,
                     Look::Alive | Look::Unknown => {}
                 }
@@ -122,14 +125,14 @@ impl Gateway {
                         return Ok(settle(call, answer, permit, &token));
                     }
                     call.body.stop();
-                    discard(answer).await;
+                    Box::pin(discard(answer)).await;
                     (history.renewed, record.replayed) = (true, true);
                     // Another request, under another token: it counts again, first in line.
                     let ticket = permit.ticket;
                     drop(permit);
                     let token = self.token(&call, Instant::now(), record).await?;
                     self.shared.admission.renewed(token.generation);
-                    permit = self.readmit(&call, ticket, record).await?;
+                    permit = Box::pin(self.readmit(&call, ticket, record)).await?;
                 }
                 (Next::Fruitless, Ok(answer)) => {
                     self.shared.tokens.fruitless(&token, family(&call.head));
@@ -138,11 +141,11 @@ impl Gateway {
                 (Next::Requeue { until }, Ok(answer)) => {
                     self.shared.admission.pause(permit.generation(), until);
                     call.body.stop();
-                    discard(answer).await;
+                    Box::pin(discard(answer)).await;
                     history.requeued += 1;
                     let ticket = permit.ticket;
                     drop(permit);
-                    permit = self.readmit(&call, ticket, record).await?;
+                    permit = Box::pin(self.readmit(&call, ticket, record)).await?;
                 }
                 (Next::HandOn { until }, Ok(answer)) => {
                     self.shared.admission.pause(permit.generation(), until);
@@ -189,13 +192,8 @@ impl Gateway {
         permit: &mut Permit,
         failed_at: Option<Instant>,
         record: &mut Record,
-    ) -> Result<(Result<Answered, Broken>, Instant), Failure> {
-        let lease = if call.head.upgrade {
-            pool.lease_for_upgrade().await
-        } else {
-            pool.lease(failed_at).await
-        };
-        let lease = lease.map_err(|error| unreachable_upstream(&error))?;
+    ) -> Result<(Result<Box<Answered>, Broken>, Instant), Failure> {
+        let lease = self.lease(call, pool, failed_at).await?;
         let mut request =
             call.head
                 .sign(&token.authorization, call.body.attempt(), pool, &lease)
@@ -219,6 +217,23 @@ impl Gateway {
         Ok((tried, ended))
     }
 
+    /// A connection: one at hand, nearly always.
+    async fn lease(
+        &self,
+        call: &Call,
+        pool: &Arc<Pool>,
+        failed_at: Option<Instant>,
+    ) -> Result<Lease, Failure> {
+        let dialled = if call.head.upgrade {
+            Box::pin(pool.lease_for_upgrade()).await
+        } else if let Some(lease) = pool.pooled(failed_at) {
+            return Ok(lease);
+        } else {
+            Box::pin(pool.lease(failed_at)).await
+        };
+        dialled.map_err(|error| unreachable_upstream(&error))
+    }
+
     /// A token, within the caller's patience; after a late 401 the caller is given it once more.
     async fn token(
         &self,
@@ -234,7 +249,7 @@ impl Gateway {
         } else {
             call.deadline.max(now + self.shared.config.rate_limit.max_wait)
         };
-        let token = self.shared.tokens.get(patience).await;
+        let token = Box::pin(self.shared.tokens.get(patience)).await;
         record.token += now.elapsed();
         token.map_err(|Unavailable { refused, retry_after }| {
             if refused {
@@ -313,14 +328,15 @@ fn family(head: &Head) -> u64 {
     path::family(head.path.path()).key(&head.method)
 }
 
-fn outcome(tried: &Result<Answered, Broken>) -> Outcome {
+fn outcome(tried: &Result<Box<Answered>, Broken>) -> Outcome {
     match tried {
         Ok(answer) => Outcome::Answered {
             status: answer.parts.status.as_u16(),
-            retry_after: retry::retry_after(
-                answer.parts.headers.get(RETRY_AFTER).map(HeaderValue::as_bytes),
-                SystemTime::now(),
-            ),
+            retry_after: answer
+                .told
+                .retry_after
+                .as_ref()
+                .and_then(|value| retry::retry_after(value.as_bytes(), SystemTime::now())),
         },
         Err(Broken::Unsent) => Outcome::Unsent,
         Err(Broken::Cut { reused }) => Outcome::Broken { reused: *reused },
@@ -330,7 +346,7 @@ fn outcome(tried: &Result<Answered, Broken>) -> Outcome {
     }
 }
 
-fn settle(call: Call, answer: Answered, permit: Permit, token: &Token) -> Recovered {
+fn settle(call: Call, answer: Box<Answered>, permit: Permit, token: &Token) -> Recovered {
     let refused = answer.parts.status == StatusCode::UNAUTHORIZED;
     let not_replayable = refused && !call.body.replayable();
     if not_replayable {
@@ -345,8 +361,8 @@ fn settle(call: Call, answer: Answered, permit: Permit, token: &Token) -> Recove
 }
 
 /// Reads a small answer to its end, so that its connection can be used again.
-async fn discard(answer: Answered) {
-    let Answered { mut body, after, .. } = answer;
+async fn discard(answer: Box<Answered>) {
+    let Answered { mut body, after, .. } = *answer;
     if let After::Close = after {
         return;
     }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, response::Parts};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header, response::Parts};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use serde::Serialize;
@@ -20,7 +20,7 @@ use super::{
     recover::Recovered,
 };
 use crate::{
-    decide::{failure::Failure, headers},
+    decide::failure::Failure,
     telemetry::{
         access_log::{End, Record},
         digits::push_millis,
@@ -30,9 +30,6 @@ use crate::{
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
-
-const ININ_CORRELATION_ID: HeaderName = HeaderName::from_static("inin-correlation-id");
-const GENESYS_CORRELATION_ID: HeaderName = HeaderName::from_static("genesys-correlation-id");
 
 /// An answer's body.
 #[derive(Debug)]
@@ -85,9 +82,8 @@ pub fn pass(
     mut record: Box<Record>,
     patience: Patience<'_>,
 ) -> Response<AnswerBody> {
-    let Recovered { answer: Answered { mut parts, body, after }, permit, not_replayable, early } =
-        recovered;
-    headers::strip_response(&mut parts.headers);
+    let Recovered { answer, permit, not_replayable, early } = recovered;
+    let Answered { mut parts, told, body, after } = *answer;
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
         // Hop by hop, so it is ours to say on this hop (RFC 9110 section 7.8).
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -102,7 +98,7 @@ pub fn pass(
         parts.headers.append(PROXY_STATUS, marked);
     }
     record.status = Some(parts.status);
-    record.correlation_id = correlation_id(&parts.headers);
+    record.correlation_id = told.correlation_id;
     mark(&mut parts, &record);
     let Patience { deadlines, timeout } = patience;
     let idle = Idle { timeout, deadline: deadlines.after(timeout), moved: false };
@@ -196,10 +192,6 @@ fn mark(parts: &mut Parts, record: &Record) {
     if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(timing)) {
         fields.append(SERVER_TIMING, value);
     }
-}
-
-fn correlation_id(fields: &HeaderMap) -> Option<HeaderValue> {
-    fields.get(ININ_CORRELATION_ID).or_else(|| fields.get(GENESYS_CORRELATION_ID)).cloned()
 }
 
 impl Held {

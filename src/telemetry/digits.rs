@@ -4,15 +4,27 @@
 
 use std::time::Duration;
 
-const HEX: &[u8; 16] = b"0123456789abcdef";
+/// Every byte in hexadecimal.
+const PAIRS: [[u8; 2]; 256] = {
+    const fn digit(value: u8) -> u8 {
+        value + if value < 10 { b'0' } else { b'a' - 10 }
+    }
+    let mut pairs = [[0; 2]; 256];
+    let mut byte: u8 = 0;
+    let mut rest: &mut [[u8; 2]] = &mut pairs;
+    while let Some((pair, others)) = rest.split_first_mut() {
+        *pair = [digit(byte >> 4), digit(byte & 0xf)];
+        byte = byte.wrapping_add(1);
+        rest = others;
+    }
+    pairs
+};
 
-/// The lowest `N` hexadecimal digits of a number, lower case, zeros kept.
-pub fn hex<const N: usize>(number: u128) -> [u8; N] {
-    let mut digits = [b'0'; N];
-    let mut left = number;
-    for digit in digits.iter_mut().rev() {
-        *digit = HEX.get((left & 0xf) as usize).copied().unwrap_or(b'0');
-        left >>= 4;
+/// A number's 16 hexadecimal digits, lower case, zeros kept.
+pub fn hex(number: u64) -> [u8; 16] {
+    let mut digits = [0; 16];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(number.to_be_bytes()) {
+        pair.copy_from_slice(PAIRS.get(usize::from(byte)).unwrap_or(b"00"));
     }
     digits
 }
@@ -24,10 +36,9 @@ pub fn push(out: &mut Vec<u8>, number: impl itoa::Integer) {
 
 /// Milliseconds to a tenth: finer is noise.
 pub fn push_millis(out: &mut Vec<u8>, duration: Duration) {
-    let tenths = u64::try_from(duration.as_micros() / 100).unwrap_or(u64::MAX);
-    push(out, tenths / 10);
-    out.extend_from_slice(b".");
-    push(out, tenths % 10);
+    push(out, duration.as_secs() * 1000 + u64::from(duration.subsec_millis()));
+    let tenth = duration.subsec_micros() / 100 % 10;
+    out.extend_from_slice(&[b'.', b'0' + tenth as u8]);
 }
 
 #[cfg(test)]
@@ -36,9 +47,9 @@ mod tests {
 
     #[test]
     fn hex_keeps_its_zeros_and_its_width() {
-        assert_eq!(&hex::<4>(0x00ab), b"00ab");
-        assert_eq!(&hex::<2>(0x1234), b"34");
-        assert_eq!(&hex::<32>(u128::MAX), &[b'f'; 32]);
+        assert_eq!(&hex(0x00ab), b"00000000000000ab");
+        assert_eq!(&hex(u64::MAX), &[b'f'; 16]);
+        assert_eq!(&hex(0x0123_4567_89ab_cdef), b"0123456789abcdef");
     }
 
     #[test]

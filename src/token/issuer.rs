@@ -126,10 +126,10 @@ impl Issuer for HttpIssuer {
         }
         let mut response = builder.send().await.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
-        let retry_after = retry::retry_after(
-            response.headers().get(header::RETRY_AFTER).map(HeaderValue::as_bytes),
-            SystemTime::now(),
-        );
+        let retry_after = response
+            .headers()
+            .get(header::RETRY_AFTER)
+            .and_then(|value| retry::retry_after(value.as_bytes(), SystemTime::now()));
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|e| self.unreachable(&e))? {
             if body.len() + chunk.len() > MAX_ANSWER {

@@ -216,7 +216,8 @@ impl Pool {
         state.shared.retain(|shared| !shared.sender.is_closed() && now - shared.born < MAX_AGE);
     }
 
-    fn pooled(self: &Arc<Self>, failed_at: Option<Instant>) -> Option<Lease> {
+    /// A connection at hand, born after `failed_at`.
+    pub fn pooled(self: &Arc<Self>, failed_at: Option<Instant>) -> Option<Lease> {
         let fresh = |born: Instant| failed_at.is_none_or(|failed| born > failed);
         let mut state = self.state();
         state.shared.retain(|shared| !shared.sender.is_closed());
