@@ -187,6 +187,8 @@ class Bench:
         for upstream in self.options.upstream:
             with self.all_running(self.pinned, upstream) as started:
                 generators = self.generators(self.pinned)
+                for running in started:
+                    generators.oha(running, self.options.rate, 32, 1)  # warms connections
                 for number, running in self.rounds(started):
                     values = generators.oha(running, self.options.rate, 32, self.options.seconds)
                     where = {"upstream": upstream, "round": number, "offered": self.options.rate}

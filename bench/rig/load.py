@@ -19,6 +19,8 @@ class Workload:
     path: str
     body: int
     connections: int
+    # Milliseconds between an answer and the next call.
+    pause: int = 0
 
     @property
     def label(self) -> str:
@@ -38,7 +40,8 @@ WORKLOADS = {
     "get16k@64": Workload("/16k", 0, 64),
     "get1m@16": Workload("/1m", 0, 16),
 }
-DOWNLOADS = Workload("/1m", 0, 8)
+# Paced, so that every target has the same to do beside the small calls, and CPU left to do it.
+DOWNLOADS = Workload("/1m", 0, 8, pause=40)
 
 
 class BadAnswers(RuntimeError):
@@ -59,7 +62,7 @@ class Generators:
             *("--connections", str(workload.connections), "--duration", f"{seconds:.0f}s"),
             *("--script", str(CONF / "wrk.lua"), running.url(workload.path)),
         ]
-        env = {"BENCH_BODY": str(workload.body)}
+        env = {"BENCH_BODY": str(workload.body), "BENCH_PAUSE": str(workload.pause)}
         log = self.work / "wrk.log"
         return Process(command, self.cpus.load, log=log, env=env, capture=True)
 
@@ -114,7 +117,7 @@ class Generators:
         }
 
     def mixed(self, running: Running, rate: int, seconds: float) -> dict:
-        """Latency of small calls while others download as fast as they can."""
+        """Latency of small calls while large answers pass on other connections."""
         with self.start_wrk(running, DOWNLOADS, seconds + 2) as downloads:
             time.sleep(1)
             small = self.oha(running, rate, 16, seconds)

@@ -39,7 +39,7 @@ STYLE = """
   .title { font-size: 17px; font-weight: 600; }
   .panel { font-size: 13px; font-weight: 600; }
   .soft { fill: var(--soft); }
-  .value { font-size: 10px; }
+  .value { font-size: 10px; paint-order: stroke; stroke: var(--paper); stroke-width: 3px; }
   .grid { stroke: var(--line); }
   .base { stroke: var(--ink); stroke-dasharray: 4 3; }
 """
@@ -116,6 +116,7 @@ def panel(
         value = ceiling * tick / TICKS
         parts.append(line(y(value), "grid"))
         parts.append(text(LEFT - 8, y(value) + 4, f"{value:.1f}", "soft", "end"))
+    figures = []
     slot = (WIDTH - LEFT - RIGHT) / len(groups)
     bar_width = (slot - GROUP_GAP) / len(targets)
     for place, (label, bars) in enumerate(groups):
@@ -126,10 +127,11 @@ def panel(
             x = left + index * bar_width
             tip = f"{name}, {label}: {value:.2f}"
             parts.append(rect(x + 1, y(value), bar_width - 2, floor - y(value), colours[name], tip))
-            parts.append(text(x + bar_width / 2, y(value) - 3, f"{value:.2f}", "value", "middle"))
+            middle = x + bar_width / 2
+            figures.append(text(middle, y(value) - 3, f"{value:.2f}", "value", "middle"))
         parts.append(text(left + (slot - GROUP_GAP) / 2, floor + 17, label, "soft", "middle"))
-    parts.append(line(y(1), "base"))
-    return parts
+    # The figures last: nothing runs through them.
+    return [*parts, line(y(1), "base"), *figures]
 
 
 def scale(highest: float) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from . import caller, callgrind
 from .figures import geometric_mean, half_range, median, paired
 from .footprint import UPLOADS
-from .load import WORKLOADS
+from .load import DOWNLOADS, WORKLOADS
 from .results import Results
 from .targets import BASE, BEFORE, GATEWAY
 
@@ -182,17 +182,18 @@ def latency(results: Results) -> str:
         parts.append(f"{title}{UPSTREAM_TITLES[upstream]}\n\n" + table(head, rows))
     for upstream in results.order("mixed", "upstream"):
         offered = results.of("mixed", upstream=upstream)[0]["offered"]
-        title = f"### {offered:,} small calls a second while 8 others download 1 MiB each, "
-        head = ["target", "calls/s", "p50 µs", "p99 µs", "p99.9 µs", "downloads MB/s", "CPU"]
+        title = f"### {offered:,} small calls a second beside downloads of 1 MiB, "
+        head = ["target", "calls/s", "p50 µs", "p99 µs", "p99.9 µs", "downloads MB/s"]
         names = ("rate", "p50", "p99", "p999", "downloads")
         rows = [row[:-1] for row in latency_rows(results, "mixed", upstream, names)]
-        parts.append(f"{title}{UPSTREAM_TITLES[upstream]}\n\n" + table(head[:-1], rows))
+        parts.append(f"{title}{UPSTREAM_TITLES[upstream]}\n\n" + table(head, rows))
     if not parts:
         return ""
     explained = (
         "Calls leave at a fixed rate, whether or not earlier ones are answered, and each is "
-        "counted from when it was due: a stall shows in every call behind it. With downloads, "
-        "targets have two workers and nothing is pinned.\n\n"
+        "counted from when it was due: a stall shows in every call behind it. The downloads are "
+        f"over {DOWNLOADS.connections} other connections with {DOWNLOADS.pause} ms between two of "
+        "them; targets have two workers there, and nothing is pinned.\n\n"
     )
     return "## Latency\n\n" + explained + "\n".join(parts)
 
