@@ -38,10 +38,3 @@ def half_range(values: Iterable[float]) -> float:
     middle = median(values)
     return (max(values) - min(values)) / 2 / middle if values and middle else math.nan
 
-
-def quantile(values: Iterable[float], share: float) -> float:
-    """The smallest value that is not below `share` of them."""
-    ordered = sorted(values)
-    if not ordered:
-        return math.nan
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]

@@ -1,4 +1,4 @@
-"""What stands in for Genesys Cloud: nginx with one worker, over HTTP, HTTPS and HTTPS with HTTP/2."""
+"""What stands in for Genesys Cloud: nginx with one worker, over HTTP, HTTPS, HTTPS with HTTP/2."""
 
 import getpass
 import http.client

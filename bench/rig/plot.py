@@ -53,7 +53,7 @@ def draw(results: Results) -> str:
     height = TITLE + LEGEND + len(upstreams) * (PANEL_HEAD + PANEL + PANEL_FOOT) + 8
     parts = [
         text(LEFT, 24, "CPU per call, relative to nginx", "title"),
-        text(LEFT, 42, "user + system time of the whole proxy, one worker; lower is better", "soft"),
+        text(LEFT, 42, "user and system time of a proxy with one worker; lower is better", "soft"),
         *legend(targets, colours),
     ]
     top = TITLE + LEGEND

@@ -137,9 +137,10 @@ def load(results: Results) -> str:
     if not parts:
         return ""
     explained = (
-        "Medians over the rounds; ± is half of what lies between the extremes. *busy*: how much of "
-        "its CPU the target used; well below 1, calls per second say more about the generator and "
-        "the origin, which share a CPU. Latency here is under as much load as goes through.\n\n"
+        "Medians over the rounds; ± is half of what lies between the extremes. *busy*: how much "
+        "of its CPU the target used; well below 1, calls per second say more about the generator "
+        "and the origin, which share a CPU. Latency here is under as much load as goes through."
+        "\n\n"
     )
     return "## Load, in detail\n\n" + explained + "\n".join(parts)
 
