@@ -94,7 +94,7 @@ install_javascript_sdk() {
     export GENESYS_PROXY_TEST_NODE_MODULES="$place/node_modules"
 }
 
-# The sum of cargo's "test result:" lines, as one line.
+# The sum of cargo's "test result:" lines and of what unittest says about bench, as one line.
 summary() {
     awk '
         /^test result: / {
@@ -103,6 +103,11 @@ summary() {
                 if ($i == "failed;") failed += $(i - 1)
                 if ($i == "ignored;") ignored += $(i - 1)
             }
+        }
+        /^bench: Ran [0-9]+ tests? in / { passed += $3 }
+        /^bench: FAILED \((failures|errors)=/ {
+            gsub(/[^0-9 ]/, "")
+            for (i = 1; i <= NF; i++) { failed += $i; passed -= $i }
         }
         END {
             printf "%d passed, %d failed", passed, failed
@@ -125,9 +130,12 @@ trap 'rm -f "$output"' EXIT
 status=0
 timeout --kill-after=10 "$TEST_SECONDS" cargo test --locked --no-fail-fast "$@" 2>&1 |
     tee "$output" || status=$?
+# What the benchmarks calculate; with arguments, it is cargo's tests that are asked for.
+[[ $# -gt 0 ]] || timeout 60 python3 -m unittest discover -s bench 2>&1 |
+    sed 's/^/bench: /' | tee -a "$output" || status=$?
 [[ $status -ne 124 && $status -ne 137 ]] || echo "stopped: not done after $TEST_SECONDS s" >&2
 
 say "summary"
-grep '^test result: ' "$output" || true
+grep -E '^(test result:|bench: (Ran|OK|FAILED))' "$output" || true
 summary "$output"
 exit "$status"
