@@ -22,6 +22,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tower_service::Service;
 
+use super::read_ahead::ReadAhead;
 use crate::config::{Http2, Origin, OutboundProxy, Scheme};
 
 /// What the two ends agreed to speak.
@@ -117,7 +118,7 @@ impl Connector {
         let name = ServerName::try_from(origin.host.clone())
             .map_err(|error| ConnectError::Tls(error.to_string()))?;
         let tls = if http1 { &self.tls_http1 } else { &self.tls };
-        let stream = tls.connect(name, tcp).await;
+        let stream = tls.connect(name, ReadAhead::new(tcp)).await;
         let stream = stream.map_err(|error| ConnectError::Tls(error.to_string()))?;
         let protocol = match stream.get_ref().1.alpn_protocol() {
             Some(b"h2") => Protocol::Http2,
@@ -172,7 +173,7 @@ pub enum Stream {
     /// Loopback only.
     Plain(TcpStream),
     /// Everything else.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<ReadAhead<TcpStream>>>),
 }
 
 impl AsyncRead for Stream {
