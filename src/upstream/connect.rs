@@ -22,7 +22,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tower_service::Service;
 
-use super::read_ahead::ReadAhead;
+use super::{pool::Dial, read_ahead::ReadAhead};
 use crate::config::{Http2, Origin, OutboundProxy, Scheme};
 
 /// What the two ends agreed to speak.
@@ -99,16 +99,11 @@ impl Connector {
         }
     }
 
-    /// Dials `origin`. `http1` insists on HTTP/1.1, for upgrades.
-    pub async fn connect(
+    async fn connect(
         &self,
         origin: &Origin,
         http1: bool,
     ) -> Result<(Stream, Protocol), ConnectError> {
-        timeout(self.timeout, self.dial(origin, http1)).await.unwrap_or(Err(ConnectError::Timeout))
-    }
-
-    async fn dial(&self, origin: &Origin, http1: bool) -> Result<(Stream, Protocol), ConnectError> {
         let tcp = self.tcp(origin).await?;
         if origin.scheme == Scheme::Http {
             let http2 = self.http2 == Http2::Always && !http1;
@@ -141,6 +136,15 @@ impl Connector {
             _ => self.tcp.clone().call(uri).await.map_err(|error| deepest(&error))?,
         };
         Ok(stream.into_inner())
+    }
+}
+
+impl Dial for Connector {
+    type Stream = Stream;
+
+    async fn dial(&self, origin: &Origin, http1: bool) -> Result<(Stream, Protocol), ConnectError> {
+        let connecting = self.connect(origin, http1);
+        timeout(self.timeout, connecting).await.unwrap_or(Err(ConnectError::Timeout))
     }
 }
 
