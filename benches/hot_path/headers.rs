@@ -1,7 +1,10 @@
 //! Header hygiene on the maps that a Python SDK sends and Genesys Cloud answers.
 
 use divan::Bencher;
-use genesys_proxy::decide::headers::{answer_framing, strip_request, strip_response};
+use genesys_proxy::decide::{
+    asked::Asked,
+    headers::{crossing, strip_response},
+};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 const REQUEST: &[(&str, &str)] = &[
@@ -59,23 +62,25 @@ fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
 }
 
 #[divan::bench]
-fn strip_a_request(bencher: Bencher) {
-    let headers = map(REQUEST);
-    bencher.with_inputs(|| headers.clone()).bench_local_refs(strip_request);
+fn what_crosses_of_a_request(bencher: Bencher) {
+    let fields = map(REQUEST);
+    bencher.bench_local(|| crossing(divan::black_box(&fields), 4));
 }
 
 #[divan::bench]
-fn strip_a_hostile_request(bencher: Bencher) {
-    let headers = map(&[REQUEST, HOSTILE].concat());
-    bencher.with_inputs(|| headers.clone()).bench_local_refs(strip_request);
+fn what_crosses_of_a_hostile_request(bencher: Bencher) {
+    let fields = map(&[REQUEST, HOSTILE].concat());
+    bencher.bench_local(|| crossing(divan::black_box(&fields), 4));
+}
+
+#[divan::bench]
+fn what_a_request_asks(bencher: Bencher) {
+    let fields = map(REQUEST);
+    bencher.bench_local(|| Asked::of(divan::black_box(&fields)));
 }
 
 #[divan::bench]
 fn strip_an_answer(bencher: Bencher) {
-    let headers = map(ANSWER);
-    bencher.with_inputs(|| headers.clone()).bench_local_refs(|headers| {
-        let framing = answer_framing(headers);
-        strip_response(headers);
-        framing
-    });
+    let fields = map(ANSWER);
+    bencher.with_inputs(|| fields.clone()).bench_local_refs(strip_response);
 }

@@ -63,6 +63,7 @@ fn facts(config: &Config) -> Vec<(&'static str, String)> {
         ("rate limit", queue),
         ("replay", copies),
         ("connections", access.max_connections.to_string()),
+        ("kept ready", warm(upstream.warm_connections)),
     ]
 }
 
@@ -78,6 +79,13 @@ fn http2(version: Http2) -> &'static str {
         Http2::Auto => "",
         Http2::Never => " (HTTP/1.1 only)",
         Http2::Always => " (HTTP/2 only)",
+    }
+}
+
+fn warm(connections: usize) -> String {
+    match connections {
+        0 => "no connection to api".to_owned(),
+        count => format!("{count} to api for each worker"),
     }
 }
 
@@ -121,6 +129,7 @@ mod tests {
         rate limit    300 calls in 1m; 1000 may wait, up to 12s each
         replay        16MiB of a body, 1MiB of it in memory, 256MiB in all
         connections   10000
+        kept ready    1 to api for each worker
         "#);
     }
 

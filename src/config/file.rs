@@ -35,6 +35,7 @@ pub(crate) const SECTIONS: [(&str, &[&str]); 7] = [
             "connect_timeout",
             "response_timeout",
             "idle_timeout",
+            "warm_connections",
             "proxy",
         ],
     ),
@@ -194,7 +195,7 @@ mod tests {
             "unknown key or section `retry` at the top | accepted here: listen, admin, shutdown_timeout, upstream, oauth, replay, rate_limit, access, telemetry",
             "unknown key `listen` in [upstream] | `listen` belongs at the top, above the first [section]",
             "unknown key `regoin` in [upstream] | did you mean `region`?",
-            "unknown key `weather` in [upstream] | accepted here: region, api_url, login_url, apps_url, ca_file, http2, connect_timeout, response_timeout, idle_timeout, proxy",
+            "unknown key `weather` in [upstream] | accepted here: region, api_url, login_url, apps_url, ca_file, http2, connect_timeout, response_timeout, idle_timeout, warm_connections, proxy",
             "unknown key or section `upstrem` at the top | did you mean `upstream`?",
         ]
         "#);

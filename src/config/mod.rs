@@ -110,6 +110,8 @@ pub struct Upstream {
     pub response_timeout: Duration,
     /// Between two pieces of a body, either way.
     pub idle_timeout: Duration,
+    /// Connections to `api` that each worker keeps ready.
+    pub warm_connections: usize,
     /// Outbound HTTP proxy (CONNECT). May hold credentials: never logged.
     pub proxy: Option<OutboundProxy>,
 }

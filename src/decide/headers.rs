@@ -15,7 +15,7 @@ pub fn crossing(fields: &HeaderMap, ours: usize) -> HeaderMap {
     let mut listed = false;
     for (name, value) in fields {
         if stays_with_caller(name.as_str()) {
-            listed |= *name == CONNECTION;
+            listed |= *name == CONNECTION && !is_common(value);
         } else {
             crossing.append(name.clone(), value.clone());
         }

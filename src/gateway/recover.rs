@@ -226,7 +226,7 @@ impl Gateway {
     ) -> Result<Lease, Failure> {
         let dialled = if call.head.upgrade {
             Box::pin(pool.lease_for_upgrade()).await
-        } else if let Some(lease) = pool.pooled(failed_at) {
+        } else if let Some(lease) = pool.at_hand(failed_at) {
             return Ok(lease);
         } else {
             Box::pin(pool.lease(failed_at)).await

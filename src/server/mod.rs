@@ -21,7 +21,7 @@ use crate::{
         Tokens,
         issuer::{HttpIssuer, Unbuildable},
     },
-    upstream::{replay::Memory, tls},
+    upstream::{pool::Warm, replay::Memory, tls},
 };
 use listen::Bound;
 use worker::{Worker, WorkerPlan};
@@ -110,6 +110,7 @@ impl Server {
         let plan = WorkerPlan {
             shared: Arc::clone(&shared),
             tls,
+            warm: Warm::new(shared.config.upstream.warm_connections),
             log: shared.config.telemetry.access_log.then(|| output.clone()),
             stop_accepting: stop_accepting.clone(),
         };

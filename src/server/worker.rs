@@ -19,9 +19,14 @@ use super::{
     listen::{Bound, Listener},
 };
 use crate::{
+    config::Origin,
     gateway::{Gateway, Shared},
     telemetry::{access_log::AccessLog, output::Output},
-    upstream::{connect::Connector, deadline::TICK, pool::Pool},
+    upstream::{
+        connect::Connector,
+        deadline::TICK,
+        pool::{Pool, Warm},
+    },
 };
 
 /// After an accept that failed for want of descriptors or memory: give them time to come back.
@@ -38,6 +43,8 @@ pub struct WorkerPlan {
     pub shared: Arc<Shared>,
     /// Trust towards upstream.
     pub tls: ClientConfig,
+    /// Connections to the API that are kept ready.
+    pub warm: Warm,
     /// Where access lines go, if anywhere.
     pub log: Option<Output>,
     /// The beginning of a drain.
@@ -128,9 +135,10 @@ impl WorkerPlan {
         );
         // Not the callers' tracker: an idle upstream connection must not hold up a drain.
         let links = TaskTracker::new();
-        let api =
-            Pool::new(upstream.api.clone(), connector.clone(), upstream.http2, links.clone())?;
-        let apps = Pool::new(upstream.apps.clone(), connector, upstream.http2, links)?;
+        let pool = |origin: &Origin, warm| {
+            Pool::new(origin.clone(), connector.clone(), upstream.http2, warm, links.clone())
+        };
+        let (api, apps) = (pool(&upstream.api, self.warm)?, pool(&upstream.apps, Warm::default())?);
         let protocols = Arc::new(Protocols::new(&self.shared.config.access, connections.clone()));
         let log = AccessLog::new(self.shared.config.telemetry.format, self.log);
         Ok(Inside {

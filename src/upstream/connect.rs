@@ -22,6 +22,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tower_service::Service;
 
+use super::{pool::Dial, read_ahead::ReadAhead};
 use crate::config::{Http2, Origin, OutboundProxy, Scheme};
 
 /// What the two ends agreed to speak.
@@ -98,16 +99,11 @@ impl Connector {
         }
     }
 
-    /// Dials `origin`. `http1` insists on HTTP/1.1, for upgrades.
-    pub async fn connect(
+    async fn connect(
         &self,
         origin: &Origin,
         http1: bool,
     ) -> Result<(Stream, Protocol), ConnectError> {
-        timeout(self.timeout, self.dial(origin, http1)).await.unwrap_or(Err(ConnectError::Timeout))
-    }
-
-    async fn dial(&self, origin: &Origin, http1: bool) -> Result<(Stream, Protocol), ConnectError> {
         let tcp = self.tcp(origin).await?;
         if origin.scheme == Scheme::Http {
             let http2 = self.http2 == Http2::Always && !http1;
@@ -117,7 +113,7 @@ impl Connector {
         let name = ServerName::try_from(origin.host.clone())
             .map_err(|error| ConnectError::Tls(error.to_string()))?;
         let tls = if http1 { &self.tls_http1 } else { &self.tls };
-        let stream = tls.connect(name, tcp).await;
+        let stream = tls.connect(name, ReadAhead::new(tcp)).await;
         let stream = stream.map_err(|error| ConnectError::Tls(error.to_string()))?;
         let protocol = match stream.get_ref().1.alpn_protocol() {
             Some(b"h2") => Protocol::Http2,
@@ -140,6 +136,15 @@ impl Connector {
             _ => self.tcp.clone().call(uri).await.map_err(|error| deepest(&error))?,
         };
         Ok(stream.into_inner())
+    }
+}
+
+impl Dial for Connector {
+    type Stream = Stream;
+
+    async fn dial(&self, origin: &Origin, http1: bool) -> Result<(Stream, Protocol), ConnectError> {
+        let connecting = self.connect(origin, http1);
+        timeout(self.timeout, connecting).await.unwrap_or(Err(ConnectError::Timeout))
     }
 }
 
@@ -172,7 +177,7 @@ pub enum Stream {
     /// Loopback only.
     Plain(TcpStream),
     /// Everything else.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<ReadAhead<TcpStream>>>),
 }
 
 impl AsyncRead for Stream {

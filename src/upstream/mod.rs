@@ -5,5 +5,9 @@ pub mod connect;
 pub mod deadline;
 pub mod half_heard;
 pub mod pool;
+pub mod read_ahead;
 pub mod replay;
 pub mod tls;
+
+#[cfg(test)]
+mod tests;

@@ -1,20 +1,31 @@
-//! A worker's connections to one origin: HTTP/2 shared, HTTP/1.1 last in, first out.
+//! A worker's connections to one origin: HTTP/2 shared, HTTP/1.1 last in, first out, and some kept
+//! ready before there is a request for them.
 //! It never hands a connection to two HTTP/1.1 requests, and never waits for one to become free.
 
+mod shared;
+mod warm;
+
+#[cfg(test)]
+mod tests;
+
 use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use http::{HeaderValue, uri::Authority};
 use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::{sync::Semaphore, time::Instant};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::Notify,
+    time::Instant,
+};
 use tokio_util::task::TaskTracker;
 
+use self::shared::Shared;
+pub use self::{shared::StreamCount, warm::Warm};
 use super::{
     connect::{ConnectError, Connector, Protocol},
     half_heard::HalfHeard,
@@ -22,62 +33,89 @@ use super::{
 };
 use crate::config::{Http2, Origin, Scheme};
 
-/// Load balancers in front of upstream close idle connections after 60 s; we must be first.
+/// Load balancers in front of upstream close idle connections after 60 s, HTTP/2's PING or not; we
+/// must be first.
 const MAX_IDLE: Duration = Duration::from_secs(50);
-/// A connection's life, so that a change of DNS is followed (trap 20).
+/// A connection's life at most, so that a change of DNS is followed (trap 20).
 const MAX_AGE: Duration = Duration::from_secs(600);
+/// How much shorter a life may be: those that began together must not end together.
+const AGE_SPREAD: f64 = 0.2;
+/// A connection so near its end is replaced while it still serves.
+const AHEAD: Duration = Duration::from_secs(10);
 /// Idle HTTP/1.1 connections kept by one worker.
 const MAX_PARKED: usize = 512;
-/// Requests in flight on one HTTP/2 connection before a second one is opened.
-const MAX_STREAMS: usize = 100;
+
+/// How a pool comes by a connection.
+pub trait Dial: fmt::Debug + Send + Sync + 'static {
+    /// What HTTP is spoken over.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// A new one to `origin`. `http1` insists on HTTP/1.1, for upgrades.
+    fn dial(
+        &self,
+        origin: &Origin,
+        http1: bool,
+    ) -> impl Future<Output = Result<(Self::Stream, Protocol), ConnectError>> + Send;
+}
 
 /// The pool; one an origin and worker.
 #[derive(Debug)]
-pub struct Pool {
+pub struct Pool<C = Connector> {
     origin: Origin,
     /// `Host` for HTTP/1.1.
     pub host: HeaderValue,
     /// `:authority` for HTTP/2.
     pub authority: Authority,
-    connector: Connector,
+    connector: C,
+    warm: Warm,
     state: Mutex<State>,
-    /// While it is unknown whether one connection will serve many, only one is dialled.
-    dialling: Arc<Semaphore>,
+    /// A dial in the background ended, or a full connection has room again.
+    changed: Arc<Notify>,
     tasks: TaskTracker,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    /// As of the last sweep: exact enough for ages, and free.
+    now: Instant,
     speaks: Option<Protocol>,
     parked: Vec<Parked>,
     shared: Vec<Shared>,
-    /// The last dial that failed while others waited for it.
+    /// Dials in the background. While it is unknown whether one connection will serve many, and
+    /// with HTTP/2, requests wait for one instead of dialling themselves.
+    dialling: usize,
+    /// The last of them that failed.
     failed: Option<(Instant, ConnectError)>,
+    tries: warm::Tries,
+}
+
+/// When a connection began, and when it ends at the latest.
+#[derive(Debug, Clone, Copy)]
+struct Life {
+    born: Instant,
+    ends: Instant,
 }
 
 #[derive(Debug)]
 struct Parked {
     sender: http1::SendRequest<Attempt>,
-    born: Instant,
+    life: Life,
     since: Instant,
-}
-
-#[derive(Debug, Clone)]
-struct Shared {
-    sender: http2::SendRequest<Attempt>,
-    born: Instant,
-    streams: Arc<AtomicUsize>,
+    /// It has just been dialled for somebody who waits.
+    fresh: bool,
+    /// It carried a request.
+    served: bool,
 }
 
 /// The right to send one request.
 #[derive(Debug)]
-pub enum Lease {
+pub enum Lease<C = Connector> {
     /// A whole connection.
     Http1 {
         /// Where the request goes.
         sender: http1::SendRequest<Attempt>,
         /// Goes back to its pool with this.
-        ticket: Ticket,
+        ticket: Ticket<C>,
     },
     /// A stream of a shared connection.
     Http2 {
@@ -90,47 +128,54 @@ pub enum Lease {
 
 /// What a connection needs to be parked again.
 #[derive(Debug)]
-pub struct Ticket {
-    pool: Arc<Pool>,
-    born: Instant,
-    /// It carried requests before, so upstream may have closed it while idle.
+pub struct Ticket<C = Connector> {
+    pool: Arc<Pool<C>>,
+    life: Life,
+    /// It was idle or carried requests before, so upstream may have closed it since.
     pub reused: bool,
 }
 
-/// One request in flight on a shared connection.
-#[derive(Debug)]
-pub struct StreamCount {
-    streams: Arc<AtomicUsize>,
-    /// It carried requests before.
-    pub reused: bool,
-}
+/// A dial in the background, until it has ended one way or the other.
+struct Dialling<C: Dial>(Arc<Pool<C>>);
 
-impl Drop for StreamCount {
+impl<C: Dial> Drop for Dialling<C> {
     fn drop(&mut self) {
-        self.streams.fetch_sub(1, Ordering::Relaxed);
+        self.0.state().dialling -= 1;
+        self.0.changed.notify_waiters();
     }
 }
 
-impl Ticket {
+impl Life {
+    /// `dice` in `0.0..1.0`.
+    fn new(born: Instant, dice: f64) -> Self {
+        Self { born, ends: born + MAX_AGE.mul_f64(1.0 - AGE_SPREAD * dice) }
+    }
+}
+
+impl<C> Ticket<C> {
     /// The answer was read to its end and framed beyond doubt: the next request may use it.
     pub fn park(self, sender: http1::SendRequest<Attempt>) {
-        let now = Instant::now();
-        if sender.is_closed() || now - self.born > MAX_AGE {
-            return;
-        }
         let mut state = self.pool.state();
-        if state.parked.len() < MAX_PARKED {
-            state.parked.push(Parked { sender, born: self.born, since: now });
+        let since = state.now;
+        if !sender.is_closed() && since < self.life.ends && state.parked.len() < MAX_PARKED {
+            state.parked.push(Parked {
+                sender,
+                life: self.life,
+                since,
+                fresh: false,
+                served: true,
+            });
         }
     }
 }
 
-impl Pool {
+impl<C> Pool<C> {
     /// An empty pool. Connections run as `tasks` of the worker's runtime.
     pub fn new(
         origin: Origin,
-        connector: Connector,
+        connector: C,
         http2: Http2,
+        warm: Warm,
         tasks: TaskTracker,
     ) -> Result<Arc<Self>, http::Error> {
         let authority = origin.authority();
@@ -145,8 +190,17 @@ impl Pool {
             authority: Authority::try_from(authority)?,
             origin,
             connector,
-            state: Mutex::new(State { speaks, ..State::default() }),
-            dialling: Arc::new(Semaphore::new(1)),
+            warm,
+            state: Mutex::new(State {
+                now: Instant::now(),
+                speaks,
+                parked: Vec::new(),
+                shared: Vec::new(),
+                dialling: 0,
+                failed: None,
+                tries: warm::Tries::default(),
+            }),
+            changed: Arc::default(),
             tasks,
         }))
     }
@@ -159,100 +213,171 @@ impl Pool {
         }
     }
 
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<C: Dial> Pool<C> {
     /// A connection, from the pool or new; after a failure one that was born since.
     pub async fn lease(
         self: &Arc<Self>,
         failed_at: Option<Instant>,
-    ) -> Result<Lease, ConnectError> {
-        if let Some(lease) = self.pooled(failed_at) {
+    ) -> Result<Lease<C>, ConnectError> {
+        if let Some(lease) = self.pooled(&mut self.state(), failed_at) {
             return Ok(lease);
-        }
-        if self.state().speaks == Some(Protocol::Http1) {
-            return self.dial(false).await;
         }
         let asked = Instant::now();
-        // Held by the task below: whoever leaves does not end the dial that others wait for.
-        let Ok(turn) = Arc::clone(&self.dialling).acquire_owned().await else {
-            return self.dial(false).await;
-        };
-        if let Some(lease) = self.pooled(failed_at) {
-            return Ok(lease);
+        let mut woken = false;
+        loop {
+            // Before the look, so that nothing is missed between it and the wait.
+            let changed = self.changed.notified();
+            {
+                let mut state = self.state();
+                if let Some(lease) = self.pooled(&mut state, failed_at) {
+                    if woken {
+                        // There may be room for the next one too.
+                        self.changed.notify_one();
+                    }
+                    return Ok(lease);
+                }
+                // Whoever waited for a dial that failed shares its outcome: one after the other,
+                // the last of many would learn it minutes later.
+                if let Some((_, error)) = state.failed.as_ref().filter(|(at, _)| *at >= asked) {
+                    return Err(error.clone());
+                }
+                if state.speaks == Some(Protocol::Http1) {
+                    break;
+                }
+                if state.dialling == 0 {
+                    self.dial_ahead(&mut state);
+                }
+            }
+            changed.await;
+            woken = true;
         }
-        // Whoever waited for a dial that failed shares its outcome: one after the other, the last
-        // of many would learn it minutes later.
-        if let Some((_, error)) = self.state().failed.as_ref().filter(|(at, _)| *at >= asked) {
-            return Err(error.clone());
-        }
-        if self.state().speaks == Some(Protocol::Http1) {
-            drop(turn);
-            return self.dial(false).await;
-        }
-        let pool = Arc::clone(self);
-        let dialled = self.tasks.spawn(async move {
-            let dialled = pool.dial(false).await;
-            let failed = dialled.as_ref().err().map(|error| (Instant::now(), error.clone()));
-            pool.state().failed = failed;
-            drop(turn);
-            dialled
-        });
-        // A task is lost only with its runtime.
-        dialled.await.unwrap_or_else(|error| Err(ConnectError::Unreachable(error.to_string())))
+        self.dial(false).await
     }
 
     /// An HTTP/1.1 connection of its own, for an upgrade.
-    pub async fn lease_for_upgrade(self: &Arc<Self>) -> Result<Lease, ConnectError> {
+    pub async fn lease_for_upgrade(self: &Arc<Self>) -> Result<Lease<C>, ConnectError> {
         self.dial(true).await
     }
 
-    /// Drops what is closed, too old or idle too long. Called now and then, not per request.
-    pub fn sweep(&self) {
+    /// Drops what is closed, too old or idle too long, and has a successor dialled before. Called
+    /// now and then, not per request.
+    pub fn sweep(self: &Arc<Self>) {
         let now = Instant::now();
         let mut state = self.state();
-        state.parked.retain(|parked| {
-            !parked.sender.is_closed()
-                && now - parked.since < MAX_IDLE
-                && now - parked.born < MAX_AGE
+        let State { parked, shared, tries, .. } = &mut *state;
+        let (mut ready, mut hung_up) = (0, false);
+        let mut keep = |closed: bool, served: bool, life: Life, idle_since: Instant| {
+            hung_up |= closed && !served && now - life.born < warm::PROVED;
+            let keep = !closed && now - idle_since < MAX_IDLE && now < life.ends;
+            if keep && now - life.born >= warm::PROVED {
+                tries.proved();
+            }
+            keep
+        };
+        let stays =
+            |life: Life, idle_since: Instant| now + AHEAD < life.ends.min(idle_since + MAX_IDLE);
+        parked.retain_mut(|parked| {
+            parked.fresh = false;
+            ready += usize::from(!parked.sender.is_closed() && stays(parked.life, parked.since));
+            keep(parked.sender.is_closed(), parked.served, parked.life, parked.since)
         });
-        state.shared.retain(|shared| !shared.sender.is_closed() && now - shared.born < MAX_AGE);
+        shared.retain_mut(|shared| {
+            shared.look(now);
+            let roomy = !shared.is_closed() && shared.has_room();
+            ready += usize::from(roomy && stays(shared.life, shared.idle_since));
+            keep(shared.is_closed(), shared.served, shared.life, shared.idle_since)
+        });
+        state.now = now;
+        if hung_up {
+            state.tries.failed(now, fastrand::f64());
+        }
+        let one_is_enough = state.speaks != Some(Protocol::Http1);
+        let coming = state.dialling;
+        let missing = self.warm.missing(ready, coming, one_is_enough, &state.tries, now);
+        for _ in 0..missing {
+            self.dial_ahead(&mut state);
+        }
     }
 
-    /// A connection at hand, born after `failed_at`.
-    pub fn pooled(self: &Arc<Self>, failed_at: Option<Instant>) -> Option<Lease> {
-        let fresh = |born: Instant| failed_at.is_none_or(|failed| born > failed);
-        let mut state = self.state();
-        state.shared.retain(|shared| !shared.sender.is_closed());
-        let roomy = |shared: &&Shared| {
-            fresh(shared.born) && shared.streams.load(Ordering::Relaxed) < MAX_STREAMS
-        };
-        if let Some(shared) = state.shared.iter().find(roomy) {
-            return Some(shared.lease(true));
+    /// A connection that can take a request now, born after `failed_at`.
+    pub fn at_hand(self: &Arc<Self>, failed_at: Option<Instant>) -> Option<Lease<C>> {
+        self.pooled(&mut self.state(), failed_at)
+    }
+
+    /// The newest connection that can take a request now.
+    fn pooled(self: &Arc<Self>, state: &mut State, failed_at: Option<Instant>) -> Option<Lease<C>> {
+        let fresh = |life: Life| failed_at.is_none_or(|failed| life.born > failed);
+        let roomy =
+            |shared: &&mut Shared| !shared.is_closed() && shared.has_room() && fresh(shared.life);
+        if let Some(shared) = state.shared.iter_mut().find(roomy) {
+            return Some(shared.lease());
         }
-        // One that is still finishing its last exchange is left for the sweeper, or a later call.
-        let mut at = state.parked.len();
-        while at > 0 {
-            at -= 1;
-            let closed_or_ready = state.parked.get(at).map(|parked| {
-                let ready = parked.sender.is_ready() && fresh(parked.born);
-                (parked.sender.is_closed(), ready)
-            });
-            match closed_or_ready {
-                Some((true, _)) => drop(state.parked.remove(at)),
-                Some((false, true)) => {
-                    let Parked { sender, born, .. } = state.parked.remove(at);
-                    let ticket = Ticket { pool: Arc::clone(self), born, reused: true };
-                    return Some(Lease::Http1 { sender, ticket });
+        // One that is still finishing its last exchange is left for a later call, a closed one for
+        // the sweep.
+        let able = |parked: &Parked| {
+            parked.sender.is_ready() && !parked.sender.is_closed() && fresh(parked.life)
+        };
+        let at = state.parked.iter().rposition(able)?;
+        let Parked { sender, life, fresh, .. } = state.parked.remove(at);
+        let ticket = Ticket { pool: Arc::clone(self), life, reused: !fresh };
+        Some(Lease::Http1 { sender, ticket })
+    }
+
+    /// A connection for whoever comes first. Not part of a request: whoever leaves does not end
+    /// the dial that others wait for.
+    fn dial_ahead(self: &Arc<Self>, state: &mut State) {
+        state.dialling += 1;
+        let dialling = Dialling(Arc::clone(self));
+        self.tasks.spawn(async move {
+            let pool = &dialling.0;
+            let dialled = async {
+                match pool.open(false).await? {
+                    Opened::Http1(mut sender, life) => {
+                        sender.ready().await.map_err(|error| handshake_failed(&error))?;
+                        let parked =
+                            Parked { sender, life, since: life.born, fresh: true, served: false };
+                        pool.state().parked.push(parked);
+                    }
+                    Opened::Http2(shared) => pool.state().shared.push(shared),
                 }
-                Some((false, false)) | None => {}
+                Ok(())
+            };
+            let dialled = dialled.await;
+            pool.warm.dialled(dialled.as_ref().err());
+            let now = Instant::now();
+            let mut state = pool.state();
+            if dialled.is_err() {
+                state.tries.failed(now, fastrand::f64());
+            }
+            state.failed = dialled.err().map(|error| (now, error));
+        });
+    }
+
+    async fn dial(self: &Arc<Self>, http1: bool) -> Result<Lease<C>, ConnectError> {
+        match self.open(http1).await? {
+            Opened::Http1(sender, life) => {
+                let ticket = Ticket { pool: Arc::clone(self), life, reused: false };
+                Ok(Lease::Http1 { sender, ticket })
+            }
+            Opened::Http2(mut shared) => {
+                let lease = shared.lease();
+                self.state().shared.push(shared);
+                Ok(lease)
             }
         }
-        None
     }
 
-    async fn dial(self: &Arc<Self>, http1: bool) -> Result<Lease, ConnectError> {
-        let (stream, protocol) = self.connector.connect(&self.origin, http1).await?;
-        let (io, born) = (TokioIo::new(HalfHeard::new(stream)), Instant::now());
-        match protocol {
+    async fn open(&self, http1: bool) -> Result<Opened, ConnectError> {
+        let (stream, protocol) = self.connector.dial(&self.origin, http1).await?;
+        let life = Life::new(Instant::now(), fastrand::f64());
+        let opened = match protocol {
             Protocol::Http1 => {
+                let io = TokioIo::new(HalfHeard::new(stream));
                 let (sender, connection) =
                     http1::Builder::new().handshake(io).await.map_err(|e| handshake_failed(&e))?;
                 self.tasks.spawn(async move {
@@ -260,137 +385,25 @@ impl Pool {
                         tracing::debug!(%error, "upstream connection ended");
                     }
                 });
-                if !http1 {
-                    self.state().speaks = Some(Protocol::Http1);
-                }
-                let ticket = Ticket { pool: Arc::clone(self), born, reused: false };
-                Ok(Lease::Http1 { sender, ticket })
+                Opened::Http1(sender, life)
             }
             Protocol::Http2 => {
-                let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-                    .timer(TokioTimer::new())
-                    .initial_stream_window_size(1 << 20)
-                    .initial_connection_window_size(16 << 20)
-                    .keep_alive_interval(Duration::from_secs(20))
-                    .keep_alive_timeout(Duration::from_secs(10))
-                    .handshake(io)
-                    .await
-                    .map_err(|error| handshake_failed(&error))?;
-                self.tasks.spawn(async move {
-                    if let Err(error) = connection.await {
-                        tracing::debug!(%error, "upstream connection ended");
-                    }
-                });
-                let shared = Shared { sender, born, streams: Arc::default() };
-                let lease = shared.lease(false);
-                let mut state = self.state();
-                state.speaks = Some(Protocol::Http2);
-                state.shared.push(shared);
-                Ok(lease)
+                Opened::Http2(Shared::handshake(stream, life, &self.changed, &self.tasks).await?)
             }
+        };
+        if !http1 {
+            self.state().speaks = Some(protocol);
         }
+        Ok(opened)
     }
+}
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// A connection that nobody has yet.
+enum Opened {
+    Http1(http1::SendRequest<Attempt>, Life),
+    Http2(Shared),
 }
 
 fn handshake_failed(error: &hyper::Error) -> ConnectError {
     ConnectError::Http(error.to_string())
-}
-
-impl Shared {
-    fn lease(&self, reused: bool) -> Lease {
-        self.streams.fetch_add(1, Ordering::Relaxed);
-        let stream = StreamCount { streams: Arc::clone(&self.streams), reused };
-        Lease::Http2 { sender: self.sender.clone(), stream }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::upstream::tls;
-
-    /// A pool that dials nobody, and an idle connection of its over memory.
-    async fn parked() -> (Arc<Pool>, tokio::io::DuplexStream) {
-        let origin = Origin { scheme: Scheme::Http, host: "localhost".to_owned(), port: 1 };
-        let tls = tls::client_config(None).unwrap();
-        let connector = Connector::new(&tls, Http2::Never, None, Duration::from_secs(1));
-        let tasks = TaskTracker::new();
-        let pool = Pool::new(origin, connector, Http2::Never, tasks.clone()).unwrap();
-        let (near, far) = tokio::io::duplex(1024);
-        let (mut sender, connection) = http1::handshake(TokioIo::new(near)).await.unwrap();
-        tasks.spawn(connection);
-        sender.ready().await.unwrap();
-        let ticket = Ticket { pool: Arc::clone(&pool), born: Instant::now(), reused: false };
-        ticket.park(sender);
-        (pool, far)
-    }
-
-    fn idle(pool: &Pool) -> usize {
-        pool.sweep();
-        pool.state().parked.len()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_idle_connection_is_reused_and_not_kept_until_upstream_closes_it() {
-        let (pool, _far) = parked().await;
-        tokio::time::sleep(Duration::from_secs(49)).await;
-        assert_eq!(idle(&pool), 1);
-        let Some(Lease::Http1 { ticket, .. }) = pool.pooled(None) else { panic!() };
-        assert!(ticket.reused);
-        let (pool, _far) = parked().await;
-        tokio::time::sleep(Duration::from_secs(51)).await;
-        assert_eq!(idle(&pool), 0);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_connection_in_steady_use_ends_all_the_same_so_that_dns_is_followed() {
-        let (pool, _far) = parked().await;
-        let mut uses = 0;
-        while let Some(Lease::Http1 { sender, ticket }) = pool.pooled(None) {
-            uses += 1;
-            tokio::time::sleep(Duration::from_secs(30)).await;
-            ticket.park(sender);
-        }
-        assert_eq!(uses, MAX_AGE.as_secs() / 30 + 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_connection_that_upstream_closed_is_not_handed_out() {
-        let (pool, far) = parked().await;
-        drop(far);
-        tokio::task::yield_now().await;
-        assert!(pool.pooled(None).is_none());
-    }
-
-    #[tokio::test]
-    async fn whoever_waited_for_a_dial_that_failed_shares_its_outcome() {
-        // A listener that accepts nothing: handshakes stall until the timeout.
-        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let origin = Origin {
-            scheme: Scheme::Https,
-            host: "localhost".to_owned(),
-            port: silent.local_addr().unwrap().port(),
-        };
-        let tls = tls::client_config(None).unwrap();
-        let timeout = Duration::from_millis(200);
-        let connector = Connector::new(&tls, Http2::Auto, None, timeout);
-        let pool = Pool::new(origin, connector, Http2::Auto, TaskTracker::new()).unwrap();
-        let callers = TaskTracker::new();
-        let before = Instant::now();
-        let waiting: Vec<_> = (0..200)
-            .map(|_| {
-                let pool = Arc::clone(&pool);
-                callers.spawn(async move { pool.lease(None).await.map(drop) })
-            })
-            .collect();
-        for caller in waiting {
-            assert_eq!(caller.await.unwrap(), Err(ConnectError::Timeout));
-        }
-        // One after the other they would take 40 s.
-        assert!(before.elapsed() < timeout * 50);
-    }
 }

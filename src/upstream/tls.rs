@@ -41,6 +41,10 @@ pub fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
     if roots.is_empty() {
         return Err(TlsError::NoRoots);
     }
+    Ok(trusting(roots)?)
+}
+
+pub(super) fn trusting(roots: RootCertStore) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     Ok(ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?

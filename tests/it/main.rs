@@ -33,3 +33,4 @@ mod streaming;
 mod token_trouble;
 mod unread_log;
 mod upstream_tls;
+mod warm;

@@ -42,6 +42,7 @@ pub(super) fn upstream(settings: &mut Settings<'_>) -> Checked<Upstream> {
     let connect_timeout = timeout("connect_timeout", 5);
     let response_timeout = timeout("response_timeout", 60);
     let idle_timeout = timeout("idle_timeout", 60);
+    let warm_connections = settings.number(Key("upstream", "warm_connections"), 1, &(0..=100));
     let proxy = settings.text(PROXY, "http://proxy.example.com:3128", |text, place| {
         proxy(text).map_err(|(message, hint)| at(PROXY, place, message, hint))
     });
@@ -55,6 +56,7 @@ pub(super) fn upstream(settings: &mut Settings<'_>) -> Checked<Upstream> {
         connect_timeout: connect_timeout?,
         response_timeout: response_timeout?,
         idle_timeout: idle_timeout?,
+        warm_connections: warm_connections?,
         proxy: proxy?,
     })
 }

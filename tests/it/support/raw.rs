@@ -108,8 +108,10 @@ pub fn start(settings: &str, api: &str, login: &Peer) -> Gateway {
         "upstream.api_url = \"{api}\"\n\
          oauth.token_url = \"{}/oauth/token\"\n\
          rate_limit.requests_per_minute = 0\n\
-         {}{settings}",
+         {}{}{settings}",
         login.url(),
+        // A script knows each of its connections, unless the test says otherwise.
+        if settings.contains("warm_connections") { "" } else { "upstream.warm_connections = 0\n" },
         // Every log line there is, unless the test says otherwise.
         if settings.contains("telemetry.log") { "" } else { "telemetry.log = \"debug\"\n" },
     );
