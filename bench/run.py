@@ -91,7 +91,8 @@ def arguments() -> argparse.Namespace:
     how.add_argument("--quick", action="store_true",
                      help="one round of one second, few connections: does it work at all?")
     out = parser.add_argument_group("what comes out")
-    out.add_argument("--results", metavar="FILE", type=Path, help="raw results, as JSON")
+    out.add_argument("--results", metavar="FILE", type=Path, help="raw results, as JSON, "
+                     "saved on the way too (default: .cache/bench/results.json, or quick.json)")
     out.add_argument("--report", metavar="FILE", type=Path,
                      help="the report; its picture beside it (default: bench/report.md; with "
                      "--quick below .cache/bench)")
@@ -104,7 +105,8 @@ def arguments() -> argparse.Namespace:
         options.rounds, options.seconds, options.connections = 1, 1, 200
     place = tools.CACHE if options.quick else HERE
     options.report = options.report or place / "report.md"
-    options.results = options.results or tools.CACHE / "results.json"
+    name = "quick.json" if options.quick else "results.json"
+    options.results = options.results or tools.CACHE / name
     return options
 
 
@@ -292,8 +294,9 @@ def interrupted(*_):
 
 def main():
     options = arguments()
-    # Then everything that was started is stopped, as after Ctrl-C.
-    signal.signal(signal.SIGTERM, interrupted)
+    # Either way, everything that was started is stopped first.
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sign, interrupted)
     found = results.Results()
     for source in [*options.sources, *([options.add_to] if options.add_to else [])]:
         found.merge(results.load(source))

@@ -61,7 +61,9 @@ def find(name: str) -> Path | None:
         if not os.access(path, os.X_OK):
             raise SystemExit(f"bench: BENCH_{name.upper()}={chosen} is not a program")
         return path
-    places = [CACHE / "envoy/bin", CACHE / "oha/bin"]
+    # What the wheel has in bin/ is Python, and its start would be counted as Envoy's.
+    wheel = CACHE.glob("envoy/lib/python*/site-packages/envoy/_bin")
+    places = [*wheel, CACHE / "oha/bin"]
     search = os.pathsep.join([*map(str, places), os.environ.get("PATH", ""), "/usr/sbin"])
     found = shutil.which(name, path=search)
     return Path(found) if found else None
