@@ -68,8 +68,9 @@ def arguments() -> argparse.Namespace:
         action="append",
         default=[],
         type=peer,
-        help="another proxy (repeatable); {port} {upstream} {origin_port} {ca} {token} {token_url} "
-        "{workers} {home} are filled in. It listens on 127.0.0.1:{port} and stays in front",
+        help="another proxy (repeatable), which listens on 127.0.0.1:{port} and stays in the "
+        "foreground; {upstream} (a URL), {kind} (http, https or h2), {ca}, {token}, {token_url}, "
+        "{workers} and {home} (a directory) are filled in too",
     )
     what.add_argument(
         "--targets",
@@ -284,7 +285,12 @@ def measure(options: argparse.Namespace) -> results.Results:
     # Names, ports and a token lie in there: for us alone, and gone with us.
     with tempfile.TemporaryDirectory(prefix="bench-") as work:
         bench = Bench(options, Path(work))
-        bench.run()
+        try:
+            bench.run()
+        except BaseException:
+            if bench.results.samples:
+                tools.say(f"bench: what was measured until then is in {options.results}")
+            raise
     return bench.results
 
 

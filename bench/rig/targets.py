@@ -97,7 +97,7 @@ def command_of(target: Target, upstream: str, values: dict[str, object]) -> list
     """Writes the target's configuration into its directory."""
     if target.command is not None:
         known = {name.lower(): value for name, value in values.items()}
-        known["token_url"] = f"{known['upstream']}/oauth/token"
+        known |= {"token_url": f"{known['upstream']}/oauth/token", "kind": upstream}
         return [
             re.sub(r"\{(\w+)\}", lambda hole: str(known.get(hole[1], hole[0])), word)
             for word in shlex.split(target.command)

@@ -121,8 +121,9 @@ def version(name: str, path: Path) -> str:
     """What a program says about itself, in a few words."""
     arguments = VERSIONS.get(name, ["--version"])
     done = subprocess.run([path, *arguments], capture_output=True, text=True, timeout=60)
-    text = done.stdout + done.stderr
-    found = re.search(r"\d+\.\d+[\w.-]*", text)
+    # Some begin with their own path, which may have numbers in it.
+    text = (done.stdout + done.stderr).replace(str(path), "")
+    found = re.search(r"\d+\.\d+\.\d+[\w.-]*", text)
     return found[0] if found else "unknown"
 
 
