@@ -68,8 +68,9 @@ def arguments() -> argparse.Namespace:
         action="append",
         default=[],
         type=peer,
-        help="another proxy (repeatable); {port} {upstream} {origin_port} {ca} {token} {token_url} "
-        "{workers} {home} are filled in. It listens on 127.0.0.1:{port} and stays in front",
+        help="another proxy (repeatable), which listens on 127.0.0.1:{port} and stays in the "
+        "foreground; {upstream} (a URL), {kind} (http, https or h2), {ca}, {token}, {token_url}, "
+        "{workers} and {home} (a directory) are filled in too",
     )
     what.add_argument(
         "--targets",
@@ -91,7 +92,8 @@ def arguments() -> argparse.Namespace:
     how.add_argument("--quick", action="store_true",
                      help="one round of one second, few connections: does it work at all?")
     out = parser.add_argument_group("what comes out")
-    out.add_argument("--results", metavar="FILE", type=Path, help="raw results, as JSON")
+    out.add_argument("--results", metavar="FILE", type=Path, help="raw results, as JSON, "
+                     "saved on the way too (default: .cache/bench/results.json, or quick.json)")
     out.add_argument("--report", metavar="FILE", type=Path,
                      help="the report; its picture beside it (default: bench/report.md; with "
                      "--quick below .cache/bench)")
@@ -104,7 +106,8 @@ def arguments() -> argparse.Namespace:
         options.rounds, options.seconds, options.connections = 1, 1, 200
     place = tools.CACHE if options.quick else HERE
     options.report = options.report or place / "report.md"
-    options.results = options.results or tools.CACHE / "results.json"
+    name = "quick.json" if options.quick else "results.json"
+    options.results = options.results or tools.CACHE / name
     return options
 
 
@@ -282,7 +285,12 @@ def measure(options: argparse.Namespace) -> results.Results:
     # Names, ports and a token lie in there: for us alone, and gone with us.
     with tempfile.TemporaryDirectory(prefix="bench-") as work:
         bench = Bench(options, Path(work))
-        bench.run()
+        try:
+            bench.run()
+        except BaseException:
+            if bench.results.samples:
+                tools.say(f"bench: what was measured until then is in {options.results}")
+            raise
     return bench.results
 
 
@@ -292,8 +300,9 @@ def interrupted(*_):
 
 def main():
     options = arguments()
-    # Then everything that was started is stopped, as after Ctrl-C.
-    signal.signal(signal.SIGTERM, interrupted)
+    # Either way, everything that was started is stopped first.
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sign, interrupted)
     found = results.Results()
     for source in [*options.sources, *([options.add_to] if options.add_to else [])]:
         found.merge(results.load(source))

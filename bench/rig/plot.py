@@ -39,7 +39,7 @@ STYLE = """
   .title { font-size: 17px; font-weight: 600; }
   .panel { font-size: 13px; font-weight: 600; }
   .soft { fill: var(--soft); }
-  .value { font-size: 10px; paint-order: stroke; stroke: var(--paper); stroke-width: 3px; }
+  .value { paint-order: stroke; stroke: var(--paper); stroke-width: 3px; }
   .grid { stroke: var(--line); }
   .base { stroke: var(--ink); stroke-dasharray: 4 3; }
 """
@@ -127,8 +127,8 @@ def panel(
             x = left + index * bar_width
             tip = f"{name}, {label}: {value:.2f}"
             parts.append(rect(x + 1, y(value), bar_width - 2, floor - y(value), colours[name], tip))
-            middle = x + bar_width / 2
-            figures.append(text(middle, y(value) - 3, f"{value:.2f}", "value", "middle"))
+            if name != BASE:  # the line says what it is
+                figures.append(figure(x + bar_width / 2, y(value) - 3, value, bar_width))
         parts.append(text(left + (slot - GROUP_GAP) / 2, floor + 17, label, "soft", "middle"))
     # The figures last: nothing runs through them.
     return [*parts, line(y(1), "base"), *figures]
@@ -151,11 +151,19 @@ def rect(x: float, y: float, width: float, height: float, fill: str, tip: str = 
     )
 
 
-def text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> str:
+def text(
+    x: float, y: float, words: str, kind: str = "", anchor: str = "start", more: str = ""
+) -> str:
     return (
-        f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}">'
+        f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}"{more}>'
         f"{escape(words)}</text>"
     )
+
+
+def figure(x: float, y: float, value: float, room: float) -> str:
+    """A bar's value above it, as small as it has to be not to meet its neighbour's."""
+    size = min(10.0, room * 0.44)
+    return text(x, y, f"{value:.2f}", "value", "middle", f' style="font-size: {size:.1f}px"')
 
 
 def line(y: float, kind: str) -> str:

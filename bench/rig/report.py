@@ -342,4 +342,4 @@ def about(results: Results) -> str:
 def build(identity: dict[str, str]) -> str:
     if "command" in identity:
         return f"`{identity['command']}`"
-    return f"{identity['version']} ({identity['sha256']})"
+    return " ".join(identity.values())

@@ -37,10 +37,9 @@ class Target:
         """Which build this is."""
         if self.program is None:
             return {"command": self.command or ""}
-        return {
-            "version": tools.version(self.name, self.program),
-            "sha256": tools.fingerprint(self.program),
-        }
+        identity = {"version": tools.version(self.name, self.program)}
+        # Two builds of ours have the same version.
+        return identity | ({"sha256": tools.fingerprint(self.program)} if self.is_gateway else {})
 
 
 @dataclass
@@ -98,7 +97,7 @@ def command_of(target: Target, upstream: str, values: dict[str, object]) -> list
     """Writes the target's configuration into its directory."""
     if target.command is not None:
         known = {name.lower(): value for name, value in values.items()}
-        known["token_url"] = f"{known['upstream']}/oauth/token"
+        known |= {"token_url": f"{known['upstream']}/oauth/token", "kind": upstream}
         return [
             re.sub(r"\{(\w+)\}", lambda hole: str(known.get(hole[1], hole[0])), word)
             for word in shlex.split(target.command)
@@ -161,26 +160,24 @@ class Running:
 def choose(options, needed: list[str]) -> tuple[list[Target], dict[str, Path]]:
     """The targets that the command line asks for, and all programs that are needed."""
     peers = dict(peer.split("=", 1) for peer in options.peer)
-    names = options.targets or [
-        *PACKAGED,
-        *([BEFORE] if options.before else []),
-        GATEWAY,
-        *peers,
-    ]
-    packaged = [name for name in names if name in PACKAGED]
-    programs = tools.need([*needed, *packaged])
+    before = [BEFORE] if options.before else []
+    names = options.targets or [*PACKAGED, *before, GATEWAY, *peers]
+    # All that can be wrong is found before anything is installed or built.
+    for name in names:
+        if name not in (*PACKAGED, *before, GATEWAY, *peers):
+            raise SystemExit(f"bench: no target is called {name!r}")
+    if taken := peers.keys() & {*PACKAGED, BEFORE, GATEWAY}:
+        raise SystemExit(f"bench: a peer cannot be called {', '.join(taken)}")
+    ours = {GATEWAY: program_at(options.gateway), BEFORE: program_at(options.before)}
+    programs = tools.need([*needed, *(name for name in names if name in PACKAGED)])
     found = []
     for name in names:
         if name in PACKAGED:
             found.append(Target(name, programs[name]))
         elif name in peers:
             found.append(Target(name, command=peers[name]))
-        elif name == GATEWAY:
-            found.append(Target(name, program_at(options.gateway) or tools.build_gateway()))
-        elif name == BEFORE and options.before:
-            found.append(Target(name, program_at(options.before)))
         else:
-            raise SystemExit(f"bench: no target is called {name!r}")
+            found.append(Target(name, ours[name] or tools.build_gateway()))
     return found, programs
 
 

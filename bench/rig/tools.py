@@ -61,7 +61,9 @@ def find(name: str) -> Path | None:
         if not os.access(path, os.X_OK):
             raise SystemExit(f"bench: BENCH_{name.upper()}={chosen} is not a program")
         return path
-    places = [CACHE / "envoy/bin", CACHE / "oha/bin"]
+    # What the wheel has in bin/ is Python, and its start would be counted as Envoy's.
+    wheel = CACHE.glob("envoy/lib/python*/site-packages/envoy/_bin")
+    places = [*wheel, CACHE / "oha/bin"]
     search = os.pathsep.join([*map(str, places), os.environ.get("PATH", ""), "/usr/sbin"])
     found = shutil.which(name, path=search)
     return Path(found) if found else None
@@ -119,8 +121,9 @@ def version(name: str, path: Path) -> str:
     """What a program says about itself, in a few words."""
     arguments = VERSIONS.get(name, ["--version"])
     done = subprocess.run([path, *arguments], capture_output=True, text=True, timeout=60)
-    text = done.stdout + done.stderr
-    found = re.search(r"\d+\.\d+[\w.-]*", text)
+    # Some begin with their own path, which may have numbers in it.
+    text = (done.stdout + done.stderr).replace(str(path), "")
+    found = re.search(r"\d+\.\d+\.\d+[\w.-]*", text)
     return found[0] if found else "unknown"
 
 
