@@ -11,7 +11,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderValue, Uri};
-use hyper_util::client::legacy::connect::{HttpConnector, proxy::Tunnel};
+use hyper_util::client::legacy::connect::proxy::Tunnel;
 use rustls::{ClientConfig, pki_types::ServerName};
 use secrecy::ExposeSecret;
 use tokio::{
@@ -22,7 +22,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tower_service::Service;
 
-use super::{pool::Dial, read_ahead::ReadAhead};
+use super::{pool::Dial, read_ahead::ReadAhead, tcp::Tcp};
 use crate::config::{Http2, Origin, OutboundProxy, Scheme};
 
 /// What the two ends agreed to speak.
@@ -54,8 +54,8 @@ pub enum ConnectError {
 /// How to dial; shared by the pools of a worker.
 #[derive(Clone)]
 pub struct Connector {
-    tcp: HttpConnector,
-    proxy: Option<Tunnel<HttpConnector>>,
+    tcp: Tcp,
+    proxy: Option<Tunnel<Tcp>>,
     tls: TlsConnector,
     tls_http1: TlsConnector,
     http2: Http2,
@@ -76,10 +76,7 @@ impl Connector {
         proxy: Option<&OutboundProxy>,
         timeout: Duration,
     ) -> Self {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_keepalive(Some(Duration::from_secs(60)));
+        let tcp = Tcp::new();
         let with_alpn = |protocols: &[&[u8]]| {
             let mut tls = tls.clone();
             tls.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
@@ -124,18 +121,21 @@ impl Connector {
     }
 
     async fn tcp(&self, origin: &Origin) -> Result<TcpStream, ConnectError> {
-        let uri: Uri = origin
-            .to_string()
-            .parse()
-            .map_err(|error| ConnectError::Unreachable(format!("{origin}: {error}")))?;
-        let stream = match &self.proxy {
+        match &self.proxy {
             // A proxy is for the way out; plain http is loopback only and stays inside.
             Some(proxy) if origin.scheme == Scheme::Https => {
-                proxy.clone().call(uri).await.map_err(|error| deepest(&error))?
+                let uri: Uri = origin
+                    .to_string()
+                    .parse()
+                    .map_err(|error| ConnectError::Unreachable(format!("{origin}: {error}")))?;
+                let stream = proxy.clone().call(uri).await.map_err(|error| deepest(&error))?;
+                Ok(stream.into_inner())
             }
-            _ => self.tcp.clone().call(uri).await.map_err(|error| deepest(&error))?,
-        };
-        Ok(stream.into_inner())
+            _ => {
+                let connected = self.tcp.connect(&origin.host, origin.port).await;
+                connected.map_err(|error| deepest(&error))
+            }
+        }
     }
 }
 
@@ -148,7 +148,7 @@ impl Dial for Connector {
     }
 }
 
-fn tunnel(proxy: &OutboundProxy, tcp: HttpConnector) -> Tunnel<HttpConnector> {
+fn tunnel(proxy: &OutboundProxy, tcp: Tcp) -> Tunnel<Tcp> {
     let uri = proxy.origin.to_string().parse().unwrap_or_else(|_| Uri::from_static("/"));
     let tunnel = Tunnel::new(uri, tcp);
     let Some((user, password)) = &proxy.credentials else { return tunnel };

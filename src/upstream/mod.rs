@@ -7,6 +7,7 @@ pub mod half_heard;
 pub mod pool;
 pub mod read_ahead;
 pub mod replay;
+pub mod tcp;
 pub mod tls;
 
 #[cfg(test)]

@@ -304,23 +304,26 @@ impl<C: Dial> Pool<C> {
         }
     }
 
-    /// A connection that can take a request now, born after `failed_at`.
+    /// A connection that can take a request now, and none that may have closed by `failed_at`.
     pub fn at_hand(self: &Arc<Self>, failed_at: Option<Instant>) -> Option<Lease<C>> {
         self.pooled(&mut self.state(), failed_at)
     }
 
-    /// The newest connection that can take a request now.
+    /// The newest connection that can take a request now. After a failure, of HTTP/1.1 none: each
+    /// of them was idle, if only for a moment, and may be closed as the one before was.
     fn pooled(self: &Arc<Self>, state: &mut State, failed_at: Option<Instant>) -> Option<Lease<C>> {
-        let fresh = |life: Life| failed_at.is_none_or(|failed| life.born > failed);
-        let roomy =
-            |shared: &&mut Shared| !shared.is_closed() && shared.has_room() && fresh(shared.life);
-        if let Some(shared) = state.shared.iter_mut().find(roomy) {
+        let able = |shared: &&mut Shared| {
+            let born_since = failed_at.is_none_or(|failed| shared.life.born > failed);
+            born_since && shared.has_room() && !shared.is_closed()
+        };
+        if let Some(shared) = state.shared.iter_mut().find(able) {
             return Some(shared.lease());
         }
         // One that is still finishing its last exchange is left for a later call, a closed one for
         // the sweep.
         let able = |parked: &Parked| {
-            parked.sender.is_ready() && !parked.sender.is_closed() && fresh(parked.life)
+            let another_try = failed_at.is_some() && !parked.fresh;
+            !another_try && parked.sender.is_ready() && !parked.sender.is_closed()
         };
         let at = state.parked.iter().rposition(able)?;
         let Parked { sender, life, fresh, .. } = state.parked.remove(at);

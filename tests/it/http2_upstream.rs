@@ -2,7 +2,7 @@
 //! not, and a reset answer is visibly cut (threats T16, T17, T30; traps 14, 19, 27).
 
 use std::sync::{
-    Arc,
+    Arc, Mutex,
     atomic::{AtomicUsize, Ordering},
 };
 
@@ -111,6 +111,40 @@ fn a_stream_that_goaway_covers_is_still_answered() {
     for _ in 0..3 {
         assert_eq!(call(&stage, "POST").status, 200);
     }
+}
+
+#[test]
+fn after_a_goaway_calls_take_another_connection_at_once_and_the_download_ends() {
+    let (answered, others_answered) = std::sync::mpsc::channel();
+    let others_answered = Mutex::new(others_answered);
+    let (stage, taken) = stage(move |line, taken| {
+        while let Some(stream) = line.request() {
+            if line.0.number > 0 {
+                line.answer(stream, "{}");
+                continue;
+            }
+            taken.fetch_add(1, Ordering::Relaxed);
+            line.go_away(stream, 0);
+            let head = [&[0x88][..], &literals(&[("content-length", "10")])].concat();
+            line.send(HEADERS, END_HEADERS, stream, &head);
+            line.send(DATA, 0, stream, b"hello");
+            others_answered.lock().unwrap().recv().unwrap();
+            line.send(DATA, END_STREAM, stream, b"world");
+        }
+    });
+    let mut download = stage.caller();
+    download.send("GET /download HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let mut heard = Vec::new();
+    while !heard.ends_with(b"hello") {
+        heard.extend(download.bytes(1));
+    }
+    // Enough of them that the download's worker has some.
+    for _ in 0..16 {
+        assert_eq!(call(&stage, "POST").status, 200);
+    }
+    answered.send(()).unwrap();
+    assert_eq!(download.bytes(5), b"world");
+    assert_eq!(taken.load(Ordering::Relaxed), 1, "nothing more was sent to who said goodbye");
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod hostile_login;
 mod hostile_upstream;
 mod http2_upstream;
 mod hygiene;
+mod idle_races;
 mod layers;
 mod malformed_http1;
 mod malformed_http2;

@@ -86,6 +86,33 @@ async fn many_calls_share_one_http_2_connection_a_worker() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn all_workers_resume_the_session_that_one_of_them_began() {
+    let (genesys, _stop) = world::simulator(unlimited()).await;
+    let ca = Authority::new();
+    let front = Front::new(genesys.addr(), &ca, "localhost", &["h2", "http/1.1"]).await;
+    let gateway = gateway(
+        &format!(
+            "api_url = \"https://localhost:{}\"\nlogin_url = \"http://{}\"\n\
+             warm_connections = 0",
+            front.address.port(),
+            genesys.addr()
+        ),
+        &ca,
+    );
+    // Each dials, and the kernel spreads them over the workers.
+    let head = "GET /api/v2/upgrade HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\n\
+                Upgrade: websocket\r\n\r\n";
+    for _ in 0..16 {
+        let mut tunnel = crate::support::Socket::saying(gateway.address, head).await;
+        assert!(tunnel.head().await[0].contains(" 101 "));
+    }
+    assert_eq!((front.handshakes(), front.resumed()), (16, 15));
+    // Another ALPN, the same session.
+    assert_eq!(echo(&gateway).await.json()["version"], "HTTP/2.0");
+    assert_eq!((front.handshakes(), front.resumed()), (17, 16));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_is_not_trusted_gets_no_byte_of_http() {
     let (genesys, _stop) = world::simulator(unlimited()).await;
     let (ours, theirs) = (Authority::new(), Authority::new());

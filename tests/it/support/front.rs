@@ -9,7 +9,10 @@ use std::{
 };
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{
+    HandshakeKind,
+    pki_types::{CertificateDer, PrivateKeyDer},
+};
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, copy_bidirectional},
     net::{TcpListener, TcpStream},
@@ -68,6 +71,7 @@ pub struct Front {
 struct Seen {
     connections: AtomicUsize,
     handshakes: AtomicUsize,
+    resumed: AtomicUsize,
     alpn: Mutex<Vec<String>>,
 }
 
@@ -86,6 +90,9 @@ impl Front {
                 pipes.spawn(async move {
                     let Ok(tls) = acceptor.accept(stream).await else { return };
                     seen.handshakes.fetch_add(1, Ordering::Relaxed);
+                    if tls.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed) {
+                        seen.resumed.fetch_add(1, Ordering::Relaxed);
+                    }
                     let alpn = tls.get_ref().1.alpn_protocol().unwrap_or_default();
                     seen.alpn.lock().unwrap().push(String::from_utf8_lossy(alpn).into_owned());
                     pipe(tls, server).await;
@@ -103,6 +110,11 @@ impl Front {
     /// TLS handshakes that were completed.
     pub fn handshakes(&self) -> usize {
         self.seen.handshakes.load(Ordering::Relaxed)
+    }
+
+    /// Those that went on with an earlier session.
+    pub fn resumed(&self) -> usize {
+        self.seen.resumed.load(Ordering::Relaxed)
     }
 
     /// What was agreed on, a handshake each; "" for nothing.
