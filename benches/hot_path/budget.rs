@@ -19,7 +19,7 @@ fn busy(limit: u32) -> (Budget, Instant) {
     let calls = 6_000;
     for _ in 0..calls {
         if budget.take(now).is_ok() {
-            budget.leave(now);
+            budget.leave(1, now);
         }
         now += WINDOW / calls;
     }
@@ -33,7 +33,7 @@ fn take_and_leave(bencher: Bencher) {
     bencher.bench_local(|| {
         now += Duration::from_micros(100);
         let taken = budget.take(black_box(now));
-        budget.leave(black_box(now));
+        budget.leave(1, black_box(now));
         taken
     });
 }
@@ -43,7 +43,7 @@ fn take_and_leave(bencher: Bencher) {
 fn refused(bencher: Bencher) {
     let (mut budget, now) = busy(6_000);
     while budget.take(now).is_ok() {
-        budget.leave(now);
+        budget.leave(1, now);
     }
     bencher.bench_local(|| budget.take(black_box(now)));
 }

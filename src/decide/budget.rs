@@ -14,6 +14,10 @@ const SLOTS: u32 = 600;
 /// gap may shrink; the window is counted longer by this share so that upstream still sees it whole.
 const SLACK: f64 = 0.009;
 
+/// Slices are given of an allowance so many times their size: they are for crowds of workers, and a
+/// small allowance is no crowd's.
+const WORTH: u64 = 128;
+
 /// One token's allowance. A call takes a place when its turn comes, and is counted when it leaves:
 /// whatever it waits for in between, its window begins when upstream sees it.
 #[derive(Debug)]
@@ -70,21 +74,44 @@ impl Budget {
         Ok(())
     }
 
-    /// A call that took a place leaves now.
-    pub fn leave(&mut self, now: Instant) {
-        self.give_back();
-        self.charge(now);
+    /// `count` places at once, if that leaves more than half of the allowance free: so far from the
+    /// limit it does not matter who holds them. They count as taken.
+    pub fn take_slice(&mut self, count: u32, now: Instant) -> bool {
+        if self.paused_until.is_some() {
+            return false;
+        }
+        let Some(limit) = self.limit else { return true };
+        let limit = u64::from(limit.get());
+        if u64::from(count) * WORTH > limit {
+            return false;
+        }
+        let taken = |budget: &Self| budget.total + budget.reserved + u64::from(count);
+        if taken(self) > limit / 2 {
+            self.expire(now);
+            if taken(self) > limit / 2 {
+                return false;
+            }
+        }
+        self.reserved += u64::from(count);
+        true
     }
 
-    /// A call that took a place will not leave.
-    pub fn give_back(&mut self) {
-        self.reserved = self.reserved.saturating_sub(1);
+    /// So many calls that took a place leave now, or have left a moment ago: they are held from
+    /// now, which is longer, never shorter.
+    pub fn leave(&mut self, count: u32, now: Instant) {
+        self.give_back(count);
+        self.charge(count, now);
     }
 
-    /// A call leaves that took no place, whatever the limit says.
-    pub fn charge(&mut self, now: Instant) {
-        if self.limit.is_some() {
-            self.count(now);
+    /// So many calls that took a place will not leave.
+    pub fn give_back(&mut self, count: u32) {
+        self.reserved = self.reserved.saturating_sub(count.into());
+    }
+
+    /// So many calls leave that took no place, whatever the limit says.
+    pub fn charge(&mut self, count: u32, now: Instant) {
+        if self.limit.is_some() && count > 0 {
+            self.count(count, now);
         }
     }
 
@@ -131,16 +158,16 @@ impl Budget {
         self.paused_until = None;
     }
 
-    fn count(&mut self, now: Instant) {
+    fn count(&mut self, calls: u32, now: Instant) {
         let slot = self.slot_of(now);
-        self.total += 1;
+        self.total += u64::from(calls);
         match self.sent.back_mut() {
             // Two workers may read the clock in one order and arrive in the other: a call counted
             // in a later slot is held a moment longer, never shorter.
-            Some((number, count)) if *number >= slot => *count += 1,
+            Some((number, count)) if *number >= slot => *count = count.saturating_add(calls),
             _ => {
                 self.expire(now);
-                self.sent.push_back((slot, 1));
+                self.sent.push_back((slot, calls));
             }
         }
     }
@@ -186,7 +213,7 @@ mod tests {
     }
 
     fn go(budget: &mut Budget, now: Instant) -> Result<(), Instant> {
-        budget.take(now).map(|()| budget.leave(now))
+        budget.take(now).map(|()| budget.leave(1, now))
     }
 
     #[test]
@@ -206,7 +233,7 @@ mod tests {
         let mut budget = budget(1, t0);
         budget.take(t0).unwrap();
         assert!(budget.take(t0).is_err());
-        budget.give_back();
+        budget.give_back(1);
         assert_eq!(budget.take(t0), Ok(()));
     }
 
@@ -218,7 +245,7 @@ mod tests {
         let late = t0 + WINDOW * 3;
         assert_eq!(budget.available_at(late, 0), late + budget.window);
         assert!(budget.take(late).is_err(), "it waits for a token, say, and has not left");
-        budget.leave(late);
+        budget.leave(1, late);
         assert!(budget.take(late + WINDOW / 2).is_err());
         assert_eq!(budget.take(late + WINDOW.mul_f64(1.011)), Ok(()));
     }
@@ -232,6 +259,24 @@ mod tests {
         budget.renew();
         assert_eq!(budget.take(t0), Ok(()), "what left is forgotten");
         assert!(budget.take(t0).is_err(), "what has not is not");
+    }
+
+    #[test]
+    fn a_slice_counts_like_its_calls_and_is_given_only_far_from_the_limit() {
+        let t0 = t0();
+        assert!(!budget(300, t0).take_slice(64, t0), "a small allowance is not cut");
+        let mut budget = budget(1_280, t0);
+        assert!(budget.take_slice(10, t0));
+        budget.leave(10, t0);
+        assert!((0..620).all(|_| budget.take(t0).is_ok()));
+        assert!(budget.take_slice(10, t0));
+        assert!(!budget.take_slice(1, t0), "half of the allowance is taken");
+        budget.give_back(630);
+        assert!((0..1_270).all(|_| budget.take(t0).is_ok()), "10 have left");
+        assert!(budget.take(t0).is_err());
+        budget.give_back(1_270);
+        budget.pause(t0 + WINDOW);
+        assert!(!budget.take_slice(1, t0));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
     time::Instant,
 };
 
@@ -10,6 +11,25 @@ use std::{
 /// stands before everybody who came later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(u64);
+
+/// Some tickets, oldest first.
+#[derive(Debug)]
+pub struct Tickets(RangeInclusive<u64>);
+
+impl Default for Tickets {
+    fn default() -> Self {
+        #[expect(clippy::reversed_empty_ranges, reason = "it is to be empty")]
+        Self(1..=0)
+    }
+}
+
+impl Iterator for Tickets {
+    type Item = Ticket;
+
+    fn next(&mut self) -> Option<Ticket> {
+        self.0.next().map(Ticket)
+    }
+}
 
 /// The line is at its bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +54,13 @@ impl<W> Queue<W> {
     pub fn ticket(&mut self) -> Ticket {
         self.issued += 1;
         Ticket(self.issued)
+    }
+
+    /// The next tickets in order of arrival, for arrivals that will not stand in line.
+    pub fn tickets(&mut self, count: u32) -> Tickets {
+        let first = self.issued + 1;
+        self.issued += u64::from(count);
+        Tickets(first..=self.issued)
     }
 
     /// How many stand before this ticket. New arrivals, the common case, are not searched for.
@@ -110,6 +137,16 @@ mod tests {
         let order: Vec<_> =
             std::iter::from_fn(|| queue.head().and_then(|t| queue.leave(t))).collect();
         assert_eq!(order, ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn tickets_taken_ahead_are_older_than_all_that_follow() {
+        let mut queue = Queue::<()>::new(10);
+        let before = queue.ticket();
+        let some: Vec<Ticket> = queue.tickets(3).collect();
+        let after = queue.ticket();
+        assert!(before < some[0] && some.is_sorted() && some.len() == 3 && some[2] < after);
+        assert_eq!(Tickets::default().count(), 0);
     }
 
     #[test]

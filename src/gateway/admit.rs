@@ -1,10 +1,13 @@
 //! A request's turn: at once when the budget has room, else in line, else a 429 with the truth.
 //! It never loses a place: whoever leaves, at whatever moment, gives back what it held.
 
+mod desk;
+
 use std::{
+    ops::{Deref, DerefMut},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant as StdInstant},
 };
@@ -27,11 +30,13 @@ use crate::{
     token::Tokens,
 };
 
+pub use desk::Desk;
+
 /// The right to send one request. Dropped unspent, it goes to the next in line; spent, it is kept
 /// until the last byte of the answer: a slow download is still load.
 #[derive(Debug)]
 pub struct Permit {
-    admission: Arc<Admission>,
+    from: Place,
     /// Where its request stands when it has to come back.
     pub ticket: Ticket,
     /// How long its turn took to come.
@@ -40,27 +45,58 @@ pub struct Permit {
     spent: bool,
 }
 
+/// Where a permit's place in the budget comes from.
+#[derive(Debug)]
+enum Place {
+    Budget(Arc<Admission>),
+    Slice(Arc<Desk>),
+}
+
+impl Place {
+    fn admission(&self) -> &Arc<Admission> {
+        match self {
+            Self::Budget(admission) => admission,
+            Self::Slice(desk) => desk.admission(),
+        }
+    }
+
+    fn in_flight(&self) -> &AtomicUsize {
+        match self {
+            Self::Budget(admission) => &admission.in_flight,
+            Self::Slice(desk) => desk.in_flight(),
+        }
+    }
+}
+
 impl Permit {
+    fn new(from: Place, ticket: Ticket, generation: Generation) -> Self {
+        from.in_flight().fetch_add(1, Ordering::Relaxed);
+        Self { from, ticket, waited: Duration::ZERO, generation, spent: false }
+    }
+
     /// The request leaves now: the place in the budget is used up, and counted from now.
     pub fn spend(&mut self, now: Instant) {
         if !self.spent {
             self.spent = true;
-            self.admission.left(self.generation, now);
+            match &self.from {
+                Place::Budget(admission) => admission.left(self.generation, now),
+                Place::Slice(desk) => desk.left(self.generation, now),
+            }
         }
     }
 
     /// The request may have arrived, and goes out once more: a call like any other.
     pub fn again(&self) {
-        self.admission.again();
+        self.from.admission().again();
     }
 
     /// The token it will be signed with. One granted under an older token counts for this one.
     pub fn bind(&mut self, generation: Generation) {
         if self.generation != generation {
             self.generation = generation;
-            self.admission.renewed(generation);
+            self.from.admission().renewed(generation);
             if self.spent {
-                self.admission.again();
+                self.again();
             }
         }
     }
@@ -73,9 +109,12 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.admission.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.from.in_flight().fetch_sub(1, Ordering::Relaxed);
         if !self.spent {
-            self.admission.give_back();
+            match &self.from {
+                Place::Budget(admission) => admission.give_back(),
+                Place::Slice(desk) => desk.give_back(),
+            }
         }
     }
 }
@@ -94,15 +133,63 @@ struct State {
     queue: Queue<Waiter>,
 }
 
+impl State {
+    /// So many calls left that had a place, signed with this token.
+    fn left(&mut self, count: u32, generation: Generation, now: StdInstant) {
+        if generation < self.generation {
+            // Replaced a moment ago: its calls are not the successor's.
+            self.budget.give_back(count);
+        } else {
+            self.budget.leave(count, now);
+        }
+    }
+}
+
 /// One token's budget and the line before it, shared by all workers.
 #[derive(Debug)]
 pub struct Admission {
     state: Mutex<State>,
     /// Something changed that the pacer must look at.
     wake: Notify,
+    /// Permits that are no desk's.
     in_flight: AtomicUsize,
+    desks: Mutex<Vec<Weak<Desk>>>,
+    /// Somebody stands in line, or all wait for a pause to end: nobody may go past them.
+    line: AtomicBool,
+    /// Some desk may hold places.
+    sliced: AtomicBool,
     /// There is a limit of our own; without one nothing needs counting.
     limited: bool,
+}
+
+/// The state, locked. When it is let go, what is read without the lock is true again.
+struct Locked<'a> {
+    state: MutexGuard<'a, State>,
+    line: &'a AtomicBool,
+}
+
+impl Deref for Locked<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        let line = !self.state.queue.is_empty() || self.state.budget.paused_until().is_some();
+        // Read first: a store would bounce the cache line between workers on every look.
+        if self.line.load(Ordering::Relaxed) != line {
+            self.line.store(line, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Admission {
@@ -122,6 +209,9 @@ impl Admission {
             }),
             wake: Notify::new(),
             in_flight: AtomicUsize::new(0),
+            desks: Mutex::default(),
+            line: AtomicBool::new(false),
+            sliced: AtomicBool::new(false),
             limited: limit.requests_per_minute.is_some(),
         });
         let pacer = Arc::clone(&admission);
@@ -142,16 +232,32 @@ impl Admission {
         deadline: Instant,
         ticket: Option<Ticket>,
     ) -> Result<Permit, Failure> {
+        if self.scarce(now) && self.sliced.swap(false, Ordering::Relaxed) {
+            // What lies unused at some desk must not make anybody wait.
+            self.recall();
+        }
         let (ticket, turn) = match self.stand(now.into_std(), deadline, ticket)? {
             Stood::Granted(permit) => return Ok(permit),
             Stood::InLine(ticket, turn) => (ticket, turn),
         };
         self.wake.notify_one();
-        let _place = Place { admission: self, ticket };
+        let _place = InLine { admission: self, ticket };
         // The pacer answers everybody by their deadline; it is gone only after a drain.
         let mut permit = turn.await.unwrap_or(Err(Failure::Draining))?;
         permit.waited = now.elapsed();
         Ok(permit)
+    }
+
+    fn scarce(&self, now: Instant) -> bool {
+        self.sliced.load(Ordering::Relaxed)
+            && self.state().budget.available_at(now.into_std(), 0) > now.into_std()
+    }
+
+    fn recall(&self) {
+        let desks: Vec<Arc<Desk>> = self.desks().iter().filter_map(Weak::upgrade).collect();
+        for desk in desks {
+            desk.settle();
+        }
     }
 
     /// The part under the lock, which no wait may be.
@@ -225,13 +331,14 @@ impl Admission {
 
     /// Requests admitted whose answer has not ended.
     pub fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed)
+        let desks = self.desks();
+        let of = |desk: Arc<Desk>| desk.in_flight().load(Ordering::Relaxed);
+        let at_desks: usize = desks.iter().filter_map(Weak::upgrade).map(of).sum();
+        self.in_flight.load(Ordering::Relaxed) + at_desks
     }
 
     fn permit(self: &Arc<Self>, ticket: Ticket, generation: Generation) -> Permit {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        let admission = Arc::clone(self);
-        Permit { admission, ticket, waited: Duration::ZERO, generation, spent: false }
+        Permit::new(Place::Budget(Arc::clone(self)), ticket, generation)
     }
 
     /// A call leaves, signed with this token.
@@ -239,29 +346,28 @@ impl Admission {
         if !self.limited {
             return;
         }
-        let mut state = self.state();
-        if generation < state.generation {
-            // Replaced a moment ago: its calls are not the successor's.
-            state.budget.give_back();
-        } else {
-            state.budget.leave(now.into_std());
-        }
+        self.state().left(1, generation, now.into_std());
     }
 
     /// A call leaves once more.
     fn again(&self) {
-        self.state().budget.charge(Instant::now().into_std());
+        self.state().budget.charge(1, Instant::now().into_std());
     }
 
     fn give_back(&self) {
         if self.limited {
-            self.state().budget.give_back();
+            self.state().budget.give_back(1);
             self.wake.notify_one();
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> Locked<'_> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        Locked { state, line: &self.line }
+    }
+
+    fn desks(&self) -> MutexGuard<'_, Vec<Weak<Desk>>> {
+        self.desks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The one who hands out turns when they come free: no thundering herd, no lost wake-up.
@@ -307,12 +413,12 @@ impl Admission {
 }
 
 /// A place in line, given up when its request goes away.
-struct Place<'a> {
+struct InLine<'a> {
     admission: &'a Admission,
     ticket: Ticket,
 }
 
-impl Drop for Place<'_> {
+impl Drop for InLine<'_> {
     fn drop(&mut self) {
         // The sender is dropped outside the lock.
         let left = self.admission.state().queue.leave(self.ticket);

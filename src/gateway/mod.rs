@@ -29,7 +29,7 @@ use crate::{
         replay::{Limits, Memory, Replay},
     },
 };
-use admit::{Admission, Permit};
+use admit::{Admission, Desk, Permit};
 use credential::Head;
 use forward::Patience;
 use guard::Hosts;
@@ -70,6 +70,8 @@ pub struct Gateway {
     pub apps: Arc<Pool>,
     /// This worker's lines.
     pub log: Arc<AccessLog>,
+    /// This worker's slice of the budget.
+    pub desk: Arc<Desk>,
     /// This worker's deadlines.
     pub deadlines: Arc<Deadlines>,
 }
@@ -156,7 +158,7 @@ impl Gateway {
     }
 
     async fn admit(&self, deadline: Instant, record: &mut Record) -> Result<Permit, Failure> {
-        let permit = self.shared.admission.admit(record.started(), deadline, None).await?;
+        let permit = self.desk.admit(record.started(), deadline).await?;
         record.queue = permit.waited;
         Ok(permit)
     }

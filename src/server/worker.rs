@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     config::Origin,
-    gateway::{Gateway, Shared},
+    gateway::{Gateway, Shared, admit::Desk},
     telemetry::{access_log::AccessLog, output::Output},
     upstream::{
         connect::Connector,
@@ -143,6 +143,7 @@ impl WorkerPlan {
         let log = AccessLog::new(self.shared.config.telemetry.format, self.log);
         Ok(Inside {
             gateway: Arc::new(Gateway {
+                desk: Desk::new(&self.shared.admission),
                 shared: self.shared,
                 api,
                 apps,
@@ -281,6 +282,7 @@ impl Inside {
             ticks.tick().await;
             self.ticker.tick(patience);
             self.gateway.deadlines.tick();
+            self.gateway.desk.settle();
             self.gateway.log.flush();
             self.gateway.api.sweep();
             self.gateway.apps.sweep();

@@ -224,3 +224,108 @@ async fn whatever_callers_do_the_budget_holds_and_nothing_leaks() {
         assert_eq!((admission.waiting(), admission.in_flight()), (0, 0), "seed {seed}");
     }
 }
+
+/// A limit that is cut into slices.
+const LARGE: u32 = 10_000;
+
+async fn leave(desk: &Arc<Desk>) -> Result<(), Failure> {
+    let now = Instant::now();
+    let mut permit = desk.admit(now, now).await?;
+    permit.spend(now);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn slices_add_up_to_the_limit_and_none_of_it_is_lost_in_them() {
+    let admission = admission(LARGE, 10);
+    let desks: Vec<_> = (0..8).map(|_| Desk::new(&admission)).collect();
+    for desk in &desks {
+        leave(desk).await.unwrap();
+    }
+    // One worker gets all the traffic; the others hold slices that they do not use.
+    let mut sent = desks.len();
+    while leave(&desks[0]).await.is_ok() {
+        sent += 1;
+    }
+    assert_eq!(sent, LARGE as usize);
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    assert!(leave(&desks[1]).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_window_holds_more_than_the_limit_however_workers_share_it() {
+    for seed in 0..20 {
+        let mut dice = fastrand::Rng::with_seed(seed);
+        let admission = admission(LARGE, 10);
+        let desks: Vec<_> = (0..4).map(|_| Desk::new(&admission)).collect();
+        let mut sends = std::collections::VecDeque::new();
+        for _ in 0..30_000 {
+            let desk = &desks[dice.usize(..desks.len())];
+            let now = Instant::now();
+            let granted = desk.admit(now, now).await;
+            match (granted, dice.u32(..100)) {
+                // It leaves without having been sent.
+                (Ok(permit), 0) => drop(permit),
+                (Ok(mut permit), _) => {
+                    permit.spend(now);
+                    sends.push_back(now);
+                }
+                (Err(_), _) => tokio::time::advance(Duration::from_millis(900)).await,
+            }
+            match dice.u32(..1_000) {
+                0 => desk.settle(),
+                1..200 => tokio::time::advance(Duration::from_millis(dice.u64(..8))).await,
+                _ => {}
+            }
+            while sends.front().is_some_and(|at| now - *at >= Duration::from_secs(60)) {
+                sends.pop_front();
+            }
+            assert!(sends.len() <= LARGE as usize, "seed {seed}");
+        }
+        desks.iter().for_each(|desk| desk.settle());
+        assert_eq!(admission.in_flight(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_holds_those_with_a_slice_too() {
+    let admission = admission(LARGE, 10);
+    let desk = Desk::new(&admission);
+    leave(&desk).await.unwrap();
+    let until = Instant::now() + Duration::from_secs(5);
+    admission.pause(Generation::default(), until.into_std());
+    assert!(leave(&desk).await.is_err());
+    sleep_until(until).await;
+    assert!(leave(&desk).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slice_of_the_old_token_does_not_count_against_the_new_one() {
+    let admission = admission(LARGE, 10);
+    let desk = Desk::new(&admission);
+    leave(&desk).await.unwrap();
+    admission.renewed(generation(1));
+    let now = Instant::now();
+    let mut permit = desk.admit(now, now).await.unwrap();
+    permit.bind(generation(1));
+    permit.spend(now);
+    drop(permit);
+    desk.settle();
+    let mut sent = 1;
+    while spend(&admission, 0).await.is_ok() {
+        sent += 1;
+    }
+    assert_eq!(sent, LARGE, "the first call was the old token's, the second counts");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_limit_everybody_passes_and_a_pause_still_holds() {
+    let admission = admission(0, 10);
+    let desk = Desk::new(&admission);
+    for _ in 0..1_000 {
+        leave(&desk).await.unwrap();
+    }
+    let until = Instant::now() + Duration::from_secs(5);
+    admission.pause(Generation::default(), until.into_std());
+    assert!(leave(&desk).await.is_err());
+}

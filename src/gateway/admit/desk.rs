@@ -1,0 +1,137 @@
+//! One worker's slice of the budget: places in hand, so that workers do not meet at its lock.
+//! It never goes past a line or a pause, and never holds a place that somebody misses: slices are
+//! given far from the limit only, and recalled when it is reached.
+//!
+//! What is in hand is taken in the budget, so the total is exact at every moment. Calls that left
+//! from it are counted there when it is filled again, or at the worker's next tick: a little later
+//! than they left, so they are held a little longer, never shorter.
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use tokio::time::Instant;
+
+use super::{Admission, Permit, Place};
+use crate::decide::{
+    failure::Failure,
+    freshness::Generation,
+    queue::{Ticket, Tickets},
+};
+
+/// Places taken at once. A hundredth of a lock a request is nothing; more would only be dead
+/// capital.
+const SLICE: u32 = 64;
+
+/// A worker's way to the budget.
+#[derive(Debug)]
+pub struct Desk {
+    admission: Arc<Admission>,
+    slice: Mutex<Slice>,
+    in_flight: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Slice {
+    /// Whose budget it is a part of.
+    generation: Generation,
+    places: u32,
+    /// Calls that left from it and are not counted in the budget yet.
+    left: u32,
+    tickets: Tickets,
+}
+
+impl Desk {
+    /// With nothing in hand.
+    pub fn new(admission: &Arc<Admission>) -> Arc<Self> {
+        let desk = Arc::new(Self {
+            admission: Arc::clone(admission),
+            slice: Mutex::default(),
+            in_flight: AtomicUsize::new(0),
+        });
+        admission.desks().push(Arc::downgrade(&desk));
+        desk
+    }
+
+    /// A turn before `deadline`, asked for `now`: from the slice while there is no line.
+    pub async fn admit(
+        self: &Arc<Self>,
+        now: Instant,
+        deadline: Instant,
+    ) -> Result<Permit, Failure> {
+        match self.take(now) {
+            Some((ticket, generation)) => {
+                Ok(Permit::new(Place::Slice(Arc::clone(self)), ticket, generation))
+            }
+            None => Box::pin(self.admission.admit(now, deadline, None)).await,
+        }
+    }
+
+    /// Counts what has left, and gives back what was not used: the worker's sweeper calls it.
+    pub fn settle(&self) {
+        let mut slice = self.slice();
+        if slice.places > 0 || slice.left > 0 {
+            let mut state = self.admission.state();
+            state.left(slice.left, slice.generation, Instant::now().into_std());
+            state.budget.give_back(slice.places);
+            (slice.left, slice.places) = (0, 0);
+            drop(state);
+            self.admission.wake.notify_one();
+        }
+    }
+
+    pub(super) fn admission(&self) -> &Arc<Admission> {
+        &self.admission
+    }
+
+    pub(super) fn in_flight(&self) -> &AtomicUsize {
+        &self.in_flight
+    }
+
+    /// A call leaves whose place came from the slice.
+    pub(super) fn left(&self, generation: Generation, now: Instant) {
+        let mut slice = self.slice();
+        if slice.generation == generation {
+            slice.left += 1;
+        } else {
+            drop(slice);
+            self.admission.left(generation, now);
+        }
+    }
+
+    /// A call whose place came from the slice will not leave.
+    pub(super) fn give_back(&self) {
+        self.admission.give_back();
+    }
+
+    fn take(&self, now: Instant) -> Option<(Ticket, Generation)> {
+        if self.admission.line.load(Ordering::Relaxed) {
+            return None;
+        }
+        let mut slice = self.slice();
+        if slice.places == 0 {
+            self.fill(&mut slice, now);
+        }
+        slice.places = slice.places.checked_sub(1)?;
+        let ticket = slice.tickets.next()?;
+        Some((ticket, slice.generation))
+    }
+
+    fn fill(&self, slice: &mut Slice, now: Instant) {
+        let now = now.into_std();
+        let mut state = self.admission.state();
+        state.left(slice.left, slice.generation, now);
+        slice.left = 0;
+        slice.generation = state.generation;
+        if state.queue.is_empty() && state.budget.take_slice(SLICE, now) {
+            self.admission.sliced.store(true, Ordering::Relaxed);
+            slice.places = SLICE;
+            slice.tickets = state.queue.tickets(SLICE);
+        }
+    }
+
+    fn slice(&self) -> MutexGuard<'_, Slice> {
+        self.slice.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
