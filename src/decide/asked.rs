@@ -44,8 +44,15 @@ pub struct Asked {
     pub traced: bool,
     /// It can take trailers (`TE: trailers`).
     pub trailers: bool,
-    connection_upgrade: bool,
-    upgrade_websocket: bool,
+    upgrade: Upgrade,
+}
+
+#[derive(Debug, Default)]
+struct Upgrade {
+    /// `Connection` lists it.
+    listed: bool,
+    /// `Upgrade` names a `WebSocket`.
+    websocket: bool,
 }
 
 impl Asked {
@@ -56,8 +63,8 @@ impl Asked {
             match name.as_str() {
                 "host" => asked.host.add(value),
                 "content-length" => asked.length.add(value),
-                "connection" => asked.connection_upgrade |= lists(value, "upgrade"),
-                "upgrade" => asked.upgrade_websocket |= lists(value, "websocket"),
+                "connection" => asked.upgrade.listed |= lists(value, "upgrade"),
+                "upgrade" => asked.upgrade.websocket |= lists(value, "websocket"),
                 "te" => asked.trailers |= items(value).any(is_trailers),
                 "origin" => asked.cross_site = true,
                 "sec-fetch-site" => {
@@ -80,7 +87,7 @@ impl Asked {
     /// It asks for a WebSocket (RFC 6455). h2c and TLS upgrades would carry requests that nobody
     /// looks at, so they are not asked for.
     pub fn websocket(&self) -> bool {
-        self.connection_upgrade && self.upgrade_websocket
+        self.upgrade.listed && self.upgrade.websocket
     }
 }
 

@@ -382,10 +382,10 @@ impl Framing {
         let Some((b':', value)) = rest.split_first() else { return Err(Violation::Field) };
         // RFC 9110 section 5.5: a control character in a value is dangerous, whatever it means.
         // Without an early end, so that many bytes are judged at once.
-        let clean = value.iter().fold(true, |clean, &byte| {
-            clean & ((byte == b'\t') | ((byte >= b' ') & (byte != 0x7f)))
+        let controls = value.iter().fold(0, |found, &byte| {
+            found | u8::from(byte < b' ' && byte != b'\t') | u8::from(byte == 0x7f)
         });
-        if name.is_empty() || !clean {
+        if name.is_empty() || controls != 0 {
             return Err(Violation::Field);
         }
         Ok((name, trim_blanks(value)))

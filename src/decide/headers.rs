@@ -21,7 +21,7 @@ pub fn crossing(fields: &HeaderMap, ours: usize) -> HeaderMap {
         }
     }
     if listed {
-        drop_listed(fields.get_all(CONNECTION), &mut crossing);
+        drop_listed(&fields.get_all(CONNECTION), &mut crossing);
     }
     crossing
 }
@@ -86,7 +86,7 @@ pub fn strip_response(fields: &mut HeaderMap) -> Told {
     };
     if listed {
         let lines = fields.clone();
-        drop_listed(lines.get_all(CONNECTION), fields);
+        drop_listed(&lines.get_all(CONNECTION), fields);
     }
     for name in hops.iter().flatten() {
         drop_all(fields, name);
@@ -134,7 +134,7 @@ pub fn strip_trailers(trailers: &mut HeaderMap) {
 }
 
 /// Every name on every `Connection` line. A line that is not text names nothing we know.
-fn drop_listed(lines: GetAll<'_, HeaderValue>, fields: &mut HeaderMap) {
+fn drop_listed(lines: &GetAll<'_, HeaderValue>, fields: &mut HeaderMap) {
     lines
         .iter()
         .filter_map(|line| line.to_str().ok())

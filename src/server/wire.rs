@@ -204,10 +204,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
                 if judged > 0 || count == 0 {
                     return Poll::Ready(Ok(()));
                 }
-            } else {
-                if !ready!(this.poll_hold(cx))? {
-                    return Poll::Ready(Ok(()));
-                }
+            } else if !ready!(this.poll_hold(cx))? {
+                return Poll::Ready(Ok(()));
             }
         }
     }

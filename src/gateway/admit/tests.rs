@@ -282,7 +282,9 @@ async fn no_window_holds_more_than_the_limit_however_workers_share_it() {
             }
             assert!(sends.len() <= LARGE as usize, "seed {seed}");
         }
-        desks.iter().for_each(|desk| desk.settle());
+        for desk in &desks {
+            desk.settle();
+        }
         assert_eq!(admission.in_flight(), 0);
     }
 }
