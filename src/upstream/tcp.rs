@@ -57,7 +57,7 @@ impl Tcp {
     /// The first address that answers. `host` is a name or an address without brackets.
     pub async fn connect(&self, host: &str, port: u16) -> io::Result<TcpStream> {
         let addresses = (self.lookup)(host.to_owned(), port).await?;
-        let stream = race(alternating(addresses), TcpStream::connect).await?;
+        let stream = race(addresses, TcpStream::connect).await?;
         stream.set_nodelay(true)?;
         // What cannot be set is a loss, not an error.
         SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE)).ok();
@@ -113,7 +113,7 @@ async fn race<T, F>(addresses: Vec<SocketAddr>, connect: impl Fn(SocketAddr) -> 
 where
     F: std::future::Future<Output = io::Result<T>>,
 {
-    let mut waiting = addresses.into_iter();
+    let mut waiting = alternating(addresses).into_iter();
     let mut running: Vec<Pin<Box<F>>> = Vec::new();
     let mut first_error = None;
     loop {
@@ -172,16 +172,20 @@ mod tests {
     use super::*;
 
     fn address(number: u8) -> SocketAddr {
-        ([127, 0, 0, number], 1).into()
+        match number {
+            6 => ([0, 0, 0, 0, 0, 0, 0, 6], 1).into(),
+            number => ([127, 0, 0, number], 1).into(),
+        }
     }
 
     /// How an address behaves, by its last byte: 1 answers after 10 ms, 2 refuses at once, 3 never
-    /// says anything, 4 answers after 400 ms.
+    /// says anything, 4 answers after 400 ms, 5 resets at once, 6 is of IPv6 and says nothing.
     async fn scripted(address: SocketAddr) -> io::Result<SocketAddr> {
         let millis = match address.ip().to_string().as_bytes().last() {
             Some(b'1') => 10,
             Some(b'2') => return Err(io::ErrorKind::ConnectionRefused.into()),
             Some(b'4') => 400,
+            Some(b'5') => return Err(io::ErrorKind::ConnectionReset.into()),
             _ => pending().await,
         };
         sleep(Duration::from_millis(millis)).await;
@@ -209,6 +213,8 @@ mod tests {
             // Slow is not dead: the later one wins only if it is first.
             (&[4, 3, 3], 4, 400),
             (&[4, 1], 1, 260),
+            // Nor does a family that leads nowhere keep the other waiting.
+            (&[6, 6, 6, 1], 1, 260),
         ] {
             let (won, took) = raced(script).await;
             assert_eq!((won.unwrap(), took), (winner, millis), "{script:?}");
@@ -217,7 +223,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn when_nobody_answers_the_first_reason_is_told() {
-        let (lost, took) = raced(&[2, 2]).await;
+        let (lost, took) = raced(&[2, 5]).await;
         assert_eq!((lost.unwrap_err().kind(), took), (io::ErrorKind::ConnectionRefused, 0));
         assert!(raced(&[]).await.0.unwrap_err().to_string().contains("no address"));
         let hangs = timeout(Duration::from_secs(5), raced(&[2, 3])).await;

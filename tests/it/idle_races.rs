@@ -27,11 +27,16 @@ fn more_within(line: &Line, idle: Duration) -> bool {
     came
 }
 
-/// Answers with the target; after each answer it hangs up soon, with an end or with a reset.
+/// Answers with the target; after each answer it hangs up soon, with an end or with a reset, or
+/// takes one more request and tells nobody what became of it.
 fn impatient(line: &mut Line) {
     let mut dice = fastrand::Rng::with_seed(line.number as u64);
     while let Some(request) = line.request() {
         line.send(&ok(&request.target));
+        if dice.u8(..16) == 0 {
+            line.request();
+            return;
+        }
         if !more_within(line, Duration::from_micros(dice.u64(..200))) {
             if dice.bool() {
                 line.reset();
