@@ -6,11 +6,6 @@ use std::process::ExitCode;
 use clap::Parser;
 use genesys_proxy::cli::Cli;
 
-/// A request makes some seventeen allocations, and glibc spends a tenth of a request's
-/// instructions on them; this one a fortieth (`bench/`, "Allocator").
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
 /// The slow side: minting, pacing, admin. The hot side brings its own runtimes.
 const SLOW_THREADS: usize = 1;
 
