@@ -2,7 +2,7 @@
 # Builds the gateway guided by a profile of itself under load, and prints where the program is.
 #
 #   bench/pgo.sh
-#   bench/run.py --before target/release/genesys-proxy --gateway "$(bench/pgo.sh)"
+#   bench/run.py --pgo "$(bench/pgo.sh)"
 #
 # The profile comes from bench/run.py's own workloads, so a comparison with it flatters: what
 # counts is that the paths which every call takes are laid out for calls.

@@ -63,6 +63,9 @@ def arguments() -> argparse.Namespace:
         "--before", metavar="PATH", help='an older gateway, as the target "before"'
     )
     what.add_argument(
+        "--pgo", metavar="PATH", help='the gateway as bench/pgo.sh builds it, as the target "pgo"'
+    )
+    what.add_argument(
         "--peer",
         metavar="NAME=COMMAND",
         action="append",
@@ -76,7 +79,7 @@ def arguments() -> argparse.Namespace:
         "--targets",
         metavar="A,B",
         type=lambda text: text.split(","),
-        help="only these, in this order (default: nginx,haproxy,envoy, before and gateway, peers)",
+        help="only these, in this order (default: nginx,haproxy,envoy, before, gateway and pgo, peers)",
     )
     how = parser.add_argument_group("what is measured")
     how.add_argument("--only", metavar="A,B", type=listed(KINDS), default=list(KINDS),

@@ -11,7 +11,7 @@ from .figures import geometric_mean, median
 from .load import WORKLOADS
 from .report import UPSTREAM_TITLES, ratios
 from .results import Results
-from .targets import BASE, BEFORE, GATEWAY
+from .targets import BASE, BEFORE, GATEWAY, PGO
 
 WIDTH = 960
 LEFT, RIGHT = 48, 16
@@ -27,6 +27,7 @@ COLOURS = {
     "envoy": "#cc79a7",
     BEFORE: "#56b4e9",
     GATEWAY: "#009e73",
+    PGO: "#00694d",
 }
 MORE_COLOURS = ("#d55e00", "#0072b2", "#b8a800")
 

@@ -8,7 +8,7 @@ from .figures import geometric_mean, half_range, median, paired
 from .footprint import UPLOADS
 from .load import DOWNLOADS, WORKLOADS
 from .results import Results
-from .targets import BASE, BEFORE, GATEWAY
+from .targets import BASE, GATEWAY, OURS
 
 UPSTREAM_TITLES = {
     "http": "HTTP upstream",
@@ -87,7 +87,7 @@ def mean_ratio(results: Results, upstream: str, workloads: Iterable[str], target
 
 
 def goals(results: Results) -> str:
-    ours = [name for name in (BEFORE, GATEWAY) if results.of("load", target=name)]
+    ours = [name for name in OURS if results.of("load", target=name)]
     if not ours:
         return ""
     rows = []

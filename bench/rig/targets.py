@@ -17,6 +17,9 @@ from .process import Process
 PACKAGED = ("nginx", "haproxy", "envoy")
 GATEWAY = "gateway"
 BEFORE = "before"
+PGO = "pgo"
+# Builds of ours, in the order of their making.
+OURS = (BEFORE, GATEWAY, PGO)
 BASE = "nginx"
 
 
@@ -31,7 +34,7 @@ class Target:
 
     @property
     def is_gateway(self) -> bool:
-        return self.name in (GATEWAY, BEFORE)
+        return self.name in OURS
 
     def identity(self) -> dict[str, str]:
         """Which build this is."""
@@ -160,15 +163,15 @@ class Running:
 def choose(options, needed: list[str]) -> tuple[list[Target], dict[str, Path]]:
     """The targets that the command line asks for, and all programs that are needed."""
     peers = dict(peer.split("=", 1) for peer in options.peer)
-    before = [BEFORE] if options.before else []
-    names = options.targets or [*PACKAGED, *before, GATEWAY, *peers]
+    given = {BEFORE: options.before, GATEWAY: options.gateway, PGO: options.pgo}
+    ours = {name: program_at(path) for name, path in given.items() if path or name == GATEWAY}
+    names = options.targets or [*PACKAGED, *ours, *peers]
     # All that can be wrong is found before anything is installed or built.
     for name in names:
-        if name not in (*PACKAGED, *before, GATEWAY, *peers):
+        if name not in (*PACKAGED, *ours, *peers):
             raise SystemExit(f"bench: no target is called {name!r}")
-    if taken := peers.keys() & {*PACKAGED, BEFORE, GATEWAY}:
+    if taken := peers.keys() & {*PACKAGED, *OURS}:
         raise SystemExit(f"bench: a peer cannot be called {', '.join(taken)}")
-    ours = {GATEWAY: program_at(options.gateway), BEFORE: program_at(options.before)}
     programs = tools.need([*needed, *(name for name in names if name in PACKAGED)])
     found = []
     for name in names:
