@@ -178,7 +178,7 @@ impl Framing {
         match self.state {
             State::Preface(_) | State::Opaque => Some(true),
             State::RequestLine if self.first => {
-                (!PREFACE.iter().any(|line| line.starts_with(&self.carry))).then_some(false)
+                (!b"PRI * HTTP/2.0\r\n".starts_with(&self.carry)).then_some(false)
             }
             _ => Some(false),
         }
@@ -196,6 +196,11 @@ impl Framing {
     pub fn tunnel(&mut self) {
         self.state = State::Opaque;
         self.carry.clear();
+    }
+
+    /// Between two requests for longer: room for a line in pieces is not kept.
+    pub fn rest(&mut self) {
+        self.carry.shrink_to_fit();
     }
 
     /// How many of the last bytes fed belong to a line whose end has not come. Nobody should act on

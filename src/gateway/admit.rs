@@ -156,7 +156,7 @@ pub struct Admission {
     desks: Mutex<Vec<Weak<Desk>>>,
     /// Somebody stands in line, or all wait for a pause to end: nobody may go past them.
     line: AtomicBool,
-    /// Some desk may hold places.
+    /// The allowance is large enough to be cut: some desk may hold places.
     sliced: AtomicBool,
     /// There is a limit of our own; without one nothing needs counting.
     limited: bool,
@@ -232,7 +232,7 @@ impl Admission {
         deadline: Instant,
         ticket: Option<Ticket>,
     ) -> Result<Permit, Failure> {
-        if self.scarce(now) && self.sliced.swap(false, Ordering::Relaxed) {
+        if self.sliced.load(Ordering::Relaxed) && self.scarce(now) {
             // What lies unused at some desk must not make anybody wait.
             self.recall();
         }
@@ -249,13 +249,12 @@ impl Admission {
     }
 
     fn scarce(&self, now: Instant) -> bool {
-        self.sliced.load(Ordering::Relaxed)
-            && self.state().budget.available_at(now.into_std(), 0) > now.into_std()
+        self.state().budget.available_at(now.into_std(), 0) > now.into_std()
     }
 
+    /// Whoever comes in the middle of it waits until all is back.
     fn recall(&self) {
-        let desks: Vec<Arc<Desk>> = self.desks().iter().filter_map(Weak::upgrade).collect();
-        for desk in desks {
+        for desk in self.desks().iter().filter_map(Weak::upgrade) {
             desk.settle();
         }
     }

@@ -62,8 +62,15 @@ impl Head {
     fn fields(&self) -> HeaderMap {
         let mut fields = headers::crossing(&self.fields, OURS);
         fields.insert(X_REQUEST_ID, self.request_id.clone());
-        if let Some(traceparent) = &self.traceparent {
-            fields.insert(TRACEPARENT, traceparent.clone());
+        match &self.traceparent {
+            Some(ours) => {
+                fields.insert(TRACEPARENT, ours.clone());
+            }
+            // Valid, and yet listed by `Connection`.
+            None if !fields.contains_key(TRACEPARENT) => {
+                fields.insert(TRACEPARENT, new_traceparent());
+            }
+            None => {}
         }
         fields
     }
@@ -177,6 +184,8 @@ mod tests {
     fn a_valid_traceparent_is_kept_and_any_other_replaced() {
         let valid = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         assert_eq!(sent(&[("traceparent", valid)])["traceparent"], valid);
+        let listed = sent(&[("traceparent", valid), ("connection", "traceparent")]);
+        assert!(listed["traceparent"] != valid && Asked::of(&listed).traced);
         for broken in ["", "00-0-0-0", "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01"] {
             let fields = sent(&[("traceparent", broken)]);
             let ours = &fields["traceparent"];

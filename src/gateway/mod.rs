@@ -158,9 +158,12 @@ impl Gateway {
     }
 
     async fn admit(&self, deadline: Instant, record: &mut Record) -> Result<Permit, Failure> {
-        let permit = self.desk.admit(record.started(), deadline).await?;
-        record.queue = permit.waited;
-        Ok(permit)
+        let permit = self.desk.admit(record.started(), deadline).await;
+        record.queue = match &permit {
+            Ok(permit) => permit.waited,
+            Err(_) => record.started().elapsed(),
+        };
+        permit
     }
 
     fn keep(&self, body: Incoming) -> Replay {

@@ -69,6 +69,8 @@ pub struct Connection {
     pub caller: Arc<Caller>,
     /// Requests that hyper handed to the gateway.
     pub begun: AtomicU64,
+    /// The request that the last bytes belong to, or that the next ones will; from 1.
+    pub request: AtomicU64,
     /// It was answered 101: what follows is not HTTP.
     pub switched: AtomicBool,
     /// Everything that hyper has to write is written.
@@ -125,6 +127,7 @@ impl Ticker {
             clock,
             caller,
             begun: AtomicU64::new(0),
+            request: AtomicU64::new(1),
             switched: AtomicBool::new(false),
             flushed: AtomicBool::new(true),
             cold: AtomicBool::new(false),
@@ -185,12 +188,22 @@ impl Connection {
         Warm(ticker)
     }
 
-    /// It is wholly idle, and its buffers are wanted elsewhere or were not used for a while.
+    /// Its buffers are wanted elsewhere or were not used for a while, and nothing is under way:
+    /// every request that came was handed to the gateway, answered, and its answer written.
     pub fn may_park(&self) -> bool {
-        (self.cold.load(Ordering::Relaxed) || self.clock.ticker.warm.load(Ordering::Relaxed) > WARM)
+        let crowd = self.clock.ticker.warm.load(Ordering::Relaxed) > WARM;
+        (crowd || self.cold.load(Ordering::Relaxed))
             && self.clock.idle_since().is_some()
             && self.begun()
+            && self.begun.load(Ordering::Relaxed) + 1 == self.request.load(Ordering::Relaxed)
             && self.flushed.load(Ordering::Relaxed)
+            && self.clock.stalled_since.load(Ordering::Relaxed) == FLOWING
+            && !self.switched.load(Ordering::Relaxed)
+    }
+
+    /// After which request it is quiet, if it is.
+    pub fn quiet_since(&self) -> Option<u64> {
+        (!self.clock.active()).then(|| self.begun.load(Ordering::Relaxed))
     }
 
     /// The task to wake when there is something new to do.
@@ -351,12 +364,21 @@ mod tests {
         connection.begin();
         ticker.tick(patience());
         assert!(!connection.may_park());
+        connection.request.store(2, Ordering::Relaxed);
         connection.clock.end();
         assert!(!connection.may_park(), "the next request may follow at once");
         ticker.tick(patience());
         assert!(connection.may_park());
-        connection.flushed.store(false, Ordering::Relaxed);
-        assert!(!connection.may_park());
+        for (flag, name) in [(&connection.flushed, "flushed"), (&connection.switched, "switched")] {
+            flag.fetch_xor(true, Ordering::Relaxed);
+            assert!(!connection.may_park(), "{name}");
+            flag.fetch_xor(true, Ordering::Relaxed);
+        }
+        connection.clock.stalled(true);
+        assert!(!connection.may_park(), "an interim answer is on its way out");
+        connection.clock.stalled(false);
+        connection.request.store(3, Ordering::Relaxed);
+        assert!(!connection.may_park(), "hyper holds another request");
     }
 
     #[test]
@@ -367,6 +389,7 @@ mod tests {
         let mut warm: Vec<_> = crowd.iter().map(|connection| connection.warm()).collect();
         let connection = &crowd[0];
         connection.begin();
+        connection.request.store(2, Ordering::Relaxed);
         connection.clock.phase(Phase::Idle);
         connection.clock.end();
         assert!(connection.may_park());

@@ -142,7 +142,12 @@ async fn first_words<S: AsyncRead + AsyncWrite + Unpin>(
         connection.watch(cx);
         match connection.order() {
             Order::Stay => wire.poll_first(cx).map(Result::ok),
-            Order::Leave | Order::End => Poll::Ready(None),
+            // A request that has arrived is answered, drain or not.
+            Order::Leave => match wire.poll_first(cx) {
+                Poll::Ready(first) => Poll::Ready(first.ok()),
+                Poll::Pending => Poll::Ready(None),
+            },
+            Order::End => Poll::Ready(None),
         }
     })
     .await
@@ -163,12 +168,21 @@ where
     let parked = poll_fn(|cx| {
         connection.watch(cx);
         loop {
+            let before = connection.quiet_since();
             if let Poll::Ready(ended) = served.as_mut().poll(cx) {
                 note(ended);
                 return Poll::Ready(false);
             }
             match connection.order() {
-                Order::Stay if connection.may_park() => return Poll::Ready(true),
+                Order::Stay if connection.may_park() => {
+                    if before.is_some() && before == connection.quiet_since() {
+                        return Poll::Ready(true);
+                    }
+                    // An answer has just ended: hyper looks once more whether it has read all of
+                    // its request.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 Order::Leave if !leaving => {
                     leaving = true;
                     served.as_mut().graceful_shutdown();
@@ -185,8 +199,7 @@ where
     }
     let parts = Pin::into_inner(served).into_parts()?;
     let mut wire = parts.io.into_inner();
-    wire.take_back(&parts.read_buf);
-    Some(wire)
+    wire.rest(&parts.read_buf).then_some(wire)
 }
 
 async fn drive_http2<S, V>(

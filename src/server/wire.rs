@@ -103,6 +103,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     fn judge(&mut self, fresh: &[u8]) -> Result<(), Violation> {
         let judged = self.framing.feed(fresh);
         self.connection.clock.phase(self.framing.phase());
+        self.connection.request.store(self.framing.request(), Ordering::Relaxed);
         judged
     }
 
@@ -119,9 +120,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         count > 0
     }
 
-    /// What hyper has read and not used, when it gives the connection back.
-    pub fn take_back(&mut self, unused: &[u8]) {
-        self.held.splice(..0, unused.iter().copied());
+    /// hyper gives the connection back between two requests, with what it has read and not used:
+    /// at most blank lines, which mean nothing there (RFC 9112 section 2.2). `false` if it is more,
+    /// the rest of a body that nobody read: what would follow it is not to be understood.
+    pub fn rest(&mut self, unused: &[u8]) -> bool {
+        let blank = |byte: &u8| matches!(byte, b'\r' | b'\n');
+        let clean = unused.iter().all(blank) && self.held.iter().all(blank);
+        self.held = Vec::new();
+        self.framing.rest();
+        clean
     }
 
     /// Reads until it is clear what the caller speaks. An end, or what is malformed, is an error.
@@ -255,7 +262,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering;
+    use std::{future::poll_fn, sync::atomic::Ordering};
 
     use http::{HeaderMap, StatusCode};
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -324,6 +331,42 @@ mod tests {
         let before = read.len();
         wire.read_to_end(&mut read).await.unwrap();
         assert_eq!(&read[before..], b"GET\n\n");
+    }
+
+    #[tokio::test]
+    async fn blank_lines_are_forgotten_between_requests_and_the_rest_of_a_body_is_not() {
+        let (mut wire, mut caller) = wire(1024);
+        caller.write_all(b"GET / HTTP/1.1\r\n\r\n\r\n").await.unwrap();
+        let mut read = Vec::new();
+        wire.read_buf(&mut read).await.unwrap();
+        assert!(wire.rest(b"\r\n"));
+        let silent = poll_fn(|cx| Poll::Ready(wire.poll_first(cx).is_pending())).await;
+        assert!(silent, "or the connection would wake itself for ever");
+        assert!(!wire.rest(b"\r\n0\r\n"));
+    }
+
+    #[tokio::test]
+    async fn http2_is_told_from_http1_however_its_preface_comes() {
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+        for (bytes, speaks) in [
+            (&preface[..], Speaks::Http2),
+            (b"POST / HTTP/1.1\r\n", Speaks::Http1),
+            (b"PRI / HTTP/1.1\r\n", Speaks::Http1),
+        ] {
+            for step in [1, 2, 15, bytes.len()] {
+                let (mut wire, mut caller) = wire(1024);
+                let mut first = None;
+                for piece in bytes.chunks(step) {
+                    caller.write_all(piece).await.unwrap();
+                    let polled = poll_fn(|cx| Poll::Ready(wire.poll_first(cx))).await;
+                    if let Poll::Ready(known) = polled {
+                        first = Some(known.unwrap());
+                        break;
+                    }
+                }
+                assert_eq!(first, Some(speaks), "{step} at a time");
+            }
+        }
     }
 
     #[tokio::test]

@@ -275,7 +275,7 @@ impl<C: Dial> Pool<C> {
             hung_up |= closed && !served && now - life.born < warm::PROVED;
             let keep = !closed && now - idle_since < MAX_IDLE && now < life.ends;
             if keep && now - life.born >= warm::PROVED {
-                tries.proved();
+                tries.proved(life.born);
             }
             keep
         };

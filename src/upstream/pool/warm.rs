@@ -35,6 +35,7 @@ pub(super) struct Tries {
     /// In a row.
     failures: u32,
     not_before: Option<Instant>,
+    failed_at: Option<Instant>,
 }
 
 impl Warm {
@@ -78,11 +79,15 @@ impl Tries {
     /// It did not work, or not for long. `dice` in `0.0..1.0`.
     pub(super) fn failed(&mut self, now: Instant, dice: f64) {
         self.failures = self.failures.saturating_add(1);
+        self.failed_at = Some(now);
         self.not_before = Some(now + BACKOFF.delay(self.failures, dice));
     }
 
-    /// A connection carried something, or stayed.
-    pub(super) fn proved(&mut self) {
-        *self = Self::default();
+    /// A connection carried something, or stayed. One that is older than the last failure proves
+    /// nothing about it.
+    pub(super) fn proved(&mut self, born: Instant) {
+        if self.failed_at.is_none_or(|failed| born > failed) {
+            *self = Self::default();
+        }
     }
 }
