@@ -20,7 +20,7 @@ use crate::decide::{
     queue::{Ticket, Tickets},
 };
 
-/// Places taken at once. A hundredth of a lock a request is nothing; more would only be dead
+/// Places taken at once: one look at the budget for so many requests. More would only be dead
 /// capital.
 const SLICE: u32 = 64;
 
