@@ -97,7 +97,7 @@ pub struct Limits {
 }
 
 /// Of one chunk line; extensions are allowed and mean nothing.
-const MAX_CHUNK_LINE: usize = 256;
+pub(super) const MAX_CHUNK_LINE: usize = 256;
 
 /// HTTP/2's preface, line by line.
 const PREFACE: [&[u8]; 4] = [b"PRI * HTTP/2.0", b"", b"SM", b""];
@@ -424,14 +424,22 @@ impl Framing {
         let (size, extension) = line.split_at(digits);
         // White space before an extension is bad white space (RFC 9112 section 7.1.1): refused.
         let apart = matches!(extension.first(), None | Some(b';'));
-        if !(1..=15).contains(&digits) || !apart || memchr(b'\r', extension).is_some() {
+        if !apart || memchr(b'\r', extension).is_some() {
             return Err(Violation::Chunk);
         }
-        let size = std::str::from_utf8(size).map_err(|_| Violation::Chunk)?;
-        let left = u64::from_str_radix(size, 16).map_err(|_| Violation::Chunk)?;
+        let left = chunk_size(size).ok_or(Violation::Chunk)?;
         self.next(if left == 0 { State::Trailer } else { State::ChunkData { left } });
         Ok(())
     }
+}
+
+/// A chunk's size in hexadecimal: as many digits as no number of 64 bits outgrows.
+pub(super) fn chunk_size(digits: &[u8]) -> Option<u64> {
+    let plain = (1..=15).contains(&digits.len()) && digits.iter().all(u8::is_ascii_hexdigit);
+    std::str::from_utf8(digits)
+        .ok()
+        .filter(|_| plain)
+        .and_then(|digits| u64::from_str_radix(digits, 16).ok())
 }
 
 fn skip(bytes: &[u8], left: u64) -> (&[u8], u64) {

@@ -3,96 +3,64 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{CONNECTION, CONTENT_LENGTH, GetAll, HOST, TRANSFER_ENCODING},
+    header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
 };
 
-/// What of a request's fields may cross, with room for `ours`. What stays is what is between the
-/// caller and us, and what only we may say: hop-by-hop fields (RFC 9110 section 7.6.1), every name
-/// that any `Connection` line lists, credentials, cookies, and everything that claims to know
-/// where the request came from.
-pub fn crossing(fields: &HeaderMap, ours: usize) -> HeaderMap {
-    let mut crossing = HeaderMap::with_capacity(fields.len() + ours);
-    let mut listed = false;
-    for (name, value) in fields {
-        if stays_with_caller(name.as_str()) {
-            listed |= *name == CONNECTION && !is_common(value);
-        } else {
-            crossing.append(name.clone(), value.clone());
-        }
-    }
-    if listed {
-        drop_listed(&fields.get_all(CONNECTION), &mut crossing);
-    }
-    crossing
+/// What of a request's fields may cross. What stays is what is between the caller and us, and what
+/// only we may say: hop-by-hop fields (RFC 9110 section 7.6.1), every name that any `Connection`
+/// line lists, credentials, cookies, and everything that claims to know where the request came
+/// from.
+pub fn crossing(fields: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+    let lines = fields.get_all(CONNECTION);
+    let listed =
+        if lines.iter().all(is_common) { Vec::new() } else { listed(lines.iter()).collect() };
+    fields
+        .iter()
+        .filter(move |(name, _)| !stays_with_caller(name.as_str()) && !listed.contains(name))
 }
 
 /// What an answer's fields say to us.
 #[derive(Debug, Default)]
 pub struct Told {
-    /// How its body reads.
-    pub framing: AnswerFraming,
     /// `Retry-After`.
     pub retry_after: Option<HeaderValue>,
     /// Genesys Cloud's name for the request.
     pub correlation_id: Option<HeaderValue>,
 }
 
-/// How an answer's framing reads, before anything was stripped from it.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub enum AnswerFraming {
-    /// One way to read it.
-    #[default]
-    Plain,
-    /// Both lengths: the chunks count (RFC 9112 section 6.3), the connection is not used again.
-    BothLengths,
-    /// A transfer coding that we cannot undo: its bytes would arrive without their label.
-    UnknownCoding,
+impl Told {
+    /// Takes note of one field. `false` if it is hop-by-hop and must not cross.
+    pub(super) fn hear(&mut self, name: &HeaderName, value: &HeaderValue) -> bool {
+        match name.as_str() {
+            "retry-after" => {
+                self.retry_after.get_or_insert_with(|| value.clone());
+            }
+            "inin-correlation-id" => self.correlation_id = Some(value.clone()),
+            "genesys-correlation-id" => {
+                self.correlation_id.get_or_insert_with(|| value.clone());
+            }
+            name => return !is_hop_by_hop(name),
+        }
+        true
+    }
 }
 
-/// Takes hop-by-hop fields out of an answer. Tells what they said, and what others say to us, from
-/// the same pass.
+/// Takes hop-by-hop fields out of an answer, and tells what others say to us.
 pub fn strip_response(fields: &mut HeaderMap) -> Told {
     let mut told = Told::default();
-    let (mut codings, mut chunked, mut length) = (0, false, false);
-    let (mut hops, mut more) = ([const { None }; 4], false);
-    let mut listed = false;
+    let mut hops = Vec::new();
+    let mut lines = Vec::new();
     for (name, value) in &*fields {
-        match name.as_str() {
-            "content-length" => length = true,
-            "retry-after" => told.retry_after = told.retry_after.or_else(|| Some(value.clone())),
-            "inin-correlation-id" => told.correlation_id = Some(value.clone()),
-            "genesys-correlation-id" => {
-                told.correlation_id = told.correlation_id.or_else(|| Some(value.clone()));
+        if !told.hear(name, value) {
+            hops.push(name.clone());
+            if *name == CONNECTION && !is_common(value) {
+                lines.push(value.clone());
             }
-            hop if is_hop_by_hop(hop) => {
-                if hop == "transfer-encoding" {
-                    codings += 1;
-                    chunked = value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
-                }
-                listed |= hop == "connection" && !is_common(value);
-                match hops.iter_mut().find(|place| place.is_none()) {
-                    Some(place) => *place = Some(name.clone()),
-                    None => more = true,
-                }
-            }
-            _ => {}
         }
     }
-    told.framing = match codings {
-        0 => AnswerFraming::Plain,
-        1 if chunked && length => AnswerFraming::BothLengths,
-        1 if chunked => AnswerFraming::Plain,
-        _ => AnswerFraming::UnknownCoding,
-    };
-    if listed {
-        let lines = fields.clone();
-        drop_listed(&lines.get_all(CONNECTION), fields);
-    }
-    for name in hops.iter().flatten() {
-        drop_all(fields, name);
-    }
-    if more {
-        drop_where(fields, is_hop_by_hop);
+    drop_listed(&lines, fields);
+    for name in hops {
+        drop_all(fields, &name);
     }
     told
 }
@@ -112,7 +80,7 @@ fn is_hop_by_hop(name: &str) -> bool {
 }
 
 /// A `Connection` line that lists nothing but itself.
-fn is_common(line: &HeaderValue) -> bool {
+pub(super) fn is_common(line: &HeaderValue) -> bool {
     [b"keep-alive".as_slice(), b"close"].iter().any(|it| line.as_bytes().eq_ignore_ascii_case(it))
 }
 
@@ -133,16 +101,21 @@ pub fn strip_trailers(trailers: &mut HeaderMap) {
     });
 }
 
+/// Takes out every name on these `Connection` lines.
+pub(super) fn drop_listed(lines: &[HeaderValue], fields: &mut HeaderMap) {
+    for name in listed(lines.iter()) {
+        drop_all(fields, &name);
+    }
+}
+
 /// Every name on every `Connection` line. A line that is not text names nothing we know.
-fn drop_listed(lines: &GetAll<'_, HeaderValue>, fields: &mut HeaderMap) {
+fn listed<'a>(lines: impl Iterator<Item = &'a HeaderValue>) -> impl Iterator<Item = HeaderName> {
     lines
-        .iter()
         .filter_map(|line| line.to_str().ok())
         .flat_map(|line| line.split(','))
         .filter_map(|name| name.trim().parse().ok())
         // Framing is ours: a caller who lists it must not unframe its own body (T11).
         .filter(|name| *name != CONTENT_LENGTH && *name != TRANSFER_ENCODING && *name != HOST)
-        .for_each(|name| drop_all(fields, &name));
 }
 
 fn drop_where(fields: &mut HeaderMap, crosses_not: impl Fn(&str) -> bool) {
@@ -216,6 +189,10 @@ mod tests {
         headers
     }
 
+    fn crossed(headers: &HeaderMap) -> HeaderMap {
+        crossing(headers).map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
     fn left(headers: &HeaderMap) -> Vec<&str> {
         let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
@@ -231,7 +208,7 @@ mod tests {
             ("x-two", "2"),
             ("x-three", "3"),
         ]);
-        let headers = crossing(&headers, 0);
+        let headers = crossed(&headers);
         assert_eq!(left(&headers), ["x-three"]);
     }
 
@@ -242,7 +219,7 @@ mod tests {
             ("content-length", "3"),
             ("authorization", "Bearer mine"),
         ]);
-        let headers = crossing(&headers, 0);
+        let headers = crossed(&headers);
         assert_eq!(left(&headers), ["content-length"]);
     }
 
@@ -266,27 +243,28 @@ mod tests {
             ("x_custom", "stays"),
             ("accept", "stays"),
         ]);
-        let headers = crossing(&headers, 0);
+        let headers = crossed(&headers);
         assert_eq!(left(&headers), ["accept", "x_custom"]);
     }
 
     #[test]
-    fn both_lengths_and_unknown_codings_are_told_apart() {
-        for (lines, framing) in [
-            (&[("content-length", "3")][..], AnswerFraming::Plain),
-            (&[("transfer-encoding", "Chunked")], AnswerFraming::Plain),
-            (
-                &[("transfer-encoding", "chunked"), ("content-length", "3")],
-                AnswerFraming::BothLengths,
-            ),
-            (&[("transfer-encoding", "gzip, chunked")], AnswerFraming::UnknownCoding),
-            (
-                &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")],
-                AnswerFraming::UnknownCoding,
-            ),
-        ] {
-            assert_eq!(strip_response(&mut map(lines)).framing, framing, "{lines:?}");
-        }
+    fn an_answer_loses_its_hops_and_what_they_list() {
+        let mut fields = map(&[
+            ("connection", "x-hop, close"),
+            ("keep-alive", "timeout=5"),
+            ("x-hop", "1"),
+            ("upgrade", "h2c"),
+            ("retry-after", "7"),
+            ("genesys-correlation-id", "a"),
+            ("inin-correlation-id", "b"),
+            ("content-length", "3"),
+        ]);
+        let told = strip_response(&mut fields);
+        assert_eq!(told.retry_after.unwrap(), "7");
+        assert_eq!(told.correlation_id.unwrap(), "b");
+        let stay =
+            ["content-length", "genesys-correlation-id", "inin-correlation-id", "retry-after"];
+        assert_eq!(left(&fields), stay);
     }
 
     #[test]
@@ -317,7 +295,7 @@ mod tests {
             for part in names.chunks(names.len().div_ceil(lines)) {
                 headers.append(CONNECTION, HeaderValue::from_str(&part.join(" ,\t")).unwrap());
             }
-            let headers = crossing(&headers, 0);
+            let headers = crossed(&headers);
             for name in &names {
                 let framing = matches!(name.as_str(), "content-length");
                 prop_assert!(framing || !headers.contains_key(name.as_str()));

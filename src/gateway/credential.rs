@@ -3,17 +3,19 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version,
-    header::{AUTHORIZATION, CONNECTION, HOST, TE, TRANSFER_ENCODING, UPGRADE},
+    header::{AUTHORIZATION, CONTENT_LENGTH, TE},
     request::Parts,
     uri::PathAndQuery,
 };
-use http_body::Body as _;
+use hyper::client::conn::http2;
 
 use crate::{
     decide::{asked::Asked, headers},
     telemetry::digits::hex,
     upstream::{
-        pool::{Lease, Pool},
+        connect::Stream,
+        http1::{Coding, Exchange, write_field},
+        pool::{Lease, Pool, StreamCount, Ticket},
         replay::Attempt,
     },
 };
@@ -24,7 +26,16 @@ pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const OURS: usize = 4;
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// A caller's request head, stripped and signed anew for every try: hyper keeps what it is given.
+/// A request with a token in it, and where it goes.
+#[derive(Debug)]
+pub enum Signed {
+    /// Written on its connection.
+    Http1(Exchange<Stream>, Ticket),
+    /// For a stream of a shared connection.
+    Http2(Request<Attempt>, http2::SendRequest<Attempt>, StreamCount),
+}
+
+/// A caller's request head, stripped and signed anew for every try.
 #[derive(Debug)]
 pub struct Head {
     /// Its method.
@@ -59,65 +70,100 @@ impl Head {
     }
 
     /// What crosses, and what we add whatever the connection.
-    fn fields(&self) -> HeaderMap {
-        let mut fields = headers::crossing(&self.fields, OURS);
-        fields.insert(X_REQUEST_ID, self.request_id.clone());
+    fn fields(&self, mut add: impl FnMut(&HeaderName, &HeaderValue)) {
+        let mut traced = false;
+        for (name, value) in headers::crossing(&self.fields) {
+            let trace = *name == TRACEPARENT;
+            if *name != X_REQUEST_ID && !(trace && self.traceparent.is_some()) {
+                add(name, value);
+                traced |= trace;
+            }
+        }
+        add(&X_REQUEST_ID, &self.request_id);
         match &self.traceparent {
-            Some(ours) => {
-                fields.insert(TRACEPARENT, ours.clone());
-            }
+            Some(ours) => add(&TRACEPARENT, ours),
             // Valid, and yet listed by `Connection`.
-            None if !fields.contains_key(TRACEPARENT) => {
-                fields.insert(TRACEPARENT, new_traceparent());
-            }
+            None if !traced => add(&TRACEPARENT, &new_traceparent()),
             None => {}
         }
-        fields
+        if self.trailers {
+            add(&TE, &HeaderValue::from_static("trailers"));
+        }
     }
 
-    /// One try's request for the connection that it goes over.
+    /// One try's request on the connection that it goes over.
     pub fn sign(
         &self,
         authorization: &HeaderValue,
         body: Attempt,
         pool: &Pool,
-        lease: &Lease,
-    ) -> Result<Request<Attempt>, http::Error> {
-        let unmeasured = body.size_hint().exact().is_none();
-        let mut request = Request::new(body);
-        *request.method_mut() = self.method.clone();
-        let mut fields = self.fields();
-        if self.trailers {
-            fields.insert(TE, HeaderValue::from_static("trailers"));
-        }
+        lease: Lease,
+    ) -> Result<Signed, http::Error> {
         match lease {
-            Lease::Http1 { .. } => {
-                fields.insert(HOST, pool.host.clone());
-                if unmeasured {
-                    // Left to itself, hyper drops the body of a GET or HEAD of unknown length.
-                    fields.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-                }
-                if self.trailers && !self.upgrade {
-                    fields.insert(CONNECTION, HeaderValue::from_static("te"));
-                }
-                if self.upgrade {
-                    fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-                    fields.insert(UPGRADE, HeaderValue::from_static("websocket"));
-                }
-                *request.uri_mut() = Uri::from(self.path.clone());
+            Lease::Http1 { mut connection, ticket } => {
+                let coding = Coding::of(&body);
+                self.write(connection.head(), authorization, &pool.host, coding);
+                let exchange = Exchange::new(connection, body, self.method == Method::HEAD);
+                Ok(Signed::Http1(exchange, ticket))
             }
-            Lease::Http2 { .. } => {
+            Lease::Http2 { sender, stream } => {
                 let mut uri = http::uri::Parts::default();
                 uri.scheme = Some(pool.scheme());
                 uri.authority = Some(pool.authority.clone());
                 uri.path_and_query = Some(self.path.clone());
+                let mut request = Request::new(body);
+                *request.method_mut() = self.method.clone();
                 *request.uri_mut() = Uri::from_parts(uri)?;
                 *request.version_mut() = Version::HTTP_2;
+                let fields = request.headers_mut();
+                fields.reserve(self.fields.len() + OURS);
+                self.fields(|name, value| {
+                    fields.append(name.clone(), value.clone());
+                });
+                fields.insert(AUTHORIZATION, authorization.clone());
+                Ok(Signed::Http2(request, sender, stream))
             }
         }
-        fields.insert(AUTHORIZATION, authorization.clone());
-        *request.headers_mut() = fields;
-        Ok(request)
+    }
+
+    /// The head of an HTTP/1.1 request. How its body is coded is ours to say: it is what we will
+    /// send, whatever the caller said of its own.
+    fn write(
+        &self,
+        out: &mut Vec<u8>,
+        authorization: &HeaderValue,
+        host: &HeaderValue,
+        coding: Coding,
+    ) {
+        out.extend_from_slice(self.method.as_str().as_bytes());
+        out.push(b' ');
+        out.extend_from_slice(self.path.as_str().as_bytes());
+        out.extend_from_slice(b" HTTP/1.1\r\n");
+        write_field(out, "host", host.as_bytes());
+        let mut empty = false;
+        self.fields(|name, value| {
+            if *name == CONTENT_LENGTH {
+                empty = coding == Coding::Nothing;
+            } else {
+                write_field(out, name.as_str(), value.as_bytes());
+            }
+        });
+        match coding {
+            Coding::Exactly(length) => {
+                let mut digits = itoa::Buffer::new();
+                write_field(out, "content-length", digits.format(length).as_bytes());
+            }
+            Coding::Chunked => write_field(out, "transfer-encoding", b"chunked"),
+            Coding::Nothing if empty => write_field(out, "content-length", b"0"),
+            Coding::Nothing => {}
+        }
+        if self.upgrade {
+            out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n");
+        } else if self.trailers {
+            write_field(out, "connection", b"te");
+        }
+        write_field(out, "authorization", authorization.as_bytes());
+        out.extend_from_slice(b"\r\n");
     }
 }
 
@@ -172,7 +218,11 @@ mod tests {
     }
 
     fn sent(lines: &[(&str, &str)]) -> HeaderMap {
-        head(lines).fields()
+        let mut sent = HeaderMap::new();
+        head(lines).fields(|name, value| {
+            sent.append(name.clone(), value.clone());
+        });
+        sent
     }
 
     #[test]

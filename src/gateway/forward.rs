@@ -10,53 +10,16 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response, StatusCode, header::CONTENT_LENGTH, response::Parts};
-use hyper::{body::Incoming, client::conn::TrySendError};
+use http::Request;
+use hyper::client::conn::TrySendError;
 
-use crate::{
-    decide::headers::{self, AnswerFraming, Told},
-    upstream::{
-        deadline::Deadlines,
-        pool::{Lease, StreamCount, Ticket},
-        replay::{Attempt, AttemptError, Replay},
-    },
+use super::{credential::Signed, interim::Interim};
+use crate::upstream::{
+    answer::Answered,
+    deadline::Deadlines,
+    http1::Failed,
+    replay::{Attempt, AttemptError, Replay},
 };
-
-/// What the connection becomes after the answer's last byte.
-#[derive(Debug)]
-pub enum After {
-    /// An HTTP/1.1 connection that may carry the next request.
-    Park(hyper::client::conn::http1::SendRequest<Attempt>, Ticket),
-    /// A stream that ends by itself.
-    Stream(StreamCount),
-    /// A connection that nobody may use again.
-    Close,
-}
-
-impl After {
-    /// The answer was read to its end.
-    pub fn finish(self) {
-        match self {
-            Self::Park(sender, ticket) => ticket.park(sender),
-            Self::Stream(stream) => drop(stream),
-            Self::Close => {}
-        }
-    }
-}
-
-/// Upstream's answer, its body still to come. Boxed where it travels: it passes through many
-/// hands.
-#[derive(Debug)]
-pub struct Answered {
-    /// Status and fields, framing resolved, hop-by-hop fields gone.
-    pub parts: Parts,
-    /// What the fields said to us.
-    pub told: Told,
-    /// The body.
-    pub body: Incoming,
-    /// What happens to the connection afterwards.
-    pub after: After,
-}
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -85,25 +48,31 @@ pub struct Patience<'a> {
     pub timeout: Duration,
 }
 
-/// Sends `request` over `lease`. The clock runs while neither the upload nor the answer moves.
+/// Sends it. The clock runs while neither the upload nor the answer moves. What upstream says before
+/// its answer goes to `interim`.
 pub async fn forward(
-    lease: Lease,
-    request: Request<Attempt>,
+    signed: Signed,
+    interim: Option<&Interim>,
     body: &Replay,
     patience: Patience<'_>,
 ) -> Result<Box<Answered>, Broken> {
-    match lease {
-        Lease::Http1 { mut sender, ticket } => {
-            let sent = patience.within(body, sender.try_send_request(request)).await?;
-            let answer = sent.map_err(|failed| broken(failed, ticket.reused))?;
-            http1_answer(answer, sender, ticket)
+    match signed {
+        Signed::Http1(exchange, ticket) => {
+            let answer = exchange.answer(|head| {
+                if let Some(interim) = interim {
+                    interim.push(head.status, &head.fields);
+                }
+            });
+            match patience.within(body, answer).await? {
+                Ok((head, following)) => Ok(Box::new(Answered::http1(head, following, ticket))),
+                Err(failed) => Err(broken_http1(&failed, ticket.reused)),
+            }
         }
-        Lease::Http2 { mut sender, stream } => {
-            let sent = patience.within(body, sender.try_send_request(request)).await?;
-            let answer = sent.map_err(|failed| broken(failed, stream.reused))?;
-            let (mut parts, body) = answer.into_parts();
-            let told = headers::strip_response(&mut parts.headers);
-            Ok(Box::new(Answered { parts, told, body, after: After::Stream(stream) }))
+        Signed::Http2(request, mut sender, stream) => {
+            match patience.within(body, sender.try_send_request(request)).await? {
+                Ok(answer) => Ok(Box::new(Answered::http2(answer, stream))),
+                Err(failed) => Err(broken_http2(failed, stream.reused)),
+            }
         }
     }
 }
@@ -130,26 +99,17 @@ impl Patience<'_> {
     }
 }
 
-fn http1_answer(
-    answer: Response<Incoming>,
-    sender: hyper::client::conn::http1::SendRequest<Attempt>,
-    ticket: Ticket,
-) -> Result<Box<Answered>, Broken> {
-    let (mut parts, body) = answer.into_parts();
-    let told = headers::strip_response(&mut parts.headers);
-    let after = match told.framing {
-        AnswerFraming::Plain if parts.status == StatusCode::SWITCHING_PROTOCOLS => After::Close,
-        AnswerFraming::Plain => After::Park(sender, ticket),
-        AnswerFraming::BothLengths => {
-            headers::drop_all(&mut parts.headers, &CONTENT_LENGTH);
-            After::Close
-        }
-        AnswerFraming::UnknownCoding => return Err(Broken::BadAnswer),
-    };
-    Ok(Box::new(Answered { parts, told, body, after }))
+fn broken_http1(failed: &Failed, reused: bool) -> Broken {
+    tracing::debug!(error = %failed, reused, "upstream request failed");
+    match failed {
+        Failed::Unsent => Broken::Unsent,
+        Failed::Cut(_) => Broken::Cut { reused },
+        Failed::Refused(_) => Broken::BadAnswer,
+        Failed::Caller(_) => Broken::Caller,
+    }
 }
 
-fn broken(mut failed: TrySendError<Request<Attempt>>, reused: bool) -> Broken {
+fn broken_http2(mut failed: TrySendError<Request<Attempt>>, reused: bool) -> Broken {
     if failed.take_message().is_some() {
         return Broken::Unsent;
     }
@@ -169,9 +129,5 @@ fn broken(mut failed: TrySendError<Request<Attempt>>, reused: bool) -> Broken {
         source = link.source();
     }
     tracing::debug!(%error, reused, "upstream request failed");
-    if error.is_parse() || error.is_parse_too_large() || error.is_parse_status() {
-        Broken::BadAnswer
-    } else {
-        Broken::Cut { reused }
-    }
+    Broken::Cut { reused }
 }

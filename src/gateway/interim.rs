@@ -16,8 +16,6 @@ use std::{
 use atomic_waker::AtomicWaker;
 use http::{HeaderMap, StatusCode};
 
-use crate::decide::headers;
-
 /// A bound against an upstream that sends nothing else.
 const MAX_WAITING: usize = 16 * 1024;
 
@@ -31,13 +29,11 @@ pub struct Interim {
 }
 
 impl Interim {
-    /// Upstream sent one. 100 is ours to send, 101 ends the exchange.
+    /// Upstream sent one, its hop-by-hop fields are gone. 100 is ours to send, 101 ends the exchange.
     pub fn push(&self, status: StatusCode, fields: &HeaderMap) {
         if status.as_u16() <= 101 {
             return;
         }
-        let mut fields = fields.clone();
-        headers::strip_response(&mut fields);
         let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
         if bytes.len() > MAX_WAITING {
             return;
@@ -45,7 +41,7 @@ impl Interim {
         // Writing to a vector cannot fail.
         let reason = status.canonical_reason().unwrap_or_default();
         let _ = write!(bytes, "HTTP/1.1 {} {reason}\r\n", status.as_u16());
-        for (name, value) in &fields {
+        for (name, value) in fields {
             let _ = write!(bytes, "{name}: ");
             bytes.extend_from_slice(value.as_bytes());
             bytes.extend_from_slice(b"\r\n");

@@ -19,7 +19,7 @@ use super::{
     Caller, Gateway,
     admit::Permit,
     credential::{self, Head},
-    forward::{After, Answered, Broken, forward},
+    forward::{Broken, forward},
 };
 use crate::{
     decide::{
@@ -33,6 +33,7 @@ use crate::{
     telemetry::access_log::Record,
     token::{Token, Unavailable},
     upstream::{
+        answer::Answered,
         connect::ConnectError,
         pool::{Lease, Pool},
         replay::{Attempt, Fault, Replay},
@@ -194,21 +195,16 @@ impl Gateway {
         record: &mut Record,
     ) -> Result<(Result<Box<Answered>, Broken>, Instant), Failure> {
         let lease = self.lease(call, pool, failed_at).await?;
-        let mut request =
-            call.head
-                .sign(&token.authorization, call.body.attempt(), pool, &lease)
-                .map_err(|_| Failure::BadRequest("The request target cannot be forwarded"))?;
-        if let (Some(interim), Lease::Http1 { .. }) = (&call.interim, &lease) {
-            let caller = Arc::clone(interim);
-            hyper::ext::on_informational(&mut request, move |answer| {
-                caller.interim.push(answer.status(), answer.headers());
-            });
-        }
+        let signed = call
+            .head
+            .sign(&token.authorization, call.body.attempt(), pool, lease)
+            .map_err(|_| Failure::BadRequest("The request target cannot be forwarded"))?;
         let sent = Instant::now();
         permit.spend(sent);
         record.attempts += 1;
         let patience = self.patient(self.shared.config.upstream.response_timeout);
-        let tried = forward(lease, request, &call.body, patience).await;
+        let interim = call.interim.as_ref().map(|caller| &caller.interim);
+        let tried = forward(signed, interim, &call.body, patience).await;
         let ended = Instant::now();
         record.upstream = ended - sent;
         if tried.as_ref().is_ok_and(|answer| looked_at_the_token(answer.parts.status)) {
@@ -272,14 +268,13 @@ impl Gateway {
         let Ok(probe) = Request::head(PROBE).body(()) else { return Look::Unknown };
         let (parts, ()) = probe.into_parts();
         let head = Head::new(parts, &Asked::default(), &credential::new_request_id());
-        let Ok(request) = head.sign(&token.authorization, Attempt::empty(), &self.api, &lease)
-        else {
+        let Ok(signed) = head.sign(&token.authorization, Attempt::empty(), &self.api, lease) else {
             return Look::Unknown;
         };
         permit.bind(token.generation);
         permit.spend(Instant::now());
         let patience = self.patient(self.shared.config.upstream.response_timeout);
-        let Ok(answer) = forward(lease, request, &Replay::empty(), patience).await else {
+        let Ok(answer) = forward(signed, None, &Replay::empty(), patience).await else {
             return Look::Unknown;
         };
         let status = answer.parts.status;
@@ -362,23 +357,21 @@ fn settle(call: Call, answer: Box<Answered>, permit: Permit, token: &Token) -> R
 
 /// Reads a small answer to its end, so that its connection can be used again.
 async fn discard(answer: Box<Answered>) {
-    let Answered { mut body, after, .. } = *answer;
-    if let After::Close = after {
+    let mut body = answer.body;
+    if !body.worth_reading() {
         return;
     }
     let read = async {
         let mut seen = 0;
-        while let Some(frame) = body.frame().await {
-            seen += frame.ok()?.data_ref().map_or(0, bytes::Bytes::len);
+        while let Some(Ok(frame)) = body.frame().await {
+            seen += frame.data_ref().map_or(0, bytes::Bytes::len);
             if seen > MAX_DRAIN {
-                return None;
+                break;
             }
         }
-        Some(())
     };
-    if let Ok(Some(())) = tokio::time::timeout(MAX_DRAIN_TIME, read).await {
-        after.finish();
-    }
+    // One that takes longer is cut, and its connection with it.
+    let _ = tokio::time::timeout(MAX_DRAIN_TIME, read).await;
 }
 
 fn failure(broken: &Broken, body: &Replay) -> Failure {

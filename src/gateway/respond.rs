@@ -10,22 +10,19 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header, response::Parts};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use serde::Serialize;
 
-use super::{
-    admit::Permit,
-    credential::X_REQUEST_ID,
-    forward::{After, Answered, Patience},
-    recover::Recovered,
-};
+use super::{admit::Permit, credential::X_REQUEST_ID, forward::Patience, recover::Recovered};
 use crate::{
     decide::failure::Failure,
     telemetry::{
         access_log::{End, Record},
         digits::push_millis,
     },
-    upstream::deadline::Deadline,
+    upstream::{
+        answer::{self, Answered},
+        deadline::Deadline,
+    },
 };
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -41,19 +38,19 @@ pub enum AnswerBody {
         /// Written when it is gone.
         record: Box<Record>,
     },
-    /// Upstream's, as it comes.
-    Upstream(Held),
+    /// Upstream's, as it comes. Boxed: an answer is moved whole through hyper.
+    Upstream(Box<Held>),
 }
 
 /// Upstream's body with all that must live until its last byte: the permit, because a slow
-/// download is still load; the connection, because nobody else may use it before.
+/// download is still load.
 #[derive(Debug)]
 pub struct Held {
-    body: Incoming,
-    after: Option<After>,
+    body: answer::Body,
     _permit: Permit,
     record: Box<Record>,
     idle: Idle,
+    cut: Option<Cut>,
 }
 
 /// `upstream.idle_timeout`, counted from the last frame.
@@ -70,7 +67,7 @@ struct Idle {
 pub enum Cut {
     /// Upstream's connection broke, or its framing did.
     #[error("upstream's body was cut: {0}")]
-    Upstream(#[from] hyper::Error),
+    Upstream(#[from] answer::BodyError),
     /// Nothing came for `upstream.idle_timeout`.
     #[error("upstream's body stopped coming")]
     Idle,
@@ -83,7 +80,7 @@ pub fn pass(
     patience: Patience<'_>,
 ) -> Response<AnswerBody> {
     let Recovered { answer, permit, not_replayable, early } = recovered;
-    let Answered { mut parts, told, body, after } = *answer;
+    let Answered { mut parts, told, body } = *answer;
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
         // Hop by hop, so it is ours to say on this hop (RFC 9110 section 7.8).
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -102,7 +99,7 @@ pub fn pass(
     mark(&mut parts, &record);
     let Patience { deadlines, timeout } = patience;
     let idle = Idle { timeout, deadline: deadlines.after(timeout), moved: false };
-    let mut held = Held { body, after: Some(after), _permit: permit, record, idle };
+    let mut held = Box::new(Held { body, _permit: permit, record, idle, cut: None });
     if held.body.is_end_stream() {
         held.complete();
     }
@@ -197,8 +194,38 @@ fn mark(parts: &mut Parts, record: &Record) {
 impl Held {
     fn complete(&mut self) {
         self.record.end = End::Complete;
-        if let Some(after) = self.after.take() {
-            after.finish();
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        if let Some(cut) = self.cut.take() {
+            return Poll::Ready(Some(Err(cut)));
+        }
+        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+            // Only when upstream keeps us waiting: a body at hand costs nothing.
+            return self.idle.poll(cx);
+        };
+        self.idle.moved = true;
+        match frame {
+            Some(Ok(frame)) => {
+                self.record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                // hyper may not ask again after the last byte of a known length, nor after
+                // trailers that it will not pass on.
+                if frame.is_trailers() || self.body.is_end_stream() {
+                    self.complete();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(error)) => {
+                // hyper drops what it has not written yet, the head included, when a body fails:
+                // first it writes.
+                self.cut = Some(error.into());
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            None => {
+                self.complete();
+                Poll::Ready(None)
+            }
         }
     }
 }
@@ -226,26 +253,7 @@ impl Body for AnswerBody {
                 record.bytes += bytes.len() as u64;
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
-            Self::Upstream(held) => {
-                let Poll::Ready(frame) = Pin::new(&mut held.body).poll_frame(cx) else {
-                    // Only when upstream keeps us waiting: a body at hand costs nothing.
-                    return held.idle.poll(cx);
-                };
-                held.idle.moved = true;
-                match &frame {
-                    Some(Ok(frame)) => {
-                        held.record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
-                        // hyper may not ask again after the last byte of a known length, nor after
-                        // trailers that it will not pass on.
-                        if frame.is_trailers() || held.body.is_end_stream() {
-                            held.complete();
-                        }
-                    }
-                    Some(Err(_)) => held.after = None,
-                    None => held.complete(),
-                }
-                Poll::Ready(frame.map(|frame| frame.map_err(Cut::Upstream)))
-            }
+            Self::Upstream(held) => held.poll_frame(cx),
         }
     }
 

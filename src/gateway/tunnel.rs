@@ -2,7 +2,8 @@
 //! It never opens without a 101, and never outlives a drain or ten silent minutes.
 
 use std::{
-    io,
+    io::{self, Cursor},
+    mem,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
@@ -13,12 +14,16 @@ use http::StatusCode;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional},
+    io::{
+        AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, copy_bidirectional, join as join_halves,
+        split,
+    },
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Caller, forward::Answered};
+use super::Caller;
+use crate::upstream::answer::{Answered, Body};
 
 /// Without a byte either way for this long, a tunnel ends. Far longer than for answers: a `WebSocket`
 /// may be silent for minutes, but a peer that is gone without a word must not keep its place.
@@ -34,12 +39,16 @@ pub fn join(
     its: Arc<Caller>,
 ) {
     debug_assert_eq!(answer.parts.status, StatusCode::SWITCHING_PROTOCOLS);
-    let Some(upstream) = answer.parts.extensions.remove::<OnUpgrade>() else { return };
+    let Body::Switched(upstream, said) = mem::replace(&mut answer.body, Body::Ended) else {
+        return;
+    };
     // hyper's graceful shutdown does not wait for tunnels: the tracker does (trap 3).
     tasks.spawn(async move {
         let both = async {
-            let (caller, upstream) = tokio::try_join!(caller, upstream)?;
-            let moved = carry(TokioIo::new(caller), TokioIo::new(upstream)).await;
+            let caller = caller.await?;
+            let (read, write) = split(upstream);
+            let upstream = join_halves(Cursor::new(said).chain(read), write);
+            let moved = carry(TokioIo::new(caller), upstream).await;
             tracing::debug!(?moved, "tunnel ended");
             Ok::<(), hyper::Error>(())
         };
@@ -123,7 +132,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::io::{AsyncWriteExt, duplex};
 
     use super::*;
 

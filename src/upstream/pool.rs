@@ -15,8 +15,7 @@ use std::{
 };
 
 use http::{HeaderValue, uri::Authority};
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::http2;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::Notify,
@@ -28,7 +27,7 @@ use self::shared::Shared;
 pub use self::{shared::StreamCount, warm::Warm};
 use super::{
     connect::{ConnectError, Connector, Protocol},
-    half_heard::HalfHeard,
+    http1::Connection,
     replay::Attempt,
 };
 use crate::config::{Http2, Origin, Scheme};
@@ -42,13 +41,15 @@ const MAX_AGE: Duration = Duration::from_secs(600);
 const AGE_SPREAD: f64 = 0.2;
 /// A connection so near its end is replaced while it still serves.
 const AHEAD: Duration = Duration::from_secs(10);
+/// An idle connection keeps its buffers this long.
+const QUIET: Duration = Duration::from_secs(1);
 /// Idle HTTP/1.1 connections kept by one worker.
 const MAX_PARKED: usize = 512;
 
 /// How a pool comes by a connection.
 pub trait Dial: fmt::Debug + Send + Sync + 'static {
     /// What HTTP is spoken over.
-    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    type Stream: AsyncRead + AsyncWrite + fmt::Debug + Unpin + Send + 'static;
 
     /// A new one to `origin`. `http1` insists on HTTP/1.1, for upgrades.
     fn dial(
@@ -60,7 +61,7 @@ pub trait Dial: fmt::Debug + Send + Sync + 'static {
 
 /// The pool; one an origin and worker.
 #[derive(Debug)]
-pub struct Pool<C = Connector> {
+pub struct Pool<C: Dial = Connector> {
     origin: Origin,
     /// `Host` for HTTP/1.1.
     pub host: HeaderValue,
@@ -68,18 +69,18 @@ pub struct Pool<C = Connector> {
     pub authority: Authority,
     connector: C,
     warm: Warm,
-    state: Mutex<State>,
+    state: Mutex<State<C::Stream>>,
     /// A dial in the background ended, or a full connection has room again.
     changed: Arc<Notify>,
     tasks: TaskTracker,
 }
 
 #[derive(Debug)]
-struct State {
+struct State<S> {
     /// As of the last sweep: exact enough for ages, and free.
     now: Instant,
     speaks: Option<Protocol>,
-    parked: Vec<Parked>,
+    parked: Vec<Parked<S>>,
     shared: Vec<Shared>,
     /// Dials in the background. While it is unknown whether one connection will serve many, and
     /// with HTTP/2, requests wait for one instead of dialling themselves.
@@ -97,8 +98,8 @@ struct Life {
 }
 
 #[derive(Debug)]
-struct Parked {
-    sender: http1::SendRequest<Attempt>,
+struct Parked<S> {
+    connection: Connection<S>,
     life: Life,
     since: Instant,
     /// It has just been dialled for somebody who waits.
@@ -109,11 +110,11 @@ struct Parked {
 
 /// The right to send one request.
 #[derive(Debug)]
-pub enum Lease<C = Connector> {
+pub enum Lease<C: Dial = Connector> {
     /// A whole connection.
     Http1 {
         /// Where the request goes.
-        sender: http1::SendRequest<Attempt>,
+        connection: Connection<C::Stream>,
         /// Goes back to its pool with this.
         ticket: Ticket<C>,
     },
@@ -128,7 +129,7 @@ pub enum Lease<C = Connector> {
 
 /// What a connection needs to be parked again.
 #[derive(Debug)]
-pub struct Ticket<C = Connector> {
+pub struct Ticket<C: Dial = Connector> {
     pool: Arc<Pool<C>>,
     life: Life,
     /// It was idle or carried requests before, so upstream may have closed it since.
@@ -152,24 +153,24 @@ impl Life {
     }
 }
 
-impl<C> Ticket<C> {
+impl<C: Dial> Ticket<C> {
     /// The answer was read to its end and framed beyond doubt: the next request may use it.
-    pub fn park(self, sender: http1::SendRequest<Attempt>) {
+    pub fn park(self, connection: Connection<C::Stream>) {
         let mut state = self.pool.state();
         let since = state.now;
-        if !sender.is_closed() && since < self.life.ends && state.parked.len() < MAX_PARKED {
-            state.parked.push(Parked {
-                sender,
-                life: self.life,
-                since,
-                fresh: false,
-                served: true,
-            });
+        if since < self.life.ends && state.parked.len() < MAX_PARKED {
+            let (life, fresh, served) = (self.life, false, true);
+            state.parked.push(Parked { connection, life, since, fresh, served });
         }
+    }
+
+    /// Where what outlives a request runs.
+    pub(super) fn tasks(&self) -> &TaskTracker {
+        &self.pool.tasks
     }
 }
 
-impl<C> Pool<C> {
+impl<C: Dial> Pool<C> {
     /// An empty pool. Connections run as `tasks` of the worker's runtime.
     pub fn new(
         origin: Origin,
@@ -213,7 +214,7 @@ impl<C> Pool<C> {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, State<C::Stream>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -283,8 +284,12 @@ impl<C: Dial> Pool<C> {
             |life: Life, idle_since: Instant| now + AHEAD < life.ends.min(idle_since + MAX_IDLE);
         parked.retain_mut(|parked| {
             parked.fresh = false;
-            ready += usize::from(!parked.sender.is_closed() && stays(parked.life, parked.since));
-            keep(parked.sender.is_closed(), parked.served, parked.life, parked.since)
+            let open = parked.connection.is_open();
+            if now - parked.since >= QUIET {
+                parked.connection.rest();
+            }
+            ready += usize::from(open && stays(parked.life, parked.since));
+            keep(!open, parked.served, parked.life, parked.since)
         });
         shared.retain_mut(|shared| {
             shared.look(now);
@@ -311,7 +316,11 @@ impl<C: Dial> Pool<C> {
 
     /// The newest connection that can take a request now. After a failure, of HTTP/1.1 none: each
     /// of them was idle, if only for a moment, and may be closed as the one before was.
-    fn pooled(self: &Arc<Self>, state: &mut State, failed_at: Option<Instant>) -> Option<Lease<C>> {
+    fn pooled(
+        self: &Arc<Self>,
+        state: &mut State<C::Stream>,
+        failed_at: Option<Instant>,
+    ) -> Option<Lease<C>> {
         let able = |shared: &&mut Shared| {
             let born_since = failed_at.is_none_or(|failed| shared.life.born > failed);
             born_since && shared.has_room() && !shared.is_closed()
@@ -319,31 +328,29 @@ impl<C: Dial> Pool<C> {
         if let Some(shared) = state.shared.iter_mut().find(able) {
             return Some(shared.lease());
         }
-        // One that is still finishing its last exchange is left for a later call, a closed one for
-        // the sweep.
-        let able = |parked: &Parked| {
+        // A closed one is left for the sweep.
+        let able = |parked: &mut Parked<C::Stream>| {
             let another_try = failed_at.is_some() && !parked.fresh;
-            !another_try && parked.sender.is_ready() && !parked.sender.is_closed()
+            !another_try && parked.connection.is_open()
         };
-        let at = state.parked.iter().rposition(able)?;
-        let Parked { sender, life, fresh, .. } = state.parked.remove(at);
+        let at = state.parked.iter_mut().rposition(able)?;
+        let Parked { connection, life, fresh, .. } = state.parked.remove(at);
         let ticket = Ticket { pool: Arc::clone(self), life, reused: !fresh };
-        Some(Lease::Http1 { sender, ticket })
+        Some(Lease::Http1 { connection, ticket })
     }
 
     /// A connection for whoever comes first. Not part of a request: whoever leaves does not end
     /// the dial that others wait for.
-    fn dial_ahead(self: &Arc<Self>, state: &mut State) {
+    fn dial_ahead(self: &Arc<Self>, state: &mut State<C::Stream>) {
         state.dialling += 1;
         let dialling = Dialling(Arc::clone(self));
         self.tasks.spawn(async move {
             let pool = &dialling.0;
             let dialled = async {
                 match pool.open(false).await? {
-                    Opened::Http1(mut sender, life) => {
-                        sender.ready().await.map_err(|error| handshake_failed(&error))?;
-                        let parked =
-                            Parked { sender, life, since: life.born, fresh: true, served: false };
+                    Opened::Http1(connection, life) => {
+                        let (since, fresh, served) = (life.born, true, false);
+                        let parked = Parked { connection, life, since, fresh, served };
                         pool.state().parked.push(parked);
                     }
                     Opened::Http2(shared) => pool.state().shared.push(shared),
@@ -363,9 +370,9 @@ impl<C: Dial> Pool<C> {
 
     async fn dial(self: &Arc<Self>, http1: bool) -> Result<Lease<C>, ConnectError> {
         match self.open(http1).await? {
-            Opened::Http1(sender, life) => {
+            Opened::Http1(connection, life) => {
                 let ticket = Ticket { pool: Arc::clone(self), life, reused: false };
-                Ok(Lease::Http1 { sender, ticket })
+                Ok(Lease::Http1 { connection, ticket })
             }
             Opened::Http2(mut shared) => {
                 let lease = shared.lease();
@@ -375,21 +382,11 @@ impl<C: Dial> Pool<C> {
         }
     }
 
-    async fn open(&self, http1: bool) -> Result<Opened, ConnectError> {
+    async fn open(&self, http1: bool) -> Result<Opened<C::Stream>, ConnectError> {
         let (stream, protocol) = self.connector.dial(&self.origin, http1).await?;
         let life = Life::new(Instant::now(), fastrand::f64());
         let opened = match protocol {
-            Protocol::Http1 => {
-                let io = TokioIo::new(HalfHeard::new(stream));
-                let (sender, connection) =
-                    http1::Builder::new().handshake(io).await.map_err(|e| handshake_failed(&e))?;
-                self.tasks.spawn(async move {
-                    if let Err(error) = connection.with_upgrades().await {
-                        tracing::debug!(%error, "upstream connection ended");
-                    }
-                });
-                Opened::Http1(sender, life)
-            }
+            Protocol::Http1 => Opened::Http1(Connection::new(stream), life),
             Protocol::Http2 => {
                 Opened::Http2(Shared::handshake(stream, life, &self.changed, &self.tasks).await?)
             }
@@ -402,8 +399,8 @@ impl<C: Dial> Pool<C> {
 }
 
 /// A connection that nobody has yet.
-enum Opened {
-    Http1(http1::SendRequest<Attempt>, Life),
+enum Opened<S> {
+    Http1(Connection<S>, Life),
     Http2(Shared),
 }
 

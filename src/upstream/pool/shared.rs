@@ -22,7 +22,7 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-use super::{Lease, Life, handshake_failed};
+use super::{Dial, Lease, Life, handshake_failed};
 use crate::upstream::{connect::ConnectError, half_heard::HalfHeard, replay::Attempt};
 
 /// Requests in flight on one connection before a second one is opened, whatever the peer allows:
@@ -145,7 +145,7 @@ impl Shared {
     }
 
     /// A place for one request.
-    pub(super) fn lease<C>(&mut self) -> Lease<C> {
+    pub(super) fn lease<C: Dial>(&mut self) -> Lease<C> {
         self.streams.in_flight.fetch_add(1, Ordering::Relaxed);
         let stream = StreamCount { streams: Arc::clone(&self.streams), reused: !self.fresh };
         (self.fresh, self.taken, self.served) = (false, true, true);

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, service::service_fn};
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     io::{DuplexStream, duplex},
     sync::mpsc,
@@ -106,12 +106,9 @@ fn kept(pool: &Pool<Memory>) -> usize {
 }
 
 /// Gives back what was leased, as after an answer.
-async fn finish(lease: Lease<Memory>) {
+fn finish(lease: Lease<Memory>) {
     match lease {
-        Lease::Http1 { mut sender, ticket } => {
-            sender.ready().await.unwrap();
-            ticket.park(sender);
-        }
+        Lease::Http1 { connection, ticket } => ticket.park(connection),
         Lease::Http2 { stream, .. } => drop(stream),
     }
 }
@@ -161,7 +158,7 @@ async fn a_successor_is_there_before_a_connection_ends_of_age() {
             let begin = Instant::now();
             let lease = pool.lease(None).await.unwrap();
             assert!(begin.elapsed().is_zero(), "{protocol:?}: the request waited for a dial");
-            finish(lease).await;
+            finish(lease);
             ticks(&pool, 1).await;
         }
         let dials = upstream.dials();
@@ -237,11 +234,11 @@ async fn who_hangs_up_at_once_is_not_dialled_in_a_loop() {
 async fn an_idle_connection_is_reused_and_not_kept_until_upstream_closes_it() {
     for protocol in BOTH {
         let (pool, upstream, _accept) = pool(protocol, 0);
-        finish(pool.lease(None).await.unwrap()).await;
+        finish(pool.lease(None).await.unwrap());
         ticks(&pool, 98).await;
         let lease = pool.lease(None).await.unwrap();
         assert!(reused(&lease), "{protocol:?}");
-        finish(lease).await;
+        finish(lease);
         ticks(&pool, 102).await;
         assert_eq!((kept(&pool), upstream.dials()), (0, 1), "{protocol:?}");
     }
@@ -255,7 +252,7 @@ async fn a_connection_in_steady_use_ends_all_the_same_so_that_dns_is_followed() 
         while upstream.dials() < 2 && begin.elapsed() < MAX_AGE * 2 {
             let lease = pool.lease(None).await.unwrap();
             ticks(&pool, 1).await;
-            finish(lease).await;
+            finish(lease);
         }
         let lasted = begin.elapsed().as_secs();
         assert!((480..=602).contains(&lasted), "{protocol:?}: {lasted} s");
@@ -286,7 +283,7 @@ async fn connections_that_began_together_do_not_end_together() {
 async fn a_connection_that_upstream_closed_is_not_handed_out() {
     for protocol in BOTH {
         let (pool, upstream, mut accept) = pool(protocol, 0);
-        finish(pool.lease(None).await.unwrap()).await;
+        finish(pool.lease(None).await.unwrap());
         drop(accept.recv().await.unwrap());
         tokio::task::yield_now().await;
         sleep(Duration::from_millis(1)).await;
@@ -300,14 +297,14 @@ async fn a_connection_that_upstream_closed_is_not_handed_out() {
 async fn after_a_failure_only_a_connection_will_do_to_which_nothing_can_have_happened() {
     for (protocol, dials) in [(Protocol::Http1, 3), (Protocol::Http2, 2)] {
         let (pool, upstream, _accept) = pool(protocol, 0);
-        finish(pool.lease(None).await.unwrap()).await;
+        finish(pool.lease(None).await.unwrap());
         sleep(Duration::from_millis(1)).await;
         let failed = Instant::now();
         upstream.slow.store(1, Ordering::Relaxed);
         let lease = pool.lease(Some(failed)).await.unwrap();
         assert!(!reused(&lease), "{protocol:?}");
         assert_eq!(upstream.dials(), 2, "{protocol:?}");
-        finish(lease).await;
+        finish(lease);
         // HTTP/2 says what it did not process; of HTTP/1.1 the new one was idle meanwhile.
         pool.lease(Some(failed)).await.unwrap();
         assert_eq!(upstream.dials(), dials, "{protocol:?}");

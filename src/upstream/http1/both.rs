@@ -1,0 +1,65 @@
+//! An answer that began before its request had ended: both go on side by side, so that neither a
+//! caller that sends everything before it reads, nor an upstream that does, waits for ever.
+//! It never holds more than one piece of the answer that nobody has taken.
+
+use std::future::poll_fn;
+
+use bytes::Bytes;
+use http_body::Frame;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, split},
+    sync::mpsc,
+};
+
+use super::{Body, BodyError, Connection, upload::Upload};
+use crate::upstream::replay::{Attempt, AttemptError};
+
+/// An answer's body, and the rest of its request's.
+#[derive(Debug)]
+pub struct Both<S, B = Attempt> {
+    pub(super) body: Body<S>,
+    pub(super) upload: Upload<B>,
+}
+
+impl<S, B> Both<S, B>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    B: http_body::Body<Data = Bytes, Error = AttemptError> + Unpin,
+{
+    /// Carries both to their ends. The connection, if the next request may use it.
+    pub async fn carry(
+        self,
+        frames: mpsc::Sender<Result<Frame<Bytes>, BodyError>>,
+    ) -> Option<Connection<S>> {
+        let Self { body: Body { connection, rest, persists }, mut upload } = self;
+        let Connection { stream, mut out, read, expect, closed } = connection;
+        let (reader, mut writer) = split(stream);
+        let halved = Connection { stream: reader, out: Vec::new(), read, expect, closed };
+        let mut body = Body::new(halved, rest, persists);
+        let up = async {
+            // A request that breaks off does not take its answer with it.
+            let sent = poll_fn(|cx| upload.poll(&mut writer, &mut out, cx)).await;
+            Ok(sent.is_ok() && !upload.unheard())
+        };
+        let down = async {
+            while !body.ended() {
+                let place = frames.reserve().await.map_err(drop)?;
+                match poll_fn(|cx| body.poll_frame(cx)).await {
+                    None => break,
+                    Some(Ok(frame)) => place.send(Ok(frame)),
+                    Some(Err(error)) => {
+                        place.send(Err(error));
+                        return Err(());
+                    }
+                }
+            }
+            // Told at once that it has ended, however long the request goes on.
+            drop(frames);
+            Ok(())
+        };
+        let (heard, ()) = tokio::try_join!(up, down).ok()?;
+        body.persists &= heard;
+        let Connection { stream, read, expect, closed, .. } = body.finish()?;
+        Some(Connection { stream: stream.unsplit(writer), out, read, expect, closed })
+    }
+}
