@@ -67,6 +67,8 @@ impl Protocols {
         http1
             // The clock's sweeper does it, without a timer per request.
             .header_read_timeout(None)
+            // Nor does hyper look for callers that leave: the wire does.
+            .half_close(true)
             .max_headers(access.max_headers)
             // Larger than what the framing lets through, so that it is never hyper that refuses.
             .max_buf_size(access.max_header_bytes.max(64 * 1024) + 16 * 1024);
