@@ -5,74 +5,13 @@
 //! `gzip, chunked` passes, and a Content-Length beside a Transfer-Encoding vanishes before anybody
 //! can refuse it. This machine sees the same bytes first.
 
+mod violation;
+
 use http::{Method, Uri};
 use memchr::memchr;
 
-use super::failure::Failure;
-
-/// What is wrong with the bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Violation {
-    /// A line of the head, a chunk line or a trailer that does not end in CRLF.
-    BareLineFeed,
-    /// A field line that starts with white space (obs-fold, RFC 9112 section 5.2).
-    FoldedLine,
-    /// A request line that is not `METHOD target HTTP/1.x`, or a target with a fragment.
-    RequestLine,
-    /// HTTP, but neither 1.0 nor 1.1.
-    Version,
-    /// A field line that is not `name: value`, or whose name or value holds what it must not.
-    Field,
-    /// Content-Length twice, or not digits only.
-    ContentLength,
-    /// Transfer-Encoding twice, in HTTP/1.0, or anything but `chunked`.
-    TransferEncoding,
-    /// Content-Length and Transfer-Encoding together (RFC 9112 section 6.1).
-    TwoLengths,
-    /// A chunk size that is no hexadecimal number, too long a chunk line, or data past its size.
-    Chunk,
-    /// A head larger than the limit.
-    HeadTooLarge,
-    /// More fields than the limit.
-    TooManyFields,
-}
-
-impl Violation {
-    /// What the caller gets.
-    pub fn failure(self) -> Failure {
-        match self {
-            Self::BareLineFeed => Failure::BadRequest(
-                "A line of the request ends in a bare LF or CR; end lines with CRLF",
-            ),
-            Self::FoldedLine => Failure::BadRequest(
-                "A header line starts with white space; send each field on one line",
-            ),
-            Self::RequestLine => {
-                Failure::BadRequest("The request line is not METHOD, target and HTTP/1.1")
-            }
-            Self::Version => Failure::Version,
-            Self::Field => Failure::BadRequest(
-                "A header line is not name, colon and value, or holds a control character",
-            ),
-            Self::ContentLength => {
-                Failure::BadRequest("Content-Length must appear once, in digits")
-            }
-            Self::TransferEncoding => Failure::BadRequest(
-                "Transfer-Encoding must appear once, in HTTP/1.1, and be 'chunked'",
-            ),
-            Self::TwoLengths => {
-                Failure::BadRequest("Send Content-Length or Transfer-Encoding, not both")
-            }
-            Self::Chunk => Failure::BadRequest("The chunked body is malformed"),
-            Self::HeadTooLarge => {
-                Failure::HeadTooLarge("The request head is larger than access.max_header_bytes")
-            }
-            Self::TooManyFields => {
-                Failure::HeadTooLarge("The request has more header fields than access.max_headers")
-            }
-        }
-    }
-}
+use super::bytes::{self, TARGET, TOKEN};
+pub use violation::Violation;
 
 /// Where in the conversation the caller is; what its clock is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -334,7 +273,7 @@ impl Framing {
             return Err(Violation::RequestLine);
         };
         if method.is_empty()
-            || !all(method, TOKEN)
+            || !bytes::all(method, TOKEN)
             || Method::from_bytes(method).is_err()
             || !is_target(target)
         {
@@ -362,11 +301,12 @@ impl Framing {
         let (name, value) = self.count_field(line)?;
         // Lengths of names decide for nearly every line that its name need not be compared.
         if name.len() == b"content-length".len() && name.eq_ignore_ascii_case(b"content-length") {
-            self.content_length(value)?;
+            self.content_length(trim_blanks(value))?;
         } else if name.len() == b"transfer-encoding".len()
             && name.eq_ignore_ascii_case(b"transfer-encoding")
         {
-            if self.chunked || self.http_10 || !value.eq_ignore_ascii_case(b"chunked") {
+            let coding = trim_blanks(value);
+            if self.chunked || self.http_10 || !coding.eq_ignore_ascii_case(b"chunked") {
                 return Err(Violation::TransferEncoding);
             }
             self.chunked = true;
@@ -374,7 +314,7 @@ impl Framing {
         Ok(())
     }
 
-    /// A field's name and its value without the white space around it.
+    /// A field's name and its value, with the white space around it.
     fn count_field<'a>(&mut self, line: &'a [u8]) -> Result<(&'a [u8], &'a [u8]), Violation> {
         if matches!(line.first(), Some(b' ' | b'\t')) {
             return Err(Violation::FoldedLine);
@@ -383,17 +323,14 @@ impl Framing {
         if self.fields > self.limits.fields {
             return Err(Violation::TooManyFields);
         }
-        let (name, rest) = line.split_at(line.iter().take_while(|byte| is(**byte, TOKEN)).count());
+        let (name, rest) = bytes::split(line, TOKEN);
         let Some((b':', value)) = rest.split_first() else { return Err(Violation::Field) };
         // RFC 9110 section 5.5: a control character in a value is dangerous, whatever it means.
-        // Without an early end, so that many bytes are judged at once.
-        let controls = value.iter().fold(0, |found, &byte| {
-            found | u8::from(byte < b' ' && byte != b'\t') | u8::from(byte == 0x7f)
-        });
-        if name.is_empty() || controls != 0 {
+        // There is none in the name, so the line is asked: the more bytes at once, the better.
+        if name.is_empty() || bytes::holds_control(line) {
             return Err(Violation::Field);
         }
-        Ok((name, trim_blanks(value)))
+        Ok((name, value))
     }
 
     fn content_length(&mut self, value: &[u8]) -> Result<(), Violation> {
@@ -447,48 +384,10 @@ fn skip(bytes: &[u8], left: u64) -> (&[u8], u64) {
     (bytes.get(here..).unwrap_or_default(), left - here as u64)
 }
 
-/// A token's bytes (RFC 9110 section 5.6.2): methods and field names.
-const TOKEN: u8 = 1;
-/// The bytes of a target that every parser reads in one way.
-const PLAIN: u8 = 2;
-
-/// What each byte may be part of.
-const CLASSES: [u8; 256] = {
-    const fn one_of(byte: u8, set: &[u8]) -> bool {
-        match set.split_first() {
-            Some((first, rest)) => *first == byte || one_of(byte, rest),
-            None => false,
-        }
-    }
-    let mut classes = [0; 256];
-    let mut byte: u8 = 0;
-    let mut rest: &mut [u8] = &mut classes;
-    while let Some((class, others)) = rest.split_first_mut() {
-        let word = byte.is_ascii_alphanumeric();
-        if word || one_of(byte, b"!#$%&'*+-.^_`|~") {
-            *class |= TOKEN;
-        }
-        if word || one_of(byte, b"/-_.~?&=%:,+@!$'()*;") {
-            *class |= PLAIN;
-        }
-        byte = byte.wrapping_add(1);
-        rest = others;
-    }
-    classes
-};
-
-fn is(byte: u8, class: u8) -> bool {
-    CLASSES.get(usize::from(byte)).is_some_and(|classes| classes & class != 0)
-}
-
-fn all(bytes: &[u8], class: u8) -> bool {
-    bytes.iter().all(|byte| is(*byte, class))
-}
-
 /// A path is read here; for anything unusual the parser that comes after us is asked, so that it
 /// never refuses what we let pass.
 fn is_target(target: &[u8]) -> bool {
-    (target.starts_with(b"/") && all(target, PLAIN))
+    (target.starts_with(b"/") && bytes::all(target, TARGET))
         || (memchr(b'#', target).is_none() && Uri::try_from(target).is_ok())
 }
 

@@ -6,6 +6,7 @@ pub mod answer;
 pub mod asked;
 pub mod backoff;
 pub mod budget;
+pub mod bytes;
 pub mod failure;
 pub mod framing;
 pub mod freshness;

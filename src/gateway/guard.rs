@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue, Method, Version, request::Parts, uri::Authori
 
 use crate::decide::{
     asked::{Asked, Lines},
+    bytes::{self, HOST},
     failure::Failure,
 };
 
@@ -29,22 +30,32 @@ impl Hosts {
         }
     }
 
-    fn accept(&self, host: &str) -> bool {
+    fn accept(&self, host: &[u8]) -> bool {
+        // Names first: they are compared, addresses are parsed.
+        self.accept_name(host)
+            || std::str::from_utf8(host).is_ok_and(|host| self.accept_address(host))
+    }
+
+    fn accept_address(&self, host: &str) -> bool {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
-        if let Ok(address) = bare.parse::<IpAddr>() {
-            return address.is_loopback()
+        bare.parse::<IpAddr>().is_ok_and(|address| {
+            address.is_loopback()
                 || self.any_address
                 || self.addresses.contains(&address)
-                || self.names.iter().any(|name| name.parse() == Ok(address));
+                || self.names.iter().any(|name| name.parse() == Ok(address))
+        })
+    }
+
+    fn accept_name(&self, mut host: &[u8]) -> bool {
+        while let [rest @ .., b'.'] = host {
+            host = rest;
         }
         // RFC 6761 section 6.3: localhost and what ends in it never leave the machine.
-        let host = host.trim_end_matches('.');
-        let is = |name: &str| host.eq_ignore_ascii_case(name);
-        let below_localhost =
-            host.len().checked_sub(".localhost".len()).and_then(|at| host.get(at..));
-        is("localhost")
-            || below_localhost.is_some_and(|end| end.eq_ignore_ascii_case(".localhost"))
-            || self.names.iter().any(|name| is(name))
+        host.eq_ignore_ascii_case(b"localhost")
+            || host
+                .last_chunk()
+                .is_some_and(|end: &[u8; 10]| end.eq_ignore_ascii_case(b".localhost"))
+            || self.names.iter().any(|name| host.eq_ignore_ascii_case(name.as_bytes()))
     }
 }
 
@@ -104,19 +115,29 @@ fn addressed(request: &Parts, asked: &Asked, hosts: &Hosts) -> Result<(), Failur
         return if hosts.accept(host) { Ok(()) } else { Err(Failure::Misdirected) };
     }
     let authority = authority(request, &asked.host)?;
-    if hosts.accept(authority.host()) { Ok(()) } else { Err(Failure::Misdirected) }
+    if hosts.accept(authority.host().as_bytes()) { Ok(()) } else { Err(Failure::Misdirected) }
 }
 
 /// The host of a plain name or IPv4 address, with or without a port: nearly every request's, and
 /// an `Authority` need not be made of it.
-fn plain_host(line: &HeaderValue) -> Option<&str> {
-    let text = line.to_str().ok()?;
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
-    let (host, rest) = text.split_at(text.bytes().take_while(|byte| plain(*byte)).count());
-    let port = rest.strip_prefix(':').unwrap_or(rest);
-    let digits = port.bytes().all(|byte| byte.is_ascii_digit());
-    let fits = rest.is_empty() || (digits && port.parse::<u16>().is_ok());
+fn plain_host(line: &HeaderValue) -> Option<&[u8]> {
+    let (host, rest) = bytes::split(line.as_bytes(), HOST);
+    let fits = match rest {
+        [] => true,
+        [b':', port @ ..] => is_port(port),
+        _ => false,
+    };
     (!host.is_empty() && fits).then_some(host)
+}
+
+/// Up to 65535. More digits than that needs are for `Authority` to judge.
+fn is_port(digits: &[u8]) -> bool {
+    let number = |digits: &[u8]| {
+        digits.iter().try_fold(0, |number: u32, digit| {
+            digit.is_ascii_digit().then(|| number * 10 + u32::from(digit - b'0'))
+        })
+    };
+    (1..=5).contains(&digits.len()) && number(digits).is_some_and(|port| port <= 65_535)
 }
 
 /// Exactly one, from Host, `:authority` or an absolute-form target; where two are given they must

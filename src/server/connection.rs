@@ -67,6 +67,8 @@ impl Protocols {
         http1
             // The clock's sweeper does it, without a timer per request.
             .header_read_timeout(None)
+            // Nor does hyper look for callers that leave: the wire does.
+            .half_close(true)
             .max_headers(access.max_headers)
             // Larger than what the framing lets through, so that it is never hyper that refuses.
             .max_buf_size(access.max_header_bytes.max(64 * 1024) + 16 * 1024);
@@ -102,9 +104,8 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     loop {
         let service = {
             let (gateway, connection) = (Arc::clone(&gateway), Arc::clone(&connection));
-            // It counts from here, not from its future's first poll: hyper reads on before that.
             service_fn(move |request| {
-                answer(request, Arc::clone(&gateway), Active::new(Arc::clone(&connection)))
+                answer(request, Arc::clone(&gateway), Arc::clone(&connection))
             })
         };
         match first_words(&mut wire, &connection).await {
@@ -123,14 +124,19 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     }
 }
 
-async fn answer(
+/// A block, where an `async fn` would copy the request once more.
+fn answer(
     request: Request<Incoming>,
     gateway: Arc<Gateway>,
-    active: Active,
-) -> Result<Response<Counted>, Infallible> {
-    let answer = gateway.answer(request, &active.0.caller).await;
-    active.0.answer(answer.status());
-    Ok(answer.map(|body| Counted { body, active }))
+    connection: Arc<Connection>,
+) -> impl Future<Output = Result<Response<Counted>, Infallible>> {
+    // It counts from here, not from its future's first poll: hyper reads on before that.
+    let active = Active::new(connection);
+    async move {
+        let answer = gateway.answer(request, &active.0.caller).await;
+        active.0.answer(answer.status());
+        Ok(answer.map(|body| Counted { body, active }))
+    }
 }
 
 /// Waits while the connection is silent; what it speaks once it is not, `None` at its end.

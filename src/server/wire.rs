@@ -14,9 +14,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::clock::Connection;
 use crate::{
-    decide::framing::{Framing, Limits, Violation},
+    decide::framing::{Framing, Limits, Phase, Violation},
     gateway::{credential, respond},
 };
+
+/// Read at once where a request may begin.
+const HEAD: usize = 4096;
+/// Read at once where nothing but the caller's end is looked for.
+const AHEAD: usize = 64;
 
 /// What a caller speaks, by its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,16 +144,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             {
                 return Poll::Ready(Ok(if http2 { Speaks::Http2 } else { Speaks::Http1 }));
             }
-            if !ready!(self.poll_hold(cx))? {
+            if !ready!(self.poll_hold::<HEAD>(cx))? {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
         }
     }
 
+    /// A caller that leaves while its answer is under way takes its request with it. hyper would
+    /// look, too, but with a new buffer for each request: the one that it has still holds the
+    /// request's fields. A caller that does not wait for the answer is read a little ahead, once.
+    fn poll_left(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let answering = self.connection.clock.active() && self.framing.phase() == Phase::Idle;
+        if !answering || !self.held.is_empty() || self.connection.switched.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        match self.poll_hold::<AHEAD>(cx) {
+            Poll::Ready(Ok(false)) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Ready(Ok(true)) | Poll::Pending => Ok(()),
+        }
+    }
+
     /// Reads what hyper is not to see yet, or not before it exists; `false` at the end. Copied, but
     /// only once a pause, or for a line that comes in several pieces.
-    fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        let mut piece = [0; 4096];
+    fn poll_hold<const ROOM: usize>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let mut piece = [0; ROOM];
         let mut piece = ReadBuf::new(&mut piece);
         ready!(Pin::new(&mut self.inner).poll_read(cx, &mut piece))?;
         if let Err(violation) = self.judge(piece.filled()) {
@@ -193,7 +213,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
             this.framing.tunnel();
         }
         loop {
-            if this.hand_over(buf) {
+            if !this.held.is_empty() && this.hand_over(buf) {
                 return Poll::Ready(Ok(()));
             }
             if this.held.is_empty() {
@@ -205,13 +225,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
                     buf.set_filled(before);
                     return Poll::Ready(Err(this.refuse(violation, cx)));
                 }
-                let judged = count.saturating_sub(this.framing.unfinished());
+                let unfinished = this.framing.unfinished();
+                if unfinished == 0 {
+                    return Poll::Ready(Ok(()));
+                }
+                let judged = count.saturating_sub(unfinished);
                 this.held.extend_from_slice(fresh.get(judged..).unwrap_or_default());
                 buf.set_filled(before + judged);
                 if judged > 0 || count == 0 {
                     return Poll::Ready(Ok(()));
                 }
-            } else if !ready!(this.poll_hold(cx))? {
+            } else if !ready!(this.poll_hold::<HEAD>(cx))? {
                 return Poll::Ready(Ok(()));
             }
         }
@@ -252,6 +276,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         // hyper flushes when it has written all that it holds.
         this.connection.flushed.store(true, Ordering::Relaxed);
         ready!(this.poll_interim(cx))?;
+        this.poll_left(cx)?;
         Pin::new(&mut this.inner).poll_flush(cx)
     }
 
@@ -343,6 +368,43 @@ mod tests {
         let silent = poll_fn(|cx| Poll::Ready(wire.poll_first(cx).is_pending())).await;
         assert!(silent, "or the connection would wake itself for ever");
         assert!(!wire.rest(b"\r\n0\r\n"));
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_leaves_before_its_answer_is_noticed_at_a_flush_and_one_that_stays_is_not()
+     {
+        let (mut wire, mut caller) = wire(1024);
+        caller.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        let mut read = Vec::new();
+        wire.read_buf(&mut read).await.unwrap();
+        wire.connection.begin();
+        wire.flush().await.unwrap();
+        drop(caller);
+        let left = wire.flush().await.unwrap_err();
+        assert_eq!(left.kind(), io::ErrorKind::UnexpectedEof);
+        wire.connection.clock.end();
+        wire.flush().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_a_caller_sends_before_its_answer_waits_unchanged() {
+        let (mut wire, mut caller) = wire(1024);
+        let next = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(AHEAD));
+        caller.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        let mut read = Vec::new();
+        wire.read_buf(&mut read).await.unwrap();
+        wire.connection.begin();
+        caller.write_all(next.as_bytes()).await.unwrap();
+        for _ in 0..3 {
+            wire.flush().await.unwrap();
+            assert_eq!(wire.held.len(), AHEAD, "and no more of it");
+        }
+        wire.connection.clock.end();
+        read.clear();
+        while read.len() < next.len() {
+            wire.read_buf(&mut read).await.unwrap();
+        }
+        assert_eq!(read, next.as_bytes());
     }
 
     #[tokio::test]
