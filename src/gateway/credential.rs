@@ -11,7 +11,7 @@ use hyper::client::conn::http2;
 
 use crate::{
     decide::{asked::Asked, headers},
-    telemetry::digits::hex,
+    telemetry::{digits::hex, words::word},
     upstream::{
         connect::Stream,
         http1::{Coding, Exchange, write_field},
@@ -24,15 +24,17 @@ use crate::{
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// How many fields we add to nearly every request.
 const OURS: usize = 4;
+/// A trace's name (W3C Trace Context, section 3.2).
+type Traceparent = [u8; 55];
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// A request with a token in it, and where it goes.
+/// A request with a token in it, and where it goes. Boxed, because it is moved on.
 #[derive(Debug)]
 pub enum Signed {
     /// Written on its connection.
-    Http1(Exchange<Stream>, Ticket),
+    Http1(Box<Exchange<Stream>>, Ticket),
     /// For a stream of a shared connection.
-    Http2(Request<Attempt>, http2::SendRequest<Attempt>, StreamCount),
+    Http2(Box<Request<Attempt>>, http2::SendRequest<Attempt>, StreamCount),
 }
 
 /// A caller's request head, stripped and signed anew for every try.
@@ -48,7 +50,7 @@ pub struct Head {
     fields: HeaderMap,
     request_id: HeaderValue,
     /// In place of the caller's, if that was none.
-    traceparent: Option<HeaderValue>,
+    traceparent: Option<Traceparent>,
     trailers: bool,
 }
 
@@ -69,8 +71,8 @@ impl Head {
         }
     }
 
-    /// What crosses, and what we add whatever the connection.
-    fn fields(&self, mut add: impl FnMut(&HeaderName, &HeaderValue)) {
+    /// What crosses, and the request's name; the trace's is returned when it is ours to add.
+    fn fields(&self, mut add: impl FnMut(&HeaderName, &HeaderValue)) -> Option<Traceparent> {
         let mut traced = false;
         for (name, value) in headers::crossing(&self.fields) {
             let trace = *name == TRACEPARENT;
@@ -80,15 +82,8 @@ impl Head {
             }
         }
         add(&X_REQUEST_ID, &self.request_id);
-        match &self.traceparent {
-            Some(ours) => add(&TRACEPARENT, ours),
-            // Valid, and yet listed by `Connection`.
-            None if !traced => add(&TRACEPARENT, &new_traceparent()),
-            None => {}
-        }
-        if self.trailers {
-            add(&TE, &HeaderValue::from_static("trailers"));
-        }
+        // A valid one of the caller's may yet be listed by `Connection`.
+        self.traceparent.or_else(|| (!traced).then(new_traceparent))
     }
 
     /// One try's request on the connection that it goes over.
@@ -104,7 +99,7 @@ impl Head {
                 let coding = Coding::of(&body);
                 self.write(connection.head(), authorization, &pool.host, coding);
                 let exchange = Exchange::new(connection, body, self.method == Method::HEAD);
-                Ok(Signed::Http1(exchange, ticket))
+                Ok(Signed::Http1(Box::new(exchange), ticket))
             }
             Lease::Http2 { sender, stream } => {
                 let mut uri = http::uri::Parts::default();
@@ -117,11 +112,17 @@ impl Head {
                 *request.version_mut() = Version::HTTP_2;
                 let fields = request.headers_mut();
                 fields.reserve(self.fields.len() + OURS);
-                self.fields(|name, value| {
+                let trace = self.fields(|name, value| {
                     fields.append(name.clone(), value.clone());
                 });
+                if let Some(trace) = trace {
+                    fields.insert(TRACEPARENT, HeaderValue::from_bytes(&trace)?);
+                }
+                if self.trailers {
+                    fields.insert(TE, HeaderValue::from_static("trailers"));
+                }
                 fields.insert(AUTHORIZATION, authorization.clone());
-                Ok(Signed::Http2(request, sender, stream))
+                Ok(Signed::Http2(Box::new(request), sender, stream))
             }
         }
     }
@@ -141,13 +142,16 @@ impl Head {
         out.extend_from_slice(b" HTTP/1.1\r\n");
         write_field(out, "host", host.as_bytes());
         let mut empty = false;
-        self.fields(|name, value| {
+        let trace = self.fields(|name, value| {
             if *name == CONTENT_LENGTH {
                 empty = coding == Coding::Nothing;
             } else {
                 write_field(out, name.as_str(), value.as_bytes());
             }
         });
+        if let Some(trace) = trace {
+            write_field(out, TRACEPARENT.as_str(), &trace);
+        }
         match coding {
             Coding::Exactly(length) => {
                 let mut digits = itoa::Buffer::new();
@@ -160,7 +164,7 @@ impl Head {
         if self.upgrade {
             out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n");
         } else if self.trailers {
-            write_field(out, "connection", b"te");
+            out.extend_from_slice(b"connection: te\r\nte: trailers\r\n");
         }
         write_field(out, "authorization", authorization.as_bytes());
         out.extend_from_slice(b"\r\n");
@@ -168,7 +172,7 @@ impl Head {
 }
 
 /// A trace of its own for a request that came without one. Random, not secret.
-fn new_traceparent() -> HeaderValue {
+fn new_traceparent() -> Traceparent {
     let mut text = *b"00-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx-xxxxxxxxxxxxxxxx-01";
     for (place, digit) in text.iter_mut().skip(3).zip(random_id()) {
         *place = digit;
@@ -176,7 +180,7 @@ fn new_traceparent() -> HeaderValue {
     for (place, digit) in text.iter_mut().skip(36).zip(hex(fastrand::u64(..) | 1)) {
         *place = digit;
     }
-    word(&text)
+    text
 }
 
 /// The caller's `X-Request-Id` when it is a plain word, else a new one.
@@ -186,7 +190,7 @@ pub fn request_id(asked: &mut Asked) -> HeaderValue {
 
 /// 128 random bits in hexadecimal.
 pub fn new_request_id() -> HeaderValue {
-    word(&random_id())
+    word(|out| out.extend_from_slice(&random_id()))
 }
 
 /// Not zero, which a trace id must not be.
@@ -196,10 +200,6 @@ fn random_id() -> [u8; 32] {
     high.copy_from_slice(&hex(fastrand::u64(..) | 1));
     low.copy_from_slice(&hex(fastrand::u64(..)));
     id
-}
-
-fn word(text: &[u8]) -> HeaderValue {
-    HeaderValue::from_bytes(text).expect("hex digits and dashes are visible ASCII")
 }
 
 #[cfg(test)]
@@ -219,9 +219,12 @@ mod tests {
 
     fn sent(lines: &[(&str, &str)]) -> HeaderMap {
         let mut sent = HeaderMap::new();
-        head(lines).fields(|name, value| {
+        let trace = head(lines).fields(|name, value| {
             sent.append(name.clone(), value.clone());
         });
+        if let Some(trace) = trace {
+            sent.append(TRACEPARENT, HeaderValue::from_bytes(&trace).unwrap());
+        }
         sent
     }
 

@@ -4,9 +4,8 @@
 use std::{
     error::Error as _,
     future::poll_fn,
-    pin::pin,
     sync::Arc,
-    task::{Poll, ready},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -14,6 +13,7 @@ use http::Request;
 use hyper::client::conn::TrySendError;
 
 use super::{credential::Signed, interim::Interim};
+use crate::decide::answer::Head;
 use crate::upstream::{
     answer::Answered,
     deadline::Deadlines,
@@ -57,19 +57,21 @@ pub async fn forward(
     patience: Patience<'_>,
 ) -> Result<Box<Answered>, Broken> {
     match signed {
-        Signed::Http1(exchange, ticket) => {
-            let answer = exchange.answer(|head| {
+        Signed::Http1(mut exchange, ticket) => {
+            let mut say = |head: &Head| {
                 if let Some(interim) = interim {
                     interim.push(head.status, &head.fields);
                 }
-            });
-            match patience.within(body, answer).await? {
-                Ok((head, following)) => Ok(Box::new(Answered::http1(head, following, ticket))),
+            };
+            let polled = patience.within(body, |cx| exchange.poll_answer(cx, &mut say)).await?;
+            match polled {
+                Ok(head) => Ok(Box::new(Answered::http1(head, *exchange, ticket))),
                 Err(failed) => Err(broken_http1(&failed, ticket.reused)),
             }
         }
         Signed::Http2(request, mut sender, stream) => {
-            match patience.within(body, sender.try_send_request(request)).await? {
+            let mut sent = Box::pin(sender.try_send_request(*request));
+            match patience.within(body, |cx| sent.as_mut().poll(cx)).await? {
                 Ok(answer) => Ok(Box::new(Answered::http2(answer, stream))),
                 Err(failed) => Err(broken_http2(failed, stream.reused)),
             }
@@ -78,11 +80,16 @@ pub async fn forward(
 }
 
 impl Patience<'_> {
-    async fn within<T>(self, body: &Replay, answer: impl Future<Output = T>) -> Result<T, Broken> {
-        let mut answer = pin!(answer);
+    /// Polls until there is an answer, or no hope of one. It takes no future: it would be moved
+    /// whole.
+    async fn within<T>(
+        self,
+        body: &Replay,
+        mut answer: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Result<T, Broken> {
         let mut deadline = self.deadlines.after(self.timeout);
         poll_fn(|cx| {
-            if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
+            if let Poll::Ready(answer) = answer(cx) {
                 return Poll::Ready(Ok(answer));
             }
             ready!(deadline.poll_passed(cx));

@@ -109,44 +109,51 @@ fn is_large(body: &Incoming) -> bool {
     body.size_hint().upper().is_none_or(|most| most > SMALL)
 }
 
+/// A request that may pass. Small, because it is moved from step to step.
+struct Guarded {
+    head: Box<Head>,
+    wait: Option<u64>,
+    upgrade: Option<OnUpgrade>,
+    interim: Option<Arc<Caller>>,
+}
+
 impl Gateway {
-    /// Every request gets an answer.
-    pub async fn answer(
+    /// Every request gets an answer. A block, because an `async fn` would hold the request twice.
+    pub fn answer(
         &self,
         request: Request<Incoming>,
         caller: &Arc<Caller>,
-    ) -> Response<AnswerBody> {
+    ) -> impl Future<Output = Response<AnswerBody>> {
         let (parts, body) = request.into_parts();
         let mut asked = Asked::of(&parts.headers);
         let request_id = credential::request_id(&mut asked);
         let (method, uri) = (parts.method.clone(), parts.uri.clone());
         let unread = is_large(&body);
         let mut record = Record::begin(&self.log, method, uri, request_id);
-        match self.carry(parts, body, &asked, caller, &mut record).await {
-            Ok(answer) => {
-                let patience = self.patient(self.shared.config.upstream.idle_timeout);
-                respond::pass(answer, record, patience)
+        let guarded = self.guard(parts, &asked, caller, &record);
+        async move {
+            match self.carry(guarded, body, caller, &mut record).await {
+                Ok(answer) => {
+                    let patience = self.patient(self.shared.config.upstream.idle_timeout);
+                    respond::pass(answer, record, patience)
+                }
+                Err(failure) => respond::refuse(failure, unread, record),
             }
-            Err(failure) => respond::refuse(failure, unread, record),
         }
     }
 
     async fn carry(
         &self,
-        mut parts: Parts,
+        guarded: Result<Guarded, Failure>,
         body: Incoming,
-        asked: &Asked,
         caller: &Arc<Caller>,
         record: &mut Record,
     ) -> Result<Recovered, Failure> {
-        guard::guard(&parts, asked, &self.shared.hosts, self.shared.config.access.max_headers)?;
-        let deadline = record.started() + self.patience(asked.wait);
-        let upgrade = parts.extensions.remove::<OnUpgrade>();
-        let interim = (parts.version == Version::HTTP_11).then(|| Arc::clone(caller));
+        let Guarded { head, wait, upgrade, interim } = guarded?;
+        let deadline = record.started() + self.patience(wait);
         let permit = self.admit(deadline, record).await?;
-        let head = Head::new(parts, asked, &record.request_id);
+        let wanted = head.upgrade;
         let call = Call { head, body: self.keep(body), deadline, interim };
-        let wanted = call.head.upgrade;
         let mut recovered = self.recover(call, permit, record).await?;
         if recovered.answer.parts.status == StatusCode::SWITCHING_PROTOCOLS {
             let Some(upgrade) = upgrade.filter(|_| wanted) else { return Err(Failure::BadAnswer) };
@@ -155,6 +162,20 @@ impl Gateway {
             tunnel::join(upgrade, &mut recovered.answer, tunnels, cut.clone(), caller);
         }
         Ok(recovered)
+    }
+
+    fn guard(
+        &self,
+        mut parts: Parts,
+        asked: &Asked,
+        caller: &Arc<Caller>,
+        record: &Record,
+    ) -> Result<Guarded, Failure> {
+        guard::guard(&parts, asked, &self.shared.hosts, self.shared.config.access.max_headers)?;
+        let upgrade = parts.extensions.remove::<OnUpgrade>();
+        let interim = (parts.version == Version::HTTP_11).then(|| Arc::clone(caller));
+        let head = Box::new(Head::new(parts, asked, &record.request_id));
+        Ok(Guarded { head, wait: asked.wait, upgrade, interim })
     }
 
     async fn admit(&self, deadline: Instant, record: &mut Record) -> Result<Permit, Failure> {

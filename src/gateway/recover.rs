@@ -44,7 +44,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Call {
     /// Stripped, unsigned.
-    pub head: Head,
+    pub head: Box<Head>,
     /// The body and its copy.
     pub body: Replay,
     /// Until when the caller waits for its turn.

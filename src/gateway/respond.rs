@@ -18,6 +18,7 @@ use crate::{
     telemetry::{
         access_log::{End, Record},
         digits::push_millis,
+        words::word,
     },
     upstream::{
         answer::{self, Answered},
@@ -177,18 +178,17 @@ fn mark(parts: &mut Parts, record: &Record) {
     let fields = &mut parts.headers;
     fields.append(header::VIA, HeaderValue::from_static("1.1 genesys-proxy"));
     fields.insert(X_REQUEST_ID, record.request_id.clone());
-    let mut timing = Vec::with_capacity(64);
-    for (name, duration) in [
-        ("queue;dur=", record.queue),
-        (", token;dur=", record.token),
-        (", upstream;dur=", record.upstream),
-    ] {
-        timing.extend_from_slice(name.as_bytes());
-        push_millis(&mut timing, duration);
-    }
-    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(timing)) {
-        fields.append(SERVER_TIMING, value);
-    }
+    let timing = word(|out| {
+        for (name, duration) in [
+            ("queue;dur=", record.queue),
+            (", token;dur=", record.token),
+            (", upstream;dur=", record.upstream),
+        ] {
+            out.extend_from_slice(name.as_bytes());
+            push_millis(out, duration);
+        }
+    });
+    fields.append(SERVER_TIMING, timing);
 }
 
 impl Held {

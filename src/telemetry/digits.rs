@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use bytes::BufMut;
+
 /// Every byte in hexadecimal.
 const PAIRS: [[u8; 2]; 256] = {
     const fn digit(value: u8) -> u8 {
@@ -30,20 +32,20 @@ pub fn hex(number: u64) -> [u8; 16] {
 }
 
 /// A whole number in decimal.
-pub fn push(out: &mut Vec<u8>, number: impl itoa::Integer) {
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+pub fn push(out: &mut impl BufMut, number: impl itoa::Integer) {
+    out.put_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// Milliseconds to a tenth: finer is noise.
-pub fn push_millis(out: &mut Vec<u8>, duration: Duration) {
+pub fn push_millis(out: &mut impl BufMut, duration: Duration) {
     let tenths = duration.as_secs() * 10_000 + u64::from(duration.subsec_micros() / 100);
     let last = b'0' + (tenths % 10) as u8;
     // What nobody waited for takes none, and most lines say so twice.
     if tenths < 100 {
-        out.extend_from_slice(&[b'0' + (tenths / 10 % 10) as u8, b'.', last]);
+        out.put_slice(&[b'0' + (tenths / 10 % 10) as u8, b'.', last]);
     } else {
         push(out, tenths / 10);
-        out.extend_from_slice(&[b'.', last]);
+        out.put_slice(&[b'.', last]);
     }
 }
 

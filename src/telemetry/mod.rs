@@ -5,3 +5,4 @@ pub mod access_log;
 pub mod digits;
 pub mod log;
 pub mod output;
+pub mod words;

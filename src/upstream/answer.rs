@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use super::{
     connect::Connector,
-    http1::{self, Following},
+    http1::{self, Exchange, Following},
     pool::{Dial, StreamCount, Ticket},
 };
 use crate::decide::{
@@ -63,8 +63,9 @@ pub enum BodyError {
 }
 
 impl<C: Dial> Answered<C> {
-    /// Over HTTP/1.1, on a connection that came with `ticket`.
-    pub fn http1(head: Head, following: Following<C::Stream>, ticket: Ticket<C>) -> Self {
+    /// The answer of an exchange over HTTP/1.1, on a connection that came with `ticket`.
+    pub fn http1(head: Head, exchange: Exchange<C::Stream>, ticket: Ticket<C>) -> Self {
+        let following = exchange.following(&head);
         let (mut parts, ()) = Response::new(()).into_parts();
         parts.status = head.status;
         parts.headers = head.fields;

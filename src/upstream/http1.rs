@@ -11,9 +11,7 @@ mod upload;
 mod tests;
 
 use std::{
-    fmt,
-    future::poll_fn,
-    io,
+    fmt, io,
     pin::Pin,
     task::{Context, Poll, Waker, ready},
 };
@@ -44,7 +42,8 @@ const SLACK: usize = 64;
 /// A connection keeps this much room for heads between two requests.
 const MAX_KEPT: usize = 4 * 1024;
 
-/// A connection between two requests, or with the head of one on it.
+/// A connection between two requests, or with the head of one on it. Boxed where it travels: it
+/// passes through many hands with every request.
 pub struct Connection<S> {
     stream: S,
     /// The next request's head, then whatever frames its body.
@@ -81,9 +80,9 @@ impl<S> fmt::Debug for Connection<S> {
 
 impl<S> Connection<S> {
     /// A connection that has carried nothing yet.
-    pub fn new(stream: S) -> Self {
+    pub fn new(stream: S) -> Box<Self> {
         let (out, read) = (Vec::new(), BytesMut::new());
-        Self { stream, out, read, expect: FIRST_READ, closed: false }
+        Box::new(Self { stream, out, read, expect: FIRST_READ, closed: false })
     }
 
     /// Where the next request's head is written.
@@ -98,14 +97,13 @@ impl<S> Connection<S> {
     }
 
     /// Between two requests it keeps what nearly every one needs.
-    fn idle(mut self) -> Self {
+    fn idle(&mut self) {
         if self.read.capacity() > LARGE_FIRST_READ + SLACK {
             self.read = BytesMut::new();
         }
         if self.out.capacity() > MAX_KEPT {
             self.out = Vec::new();
         }
-        self
     }
 }
 
@@ -132,7 +130,7 @@ impl<S: AsyncRead + Unpin> Connection<S> {
 /// A request on its way, until the head of its answer has come.
 #[derive(Debug)]
 pub struct Exchange<S, B = Attempt> {
-    connection: Connection<S>,
+    connection: Box<Connection<S>>,
     upload: Upload<B>,
     to_head: bool,
 }
@@ -155,21 +153,12 @@ where
 {
     /// The head is on the connection already, and says how `body` is coded. `to_head`: it is a
     /// HEAD's.
-    pub fn new(connection: Connection<S>, body: B, to_head: bool) -> Self {
+    pub fn new(connection: Box<Connection<S>>, body: B, to_head: bool) -> Self {
         Self { connection, upload: Upload::new(body), to_head }
     }
 
-    /// Sends, and waits for the head of the final answer; `interim` gets the ones before.
-    pub async fn answer(
-        mut self,
-        mut interim: impl FnMut(&Head),
-    ) -> Result<(Head, Following<S, B>), Failed> {
-        let head = poll_fn(|cx| self.poll_head(cx, &mut interim)).await?;
-        let following = self.following(&head);
-        Ok((head, following))
-    }
-
-    fn poll_head(
+    /// Sends on. Ready with the head of the final answer; `interim` gets the ones before.
+    pub fn poll_answer(
         &mut self,
         cx: &mut Context<'_>,
         interim: &mut impl FnMut(&Head),
@@ -200,7 +189,8 @@ where
         }
     }
 
-    fn following(self, head: &Head) -> Following<S, B> {
+    /// What follows the head that has come.
+    pub fn following(self, head: &Head) -> Following<S, B> {
         let Self { mut connection, upload, .. } = self;
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             return Following::Switched(connection.stream, connection.read.freeze());

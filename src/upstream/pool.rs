@@ -99,7 +99,7 @@ struct Life {
 
 #[derive(Debug)]
 struct Parked<S> {
-    connection: Connection<S>,
+    connection: Box<Connection<S>>,
     life: Life,
     since: Instant,
     /// It has just been dialled for somebody who waits.
@@ -114,7 +114,7 @@ pub enum Lease<C: Dial = Connector> {
     /// A whole connection.
     Http1 {
         /// Where the request goes.
-        connection: Connection<C::Stream>,
+        connection: Box<Connection<C::Stream>>,
         /// Goes back to its pool with this.
         ticket: Ticket<C>,
     },
@@ -155,7 +155,7 @@ impl Life {
 
 impl<C: Dial> Ticket<C> {
     /// The answer was read to its end and framed beyond doubt: the next request may use it.
-    pub fn park(self, connection: Connection<C::Stream>) {
+    pub fn park(self, connection: Box<Connection<C::Stream>>) {
         let mut state = self.pool.state();
         let since = state.now;
         if since < self.life.ends && state.parked.len() < MAX_PARKED {
@@ -400,7 +400,7 @@ impl<C: Dial> Pool<C> {
 
 /// A connection that nobody has yet.
 enum Opened<S> {
-    Http1(Connection<S>, Life),
+    Http1(Box<Connection<S>>, Life),
     Http2(Shared),
 }
 

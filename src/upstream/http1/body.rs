@@ -27,13 +27,13 @@ pub enum BodyError {
 /// What is still to come of an answer, and the connection that it comes over.
 #[derive(Debug)]
 pub struct Body<S> {
-    pub(super) connection: Connection<S>,
+    pub(super) connection: Box<Connection<S>>,
     pub(super) rest: Rest,
     pub(super) persists: bool,
 }
 
 impl<S> Body<S> {
-    pub(super) fn new(connection: Connection<S>, rest: Rest, persists: bool) -> Self {
+    pub(super) fn new(connection: Box<Connection<S>>, rest: Rest, persists: bool) -> Self {
         Self { connection, rest, persists }
     }
 
@@ -48,9 +48,10 @@ impl<S> Body<S> {
     }
 
     /// The connection, if the next request may use it: the answer has ended, and nothing follows.
-    pub fn finish(self) -> Option<Connection<S>> {
+    pub fn finish(mut self) -> Option<Box<Connection<S>>> {
         let clean = self.persists && self.rest.ended() && self.connection.read.is_empty();
-        clean.then(|| self.connection.idle())
+        self.connection.idle();
+        clean.then_some(self.connection)
     }
 
     /// How long it is from here.

@@ -30,12 +30,12 @@ where
     pub async fn carry(
         self,
         frames: mpsc::Sender<Result<Frame<Bytes>, BodyError>>,
-    ) -> Option<Connection<S>> {
+    ) -> Option<Box<Connection<S>>> {
         let Self { body: Body { connection, rest, persists }, mut upload } = self;
-        let Connection { stream, mut out, read, expect, closed } = connection;
+        let Connection { stream, mut out, read, expect, closed } = *connection;
         let (reader, mut writer) = split(stream);
         let halved = Connection { stream: reader, out: Vec::new(), read, expect, closed };
-        let mut body = Body::new(halved, rest, persists);
+        let mut body = Body::new(Box::new(halved), rest, persists);
         let up = async {
             // A request that breaks off does not take its answer with it.
             let sent = poll_fn(|cx| upload.poll(&mut writer, &mut out, cx)).await;
@@ -59,7 +59,7 @@ where
         };
         let (heard, ()) = tokio::try_join!(up, down).ok()?;
         body.persists &= heard;
-        let Connection { stream, read, expect, closed, .. } = body.finish()?;
-        Some(Connection { stream: stream.unsplit(writer), out, read, expect, closed })
+        let Connection { stream, read, expect, closed, .. } = *body.finish()?;
+        Some(Box::new(Connection { stream: stream.unsplit(writer), out, read, expect, closed }))
     }
 }

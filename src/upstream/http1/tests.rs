@@ -1,6 +1,6 @@
 //! Exchanges over memory, and what hyper makes of the same bytes.
 
-use std::time::Duration;
+use std::{future::poll_fn, time::Duration};
 
 use http::{HeaderMap, Request, header::CONTENT_LENGTH};
 use http_body::Frame;
@@ -25,7 +25,7 @@ const GET: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 /// A connection, and upstream's end of it.
-fn connected(room: usize) -> (Connection<DuplexStream>, DuplexStream) {
+fn connected(room: usize) -> (Box<Connection<DuplexStream>>, DuplexStream) {
     let (near, far) = duplex(room);
     let mut connection = Connection::new(near);
     connection.head().extend_from_slice(GET);
@@ -40,10 +40,22 @@ fn upload() -> (Sender, Attempt<Caller>) {
     (sender, replay.attempt())
 }
 
-async fn get(
-    connection: Connection<DuplexStream>,
-) -> Result<(Head, Following<DuplexStream>), Failed> {
-    Exchange::new(connection, Attempt::empty(), false).answer(|_| {}).await
+type Answer<B = Attempt> = Result<(Head, Following<DuplexStream, B>), Failed>;
+
+async fn answer<B>(
+    mut exchange: Exchange<DuplexStream, B>,
+    mut interim: impl FnMut(&Head),
+) -> Answer<B>
+where
+    B: http_body::Body<Data = Bytes, Error = AttemptError> + Unpin,
+{
+    let head = poll_fn(|cx| exchange.poll_answer(cx, &mut interim)).await?;
+    let following = exchange.following(&head);
+    Ok((head, following))
+}
+
+async fn get(connection: Box<Connection<DuplexStream>>) -> Answer {
+    answer(Exchange::new(connection, Attempt::empty(), false), |_| {}).await
 }
 
 fn body<B: fmt::Debug>(following: Following<DuplexStream, B>) -> Body<DuplexStream> {
@@ -151,10 +163,8 @@ async fn interim_answers_come_in_order_before_the_final_one() {
     far.write_all(OK).await.unwrap();
     let mut interim = Vec::new();
     let exchange = Exchange::new(connection, Attempt::<Caller>::empty(), false);
-    let (head, _) = exchange
-        .answer(|head| interim.push((head.status.as_u16(), head.fields.len())))
-        .await
-        .unwrap();
+    let say = |head: &Head| interim.push((head.status.as_u16(), head.fields.len()));
+    let (head, _) = answer(exchange, say).await.unwrap();
     assert_eq!((head.status.as_u16(), interim), (200, vec![(103, 1), (100, 0)]));
 }
 
@@ -191,7 +201,7 @@ async fn a_body_of_unknown_length_goes_in_chunks_as_it_comes_with_its_trailers()
         far.write_all(OK).await.unwrap();
     };
     let exchange = Exchange::new(connection, attempt, false);
-    let (answer, ()) = tokio::join!(exchange.answer(|_| {}), talk);
+    let (answer, ()) = tokio::join!(answer(exchange, |_| {}), talk);
     let mut body = body(answer.unwrap().1);
     read(&mut body).await.unwrap();
     assert!(body.finish().is_some());
@@ -213,7 +223,7 @@ async fn the_last_words_of_a_peer_that_stopped_listening_are_heard() {
     };
     let answer = async {
         let (head, following) =
-            Exchange::new(connection, attempt, false).answer(|_| {}).await.unwrap();
+            answer(Exchange::new(connection, attempt, false), |_| {}).await.unwrap();
         assert_eq!(head.status, 200);
         let (frames, mut taken) = mpsc::channel::<Result<Frame<Bytes>, BodyError>>(1);
         let taken = async {
@@ -257,7 +267,7 @@ async fn a_request_goes_on_beside_an_answer_that_began_early_and_nobody_reads() 
     };
     let answer = async {
         let (_, following) =
-            Exchange::new(connection, attempt, false).answer(|_| {}).await.unwrap();
+            answer(Exchange::new(connection, attempt, false), |_| {}).await.unwrap();
         let Following::Both(both) = following else { panic!("{following:?}") };
         let (frames, mut taken) = mpsc::channel::<Result<Frame<Bytes>, BodyError>>(1);
         let caller = async {
@@ -284,7 +294,7 @@ async fn a_caller_that_breaks_off_ends_the_try() {
     let (connection, _far) = connected(1 << 10);
     let (sender, attempt) = upload();
     sender.abort(io::ErrorKind::ConnectionReset.into());
-    let answer = Exchange::new(connection, attempt, false).answer(|_| {}).await;
+    let answer = answer(Exchange::new(connection, attempt, false), |_| {}).await;
     assert!(matches!(answer, Err(Failed::Caller(_))));
 }
 
