@@ -35,7 +35,7 @@ const FIRST_READ: usize = 8 * 1024;
 /// And after large ones, which are seldom alone.
 const LARGE_FIRST_READ: usize = 32 * 1024;
 /// Any later read, at most.
-const MAX_READ: usize = 128 * 1024;
+const MAX_READ: usize = 256 * 1024;
 /// More room than asked for: a read that leaves some tells that there was no more, and saves the
 /// system call that would.
 const SLACK: usize = 64;

@@ -2,6 +2,7 @@
 //! gets its own (threats T16 to T18; traps 19, 21, 22, 25).
 
 use std::{
+    io::Write,
     net::{TcpListener, TcpStream},
     sync::mpsc,
     time::Duration,
@@ -606,6 +607,54 @@ fn an_early_final_answer_is_relayed_and_its_connection_not_used_again() {
     let record = stage.peer.wait_for_end(0);
     let (requests, rest) = record.requests();
     assert!(requests.is_empty() && rest.starts_with(b"POST /upload HTTP/1.1\r\n"));
+}
+
+#[test]
+fn a_caller_that_leaves_takes_its_call_with_it() {
+    let stage = Stage::new(|line| {
+        let Some(request) = line.request() else { return };
+        // Before the answer, or in its middle.
+        if request.target == "/begun" {
+            line.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf");
+        }
+        line.wait_closed();
+    });
+    for (number, path) in ["/silent", "/begun"].into_iter().enumerate() {
+        let mut caller = stage.caller();
+        caller.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+        stage.peer.wait_for_requests(number + 1);
+        if path == "/begun" {
+            while !caller.bytes(1).ends_with(b"f") {}
+        }
+        drop(caller);
+        // Long before `upstream.response_timeout`, or the test would fail by its own.
+        assert_eq!(stage.peer.wait_for_end(number).requests().0.len(), 1, "{path}");
+    }
+}
+
+#[test]
+fn a_caller_that_sends_all_before_it_reads_gets_an_answer_that_began_before() {
+    const SIZE: usize = 4 << 20;
+    let stage = Stage::new(|line| {
+        if !line.head() {
+            return;
+        }
+        // More than fits between the two, before the body is read.
+        line.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n").as_bytes());
+        let mut says = line.stream.try_clone().unwrap();
+        let speaking = std::thread::spawn(move || says.write_all(&vec![b'a'; SIZE]).unwrap());
+        assert!(line.request().is_some());
+        speaking.join().unwrap();
+        line.wait_closed();
+    });
+    let mut caller = stage.caller();
+    caller.send(format!(
+        "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: {SIZE}\r\n\r\n{}",
+        "x".repeat(SIZE)
+    ));
+    let answer = caller.answer();
+    assert_eq!((answer.status, answer.text().len()), (200, SIZE));
+    assert_eq!(stage.peer.requests()[0].body.len(), SIZE);
 }
 
 #[test]
