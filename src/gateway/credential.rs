@@ -118,6 +118,12 @@ impl Head {
                 if let Some(trace) = trace {
                     fields.insert(TRACEPARENT, HeaderValue::from_bytes(&trace)?);
                 }
+                // Never the same twice: in HPACK's table they would push out what is.
+                for name in [X_REQUEST_ID, TRACEPARENT] {
+                    if let Some(unique) = fields.get_mut(name) {
+                        unique.set_sensitive(true);
+                    }
+                }
                 if self.trailers {
                     fields.insert(TE, HeaderValue::from_static("trailers"));
                 }
