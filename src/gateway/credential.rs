@@ -59,10 +59,9 @@ impl Head {
     pub fn new(parts: Parts, asked: &Asked, request_id: &HeaderValue) -> Self {
         let upgrade =
             asked.websocket() && parts.version == Version::HTTP_11 && parts.method == Method::GET;
-        let path = parts.uri.into_parts().path_and_query;
         Self {
+            path: target(parts.uri),
             method: parts.method,
-            path: path.unwrap_or_else(|| PathAndQuery::from_static("/")),
             upgrade,
             fields: parts.headers,
             request_id: request_id.clone(),
@@ -177,6 +176,17 @@ impl Head {
     }
 }
 
+/// Path and query as they came. An absolute-form target may have a query and no path, which is `/`
+/// then (RFC 9112 section 3.2.1).
+fn target(uri: Uri) -> PathAndQuery {
+    let Some(path) = uri.into_parts().path_and_query else { return PathAndQuery::from_static("/") };
+    match path.as_str().as_bytes() {
+        [b'/' | b'*', ..] => path,
+        // Its `Display` knows.
+        _ => path.to_string().try_into().unwrap_or(path),
+    }
+}
+
 /// A trace of its own for a request that came without one. Random, not secret.
 fn new_traceparent() -> Traceparent {
     let mut text = *b"00-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx-xxxxxxxxxxxxxxxx-01";
@@ -237,6 +247,18 @@ mod tests {
     #[test]
     fn the_path_and_query_keep_their_bytes() {
         assert_eq!(head(&[]).path.as_str(), "/a%2fb//c?x=%zz&y");
+    }
+
+    #[test]
+    fn a_query_without_a_path_gets_one() {
+        for (uri, sent) in [
+            ("http://localhost?x=1", "/?x=1"),
+            ("http://localhost", "/"),
+            ("/a?x=1", "/a?x=1"),
+            ("*", "*"),
+        ] {
+            assert_eq!(target(uri.parse().unwrap()).as_str(), sent);
+        }
     }
 
     #[test]

@@ -260,13 +260,15 @@ impl Body for AnswerBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Own { bytes, .. } => bytes.is_empty(),
-            Self::Upstream(held) => held.body.is_end_stream(),
+            // Cut is not ended, though nothing more comes.
+            Self::Upstream(held) => held.cut.is_none() && held.body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Own { bytes, .. } => SizeHint::with_exact(bytes.len() as u64),
+            Self::Upstream(held) if held.cut.is_some() => SizeHint::default(),
             Self::Upstream(held) => held.body.size_hint(),
         }
     }

@@ -82,12 +82,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Interim answers go out between two messages of hyper's: never while it holds unwritten
     /// bytes, which may be the rest of an answer.
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.flushed()
-            && let Some(more) = self.connection.caller.interim.take()
-        {
-            self.interim.extend(more);
-        }
-        while !self.interim.is_empty() {
+        loop {
+            if self.interim.is_empty() {
+                // Not sooner: of a caller that does not read they would gather here.
+                let waiting = self.flushed().then(|| self.connection.caller.interim.take());
+                match waiting.flatten() {
+                    Some(more) => self.interim = more,
+                    None => return Poll::Ready(Ok(())),
+                }
+            }
             let polled = Pin::new(&mut self.inner).poll_write(cx, &self.interim);
             self.connection.clock.stalled(polled.is_pending());
             let written = ready!(polled)?;
@@ -96,7 +99,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             }
             self.interim.drain(..written);
         }
-        Poll::Ready(Ok(()))
     }
 
     fn note_write(&mut self, polled: &Poll<io::Result<usize>>) {
@@ -368,6 +370,19 @@ mod tests {
         let silent = poll_fn(|cx| Poll::Ready(wire.poll_first(cx).is_pending())).await;
         assert!(silent, "or the connection would wake itself for ever");
         assert!(!wire.rest(b"\r\n0\r\n"));
+    }
+
+    #[tokio::test]
+    async fn interim_answers_to_a_caller_that_does_not_read_do_not_gather() {
+        let (mut wire, _caller) = wire(1024);
+        for _ in 0..10_000 {
+            wire.connection.caller.interim.push(StatusCode::EARLY_HINTS, &HeaderMap::new());
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            let _ = Pin::new(&mut wire).poll_flush(&mut cx);
+        }
+        assert!(wire.interim.len() < 32 * 1024);
+        let waiting = wire.connection.caller.interim.take().unwrap();
+        assert!(waiting.len() < 32 * 1024);
     }
 
     #[tokio::test]

@@ -44,7 +44,12 @@ pub enum Body<C: Dial = Connector> {
     /// Read off its connection.
     Http1(http1::Body<C::Stream>, Ticket<C>),
     /// Read by a task, which sends the rest of the request, too.
-    Both(mpsc::Receiver<Result<Frame<Bytes>, http1::BodyError>>),
+    Both {
+        /// What it has read.
+        frames: mpsc::Receiver<Result<Frame<Bytes>, http1::BodyError>>,
+        /// How much is to come, if that was said.
+        left: Option<u64>,
+    },
     /// A stream of a shared connection.
     Http2(Incoming, StreamCount),
     /// After a 101: the connection, and what upstream has said on it already.
@@ -75,14 +80,15 @@ impl<C: Dial> Answered<C> {
         let body = match following {
             Following::Body(body) => Body::Http1(body, ticket),
             Following::Both(both) => {
-                let (frames, taken) = mpsc::channel(1);
+                let (sender, frames) = mpsc::channel(1);
+                let left = both.length();
                 let tasks = ticket.tasks().clone();
                 tasks.spawn(async move {
-                    if let Some(connection) = both.carry(frames).await {
+                    if let Some(connection) = both.carry(sender).await {
                         ticket.park(connection);
                     }
                 });
-                Body::Both(taken)
+                Body::Both { frames, left }
             }
             Following::Switched(stream, said) => Body::Switched(stream, said),
         };
@@ -103,7 +109,7 @@ impl<C: Dial> Body<C> {
         match self {
             Self::Http1(body, _) => body.persists(),
             Self::Ended | Self::Http2(..) => true,
-            Self::Both(_) | Self::Switched(..) => false,
+            Self::Both { .. } | Self::Switched(..) => false,
         }
     }
 
@@ -117,7 +123,8 @@ impl<C: Dial> Body<C> {
         let ended = match self {
             Self::Http1(body, _) => body.ended(),
             Self::Http2(body, _) => http_body::Body::is_end_stream(body),
-            Self::Ended | Self::Both(_) | Self::Switched(..) => false,
+            Self::Both { left, .. } => *left == Some(0),
+            Self::Ended | Self::Switched(..) => false,
         };
         if ended {
             self.end();
@@ -145,7 +152,13 @@ impl<C: Dial> http_body::Body for Body<C> {
         let polled = match this {
             Self::Ended | Self::Switched(..) => return Poll::Ready(None),
             Self::Http1(body, _) => body.poll_frame(cx).map_err(BodyError::Http1),
-            Self::Both(frames) => frames.poll_recv(cx).map_err(BodyError::Http1),
+            Self::Both { frames, left } => {
+                let polled = frames.poll_recv(cx);
+                if let (Poll::Ready(Some(Ok(frame))), Some(left)) = (&polled, left) {
+                    *left -= frame.data_ref().map_or(0, |data| data.len() as u64).min(*left);
+                }
+                polled.map_err(BodyError::Http1)
+            }
             Self::Http2(body, _) => Pin::new(body).poll_frame(cx).map_err(BodyError::Http2),
         };
         match &polled {
@@ -160,7 +173,7 @@ impl<C: Dial> http_body::Body for Body<C> {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Ended | Self::Switched(..) => true,
-            Self::Http1(..) | Self::Both(_) => false,
+            Self::Http1(..) | Self::Both { .. } => false,
             Self::Http2(body, _) => body.is_end_stream(),
         }
     }
@@ -169,7 +182,7 @@ impl<C: Dial> http_body::Body for Body<C> {
         match self {
             Self::Ended | Self::Switched(..) => SizeHint::with_exact(0),
             Self::Http1(body, _) => body.size_hint(),
-            Self::Both(_) => SizeHint::default(),
+            Self::Both { left, .. } => left.map_or_else(SizeHint::default, SizeHint::with_exact),
             Self::Http2(body, _) => body.size_hint(),
         }
     }

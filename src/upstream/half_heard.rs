@@ -2,7 +2,7 @@
 //! It never hides that nothing came: a peer that is gone reads as gone.
 //!
 //! Who refuses an upload early (401, 413) often closes with the rest unread. The next write then
-//! fails, and hyper gives up although the answer waits to be read. So a failed write is forgotten
+//! fails, and hyper, which speaks HTTP/2 for us, gives up although the answer waits to be read. So a failed write is forgotten
 //! here: what was written goes nowhere, and the reading side tells how it ended.
 
 use std::{

@@ -11,14 +11,19 @@ mod upload;
 mod tests;
 
 use std::{
-    fmt, io,
-    pin::Pin,
+    fmt,
+    future::poll_fn,
+    io,
+    pin::{Pin, pin},
     task::{Context, Poll, Waker, ready},
 };
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    task::unconstrained,
+};
 use tokio_util::io::poll_read_buf;
 
 use self::upload::Upload;
@@ -28,7 +33,7 @@ pub use self::{
     upload::{Coding, write_field},
 };
 use super::replay::{Attempt, AttemptError};
-use crate::decide::answer::{self, Head, Refused};
+use crate::decide::answer::{self, Head, Refused, Rest};
 
 /// What the first read of an answer is ready for: most are smaller.
 const FIRST_READ: usize = 8 * 1024;
@@ -109,12 +114,15 @@ impl<S> Connection<S> {
 
 impl<S: AsyncRead + Unpin> Connection<S> {
     /// Upstream has neither closed it nor said anything unasked since the last answer. Nobody is
-    /// woken: it is asked before each use.
+    /// woken: it is asked before each use. Whatever the task has done before, it is looked at: a
+    /// socket that only seems silent because the task's turn is over would carry a request.
     pub fn is_open(&mut self) -> bool {
         let (mut byte, mut cx) = ([0], Context::from_waker(Waker::noop()));
         let mut room = ReadBuf::new(&mut byte);
-        self.closed =
-            self.closed || Pin::new(&mut self.stream).poll_read(&mut cx, &mut room).is_ready();
+        let stream = &mut self.stream;
+        let read =
+            pin!(unconstrained(poll_fn(|cx| Pin::new(&mut *stream).poll_read(cx, &mut room))));
+        self.closed = self.closed || read.poll(&mut cx).is_ready();
         !self.closed
     }
 
@@ -172,6 +180,10 @@ where
         }
         loop {
             if let Some(head) = answer::head(&mut connection.read, *to_head)? {
+                if !upload.begun() {
+                    // Said before there was a request to answer: a 408, as a goodbye.
+                    return Poll::Ready(Err(Failed::Unsent));
+                }
                 if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS
                 {
                     interim(&head);
@@ -200,7 +212,8 @@ where
             Some(length) if length < FIRST_READ / 2 => FIRST_READ,
             Some(_) | None => LARGE_FIRST_READ,
         };
-        let persists = head.persists && !upload.unheard();
+        let ends = head.rest != Rest::UntilClose;
+        let persists = head.persists && ends && !upload.unheard();
         let ended = upload.ended();
         let body = Body::new(connection, head.rest, persists);
         if ended { Following::Body(body) } else { Following::Both(Both { body, upload }) }

@@ -171,7 +171,7 @@ impl<C: Dial> Ticket<C> {
 }
 
 impl<C: Dial> Pool<C> {
-    /// An empty pool. Connections run as `tasks` of the worker's runtime.
+    /// An empty pool. What is not part of a request runs as `tasks` of the worker's runtime.
     pub fn new(
         origin: Origin,
         connector: C,

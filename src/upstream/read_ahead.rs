@@ -219,7 +219,7 @@ mod tests {
             client.read_exact(&mut got).await.unwrap();
             assert_eq!(got, answer);
             assert_eq!(client.get_ref().0.inner.reads - before, 1);
-            // Asked for more, as hyper does while a connection is idle.
+            // Asked for more, as before each use of an idle connection.
             tokio::select! {
                 biased;
                 more = client.read(&mut got) => panic!("{more:?}"),

@@ -35,7 +35,7 @@ pub enum Fault {
     Timeout,
 }
 
-/// What hyper is told when an attempt cannot go on; it then aborts the request.
+/// Why an attempt cannot go on; its request is then broken off.
 #[derive(Debug)]
 pub enum AttemptError {
     /// The caller's fault.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::io::AsyncRead;
 
-use super::{Connection, LARGE_FIRST_READ, MAX_READ};
+use super::{Connection, FIRST_READ, LARGE_FIRST_READ, MAX_READ};
 use crate::decide::answer::{Piece, Refused, Rest};
 
 /// Why a body is cut.
@@ -24,17 +24,23 @@ pub enum BodyError {
     Refused(#[from] Refused),
 }
 
+/// A piece this many times smaller than the room it lies in is copied out of it: waiting for its
+/// caller, it would keep all of it.
+const LOOSE: usize = 8;
+
 /// What is still to come of an answer, and the connection that it comes over.
 #[derive(Debug)]
 pub struct Body<S> {
     pub(super) connection: Box<Connection<S>>,
     pub(super) rest: Rest,
     pub(super) persists: bool,
+    /// What the next read is ready for: more after full ones, less after small ones.
+    room: usize,
 }
 
 impl<S> Body<S> {
     pub(super) fn new(connection: Box<Connection<S>>, rest: Rest, persists: bool) -> Self {
-        Self { connection, rest, persists }
+        Self { connection, rest, persists, room: 2 * LARGE_FIRST_READ }
     }
 
     /// The last byte was taken.
@@ -68,14 +74,25 @@ impl<S: AsyncRead + Unpin> Body<S> {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         loop {
             match self.rest.next(&mut self.connection.read)? {
-                Piece::Data(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Piece::Data(data) => {
+                    let loose =
+                        !self.rest.ended() && data.len() < self.connection.read.capacity() / LOOSE;
+                    let data = if loose { Bytes::copy_from_slice(&data) } else { data };
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
                 Piece::Trailers(fields) => return Poll::Ready(Some(Ok(Frame::trailers(fields)))),
                 Piece::End => return Poll::Ready(None),
                 Piece::Missing => {}
             }
             let left = self.rest.length().and_then(|left| usize::try_from(left).ok());
-            let wanted = left.unwrap_or(LARGE_FIRST_READ).min(MAX_READ);
-            if ready!(self.connection.poll_fill(cx, wanted))? == 0 {
+            let wanted = left.unwrap_or(usize::MAX).min(self.room);
+            let count = ready!(self.connection.poll_fill(cx, wanted))?;
+            if count >= self.room {
+                self.room = (self.room * 2).min(MAX_READ);
+            } else if count < self.room / 4 {
+                self.room = (self.room / 2).max(FIRST_READ);
+            }
+            if count == 0 {
                 if self.rest != Rest::UntilClose {
                     let early = io::Error::from(io::ErrorKind::UnexpectedEof);
                     return Poll::Ready(Some(Err(early.into())));

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
     sync::mpsc,
+    time::Instant,
 };
 
 use super::*;
@@ -122,6 +123,23 @@ async fn an_idle_connection_that_is_closed_or_spoken_on_is_not_open() {
         assert!(!connection.is_open());
         assert!(!connection.is_open(), "nor does it become so again");
     }
+}
+
+#[tokio::test]
+async fn what_a_connection_is_does_not_depend_on_how_much_its_task_has_done() {
+    let (connections, peers): (Vec<_>, Vec<_>) = (0..500).map(|_| connected(64)).unzip();
+    drop(peers);
+    // More than a task may do in one turn.
+    let open = connections.into_iter().filter_map(|mut one| one.is_open().then_some(one));
+    assert_eq!(open.count(), 0);
+}
+
+#[tokio::test]
+async fn an_answer_that_came_before_the_request_is_not_its_answer() {
+    let (connection, mut far) = connected(64);
+    far.write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n").await.unwrap();
+    drop(far);
+    assert!(matches!(get(connection).await, Err(Failed::Unsent)));
 }
 
 #[tokio::test]
@@ -287,6 +305,66 @@ async fn a_request_goes_on_beside_an_answer_that_began_early_and_nobody_reads() 
     };
     let (mut kept, _far) = tokio::join!(answer, upstream);
     assert!(kept.is_open());
+}
+
+/// An answer that began early, and whoever takes it.
+async fn both(
+    far: &mut DuplexStream,
+    connection: Box<Connection<DuplexStream>>,
+    attempt: Attempt<Caller>,
+) -> Both<DuplexStream, Attempt<Caller>> {
+    far.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n").await.unwrap();
+    let exchange = Exchange::new(connection, attempt, false);
+    match answer(exchange, |_| {}).await.unwrap().1 {
+        Following::Both(both) => both,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_early_answer_ends_with_the_caller_that_takes_it() {
+    let (connection, mut far) = connected(1 << 10);
+    let (_sender, attempt) = upload();
+    let both = both(&mut far, connection, attempt).await;
+    let (frames, taken) = mpsc::channel(1);
+    let leave = async {
+        tokio::task::yield_now().await;
+        drop(taken);
+    };
+    let begin = Instant::now();
+    let (kept, ()) = tokio::join!(both.carry(frames), leave);
+    assert!(kept.is_none());
+    assert_eq!(begin.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_upstream_has_answered_and_does_not_read_is_given_up() {
+    let (connection, mut far) = connected(64);
+    let (mut sender, attempt) = upload();
+    let both = both(&mut far, connection, attempt).await;
+    far.write_all(b"ok").await.unwrap();
+    sender.send_data(Bytes::from_static(&[1; 1000])).await.unwrap();
+    let (frames, mut taken) = mpsc::channel(1);
+    let take = async { while taken.recv().await.is_some() {} };
+    let begin = Instant::now();
+    let (kept, ()) = tokio::join!(both.carry(frames), take);
+    assert!(kept.is_none());
+    // It moved once, when it filled what lies between.
+    assert_eq!(begin.elapsed().as_secs(), 120);
+}
+
+#[tokio::test]
+async fn small_pieces_of_a_large_body_keep_no_large_room() {
+    let (connection, mut far) = connected(1 << 10);
+    far.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n").await.unwrap();
+    let mut body = body(get(connection).await.unwrap().1);
+    let mut kept = Vec::new();
+    for _ in 0..100 {
+        far.write_all(b"a").await.unwrap();
+        let frame = poll_fn(|cx| body.poll_frame(cx)).await.unwrap().unwrap();
+        kept.push(frame.into_data().unwrap());
+    }
+    assert!(kept.iter().all(Bytes::is_unique), "each lies alone");
 }
 
 #[tokio::test]

@@ -49,6 +49,9 @@ pub(super) struct Upload<B> {
     /// And this after the data.
     after: &'static [u8],
     stage: Stage,
+    /// Bytes, the head's included.
+    sent: u64,
+    /// Some of them may have arrived.
     begun: bool,
     unheard: bool,
 }
@@ -69,9 +72,14 @@ impl<B> Upload<B> {
         self.stage == Stage::Ended
     }
 
-    /// Some of it was written.
+    /// Some of it may have arrived.
     pub(super) fn begun(&self) -> bool {
         self.begun
+    }
+
+    /// Bytes written, the head's included.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent
     }
 
     /// Upstream stopped listening before the end.
@@ -95,6 +103,7 @@ impl<B: Body<Data = Bytes, Error = AttemptError> + Unpin> Upload<B> {
             data: Bytes::new(),
             after: b"",
             stage,
+            sent: 0,
             begun: false,
             unheard: false,
         }
@@ -200,16 +209,19 @@ impl<B: Body<Data = Bytes, Error = AttemptError> + Unpin> Upload<B> {
             return Poll::Ready(Ok(false));
         }
         let stream = Pin::new(stream);
-        let mut count = if self.data.is_empty() && self.after.is_empty() {
-            ready!(stream.poll_write(cx, head))?
+        let written = if self.data.is_empty() && self.after.is_empty() {
+            ready!(stream.poll_write(cx, head))
         } else {
             let pieces = [head, &self.data, self.after].map(IoSlice::new);
-            ready!(stream.poll_write_vectored(cx, &pieces))?
+            ready!(stream.poll_write_vectored(cx, &pieces))
         };
+        // Of several TLS records the first may be on its way when the second fails.
+        self.begun |= written.is_ok() || head.len() + self.data.len() > MAX_RECORD;
+        let mut count = written?;
         if count == 0 {
             return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into()));
         }
-        self.begun = true;
+        self.sent += count as u64;
         let of_head = count.min(head.len());
         self.written += of_head;
         if self.written == out.len() {
@@ -223,6 +235,9 @@ impl<B: Body<Data = Bytes, Error = AttemptError> + Unpin> Upload<B> {
         Poll::Ready(Ok(true))
     }
 }
+
+/// TLS writes no more at once (RFC 8446 section 5.1), and nobody can read a part of it.
+const MAX_RECORD: usize = 16 * 1024;
 
 /// The body is not what its head said: for upstream, the caller broke it off.
 const BROKEN: AttemptError = AttemptError::Caller(Fault::Broken);
