@@ -18,7 +18,7 @@
 //!
 //! ```text
 //! main → cli → { config, server, admin, simulator }
-//! server → gateway → { token, upstream } → decide
+//! server → gateway → { token, upstream } → decide     token → secret
 //! config → decide      admin → { token, gateway }      everyone may use telemetry and config
 //! ```
 //!
@@ -37,6 +37,7 @@ pub mod cli;
 pub mod config;
 pub mod decide;
 pub mod gateway;
+pub mod secret;
 pub mod server;
 pub mod simulator;
 pub mod telemetry;

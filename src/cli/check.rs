@@ -51,6 +51,16 @@ fn facts(config: &Config) -> Vec<(&'static str, String)> {
         show_size(replay.memory_per_request as u64),
         show_size(replay.memory_total as u64)
     );
+    let ids: Vec<_> =
+        oauth.clients.iter().map(|client| format!("from {}", client.id_source)).collect();
+    let secrets: Vec<_> = oauth
+        .clients
+        .iter()
+        .map(|client| match client.credentials.source() {
+            Some(source) => format!("from {source}"),
+            None => "none: a certificate".to_owned(),
+        })
+        .collect();
     vec![
         ("listen", listen.join(", ")),
         ("admin", config.admin.map_or("off".to_owned(), |admin| admin.to_string())),
@@ -58,8 +68,8 @@ fn facts(config: &Config) -> Vec<(&'static str, String)> {
         ("apps", upstream.apps.to_string()),
         ("through", upstream.proxy.as_ref().map_or("no proxy".into(), |p| p.origin.to_string())),
         ("token", oauth.token_url.to_string()),
-        ("client id", format!("from {}", oauth.client_id_source)),
-        ("client secret", format!("from {}", oauth.client_secret_source)),
+        ("client id", ids.join(", ")),
+        ("client secret", secrets.join(", ")),
         ("rate limit", queue),
         ("replay", copies),
         ("connections", access.max_connections.to_string()),

@@ -2,12 +2,14 @@
 //! It never stops at the first problem: a rule reports, and the next one is applied.
 
 mod access;
+mod clients;
 mod listen;
 mod oauth;
 mod rate_limit;
 mod replay;
 mod telemetry;
 mod upstream;
+mod vault;
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -40,6 +42,7 @@ pub(super) fn config(settings: &mut Settings<'_>) -> Checked<Config> {
     }
     let upstream = upstream::upstream(settings);
     let oauth = oauth::oauth(settings, upstream.as_ref().ok().map(|upstream| &upstream.login));
+    let vault = vault::vault(settings, oauth.as_ref().ok());
     let replay = replay::replay(settings);
     let rate_limit = rate_limit::rate_limit(settings);
     let access = access::access(settings);
@@ -53,6 +56,7 @@ pub(super) fn config(settings: &mut Settings<'_>) -> Checked<Config> {
         shutdown_timeout: shutdown_timeout?,
         upstream: upstream?,
         oauth: oauth?,
+        vault: vault?,
         replay: replay?,
         rate_limit: rate_limit?,
         access: access?,

@@ -152,7 +152,7 @@ mod tests {
             problems.iter().map(|p| format!("{p} | {}", p.help().unwrap())).collect();
         insta::assert_debug_snapshot!(shown, @r#"
         [
-            "GENESYS_PROXY__OAUTH__EXTRA_PARAMS__AUDIENCE: unknown key `extra_params__audience` in [oauth] | accepted here: client_id, client_secret, token_url, timeout, client_auth, scope, extra_params, refresh_before",
+            "GENESYS_PROXY__OAUTH__EXTRA_PARAMS__AUDIENCE: unknown key `extra_params__audience` in [oauth] | accepted here: client_id, client_secret, next_client_secret, private_key, key_id, client, token_url, timeout, client_auth, assertion_audience, client_cert, client_key, scope, extra_params, extra_headers, refresh_before, required_scopes, on_missing_scope, jwks_url, expected_issuer, expected_audience, verify, verify_every, introspect_url, tokens, revoke_on_exit, revoke_url",
             "GENESYS_PROXY__OUATH__SCOPE: unknown section `ouath` | did you mean `oauth`?",
             "GENESYS_PROXY__REGION: unknown key or section `region` at the top | `region` belongs in [upstream]",
             "GENESYS_PROXY__UPSTREAM__REGOIN: unknown key `regoin` in [upstream] | did you mean `region`?",

@@ -21,7 +21,7 @@ use super::{
 pub(crate) struct Key(pub(crate) &'static str, pub(crate) &'static str);
 
 /// Every section and its keys. A key that is not here is an error, never a silent no-op.
-pub(crate) const SECTIONS: [(&str, &[&str]); 7] = [
+pub(crate) const SECTIONS: [(&str, &[&str]); 8] = [
     ("", &["listen", "admin", "shutdown_timeout"]),
     (
         "upstream",
@@ -44,12 +44,47 @@ pub(crate) const SECTIONS: [(&str, &[&str]); 7] = [
         &[
             "client_id",
             "client_secret",
+            "next_client_secret",
+            "private_key",
+            "key_id",
+            "client",
             "token_url",
             "timeout",
             "client_auth",
+            "assertion_audience",
+            "client_cert",
+            "client_key",
             "scope",
             "extra_params",
+            "extra_headers",
             "refresh_before",
+            "required_scopes",
+            "on_missing_scope",
+            "jwks_url",
+            "expected_issuer",
+            "expected_audience",
+            "verify",
+            "verify_every",
+            "introspect_url",
+            "tokens",
+            "revoke_on_exit",
+            "revoke_url",
+        ],
+    ),
+    (
+        "vault",
+        &[
+            "address",
+            "namespace",
+            "auth",
+            "auth_mount",
+            "token",
+            "role_id",
+            "secret_id",
+            "role",
+            "jwt_file",
+            "ca_file",
+            "timeout",
         ],
     ),
     ("replay", &["memory_per_request", "per_request", "memory_total"]),
@@ -97,6 +132,11 @@ impl fmt::Display for Key {
         let Self(section, name) = self;
         if section.is_empty() { f.write_str(name) } else { write!(f, "{section}.{name}") }
     }
+}
+
+/// The accepted keys of a section.
+pub(super) fn known_keys(section: &'static str) -> impl Iterator<Item = Key> {
+    Key::all().filter(move |key| key.0 == section)
 }
 
 /// A value as it was written.
@@ -192,7 +232,7 @@ mod tests {
             "unknown key or section `lisen` at the top | did you mean `listen`?",
             "`oauth` is a section | write [oauth] on a line of its own, its keys below it",
             "unknown key or section `region` at the top | `region` belongs in [upstream]",
-            "unknown key or section `retry` at the top | accepted here: listen, admin, shutdown_timeout, upstream, oauth, replay, rate_limit, access, telemetry",
+            "unknown key or section `retry` at the top | accepted here: listen, admin, shutdown_timeout, upstream, oauth, vault, replay, rate_limit, access, telemetry",
             "unknown key `listen` in [upstream] | `listen` belongs at the top, above the first [section]",
             "unknown key `regoin` in [upstream] | did you mean `region`?",
             "unknown key `weather` in [upstream] | accepted here: region, api_url, login_url, apps_url, ca_file, http2, connect_timeout, response_timeout, idle_timeout, warm_connections, proxy",

@@ -7,6 +7,7 @@ mod env;
 mod file;
 mod load;
 mod nearest;
+mod oauth;
 mod origin;
 mod read;
 mod redact;
@@ -17,14 +18,18 @@ mod units;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 
+pub(crate) use self::credential::{read as read_credential, without_newline};
 pub(crate) use self::units::{show_duration, show_size};
 pub use self::{
-    credential::CredentialSource,
     load::{Sources, load},
+    oauth::{
+        ClientAuth, ClientCert, Command, CredentialSource, Credentials, KvEngine, MissingScope,
+        OAuth, OAuthClient, SecretSource, Vault, VaultAuth, VaultSecret, Verify,
+    },
     report::{Place, Problem, Problems},
 };
 
@@ -41,6 +46,8 @@ pub struct Config {
     pub upstream: Upstream,
     /// How the token is got.
     pub oauth: OAuth,
+    /// Where secrets in Vault are; `None` when none is.
+    pub vault: Option<Vault>,
     /// How much of a request body is kept for a replay.
     pub replay: Replay,
     /// How fast calls may leave.
@@ -129,40 +136,6 @@ impl std::fmt::Debug for OutboundProxy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("OutboundProxy").field("origin", &self.origin).finish_non_exhaustive()
     }
-}
-
-/// How the client proves who it is (RFC 6749 section 2.3.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClientAuth {
-    /// HTTP Basic, id and secret form-encoded first.
-    Basic,
-    /// `client_id` and `client_secret` in the form.
-    Body,
-}
-
-/// `[oauth]`
-#[derive(Debug, Clone)]
-pub struct OAuth {
-    /// Client id.
-    pub client_id: String,
-    /// Where the id came from.
-    pub client_id_source: CredentialSource,
-    /// Client secret.
-    pub client_secret: SecretString,
-    /// Where the secret came from.
-    pub client_secret_source: CredentialSource,
-    /// Where tokens are minted; `https`, or `http` on loopback.
-    pub token_url: url::Url,
-    /// Of one token request, first byte to last.
-    pub timeout: Duration,
-    /// How the client authenticates.
-    pub client_auth: ClientAuth,
-    /// Omitted from the request when empty.
-    pub scope: Vec<String>,
-    /// Further form parameters, for example `audience`.
-    pub extra_params: BTreeMap<String, String>,
-    /// How long before expiry the next token is fetched.
-    pub refresh_before: Duration,
 }
 
 /// `[replay]`, all in bytes.

@@ -80,6 +80,11 @@ impl<'i> Settings<'i> {
         })
     }
 
+    /// A name of somebody else's making: one word, "" when there is none.
+    pub(super) fn word(&mut self, key: Key, example: &str) -> Checked<Option<String>> {
+        self.text(key, example, |text, place| one_word(key, text, place))
+    }
+
     /// A duration within its bounds.
     pub(super) fn duration(
         &mut self,
@@ -254,6 +259,15 @@ pub(super) fn text<'a>(key: Key, item: &'a Item<'_>, example: &str) -> Read<&'a 
         wants(key, &item.place, "text", &item.value)
             .hint(format!("put it in quotes, such as \"{example}\""))
     })
+}
+
+/// No blank and no control character: such a one came along when it was copied.
+pub(super) fn one_word(key: Key, text: &str, place: &Place) -> Read<String> {
+    if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err(Problem::at(place, format!("`{key}` has a blank in it"))
+            .hint("it is one word: copy it again"));
+    }
+    Ok(text.to_owned())
 }
 
 /// The problem of a value of the wrong kind.

@@ -27,7 +27,9 @@ pub(super) fn redact(text: &str, table: &DeTable<'_>, broken: bool) -> String {
 /// Whether a key, however misspelt, names something that must not be printed.
 pub(super) fn names_a_secret(key: &str) -> bool {
     let plain: String = key.to_lowercase().chars().filter(|c| c.is_alphanumeric()).collect();
-    ["secret", "password", "passwd", "privatekey", "apikey"].iter().any(|word| plain.contains(word))
+    ["secret", "password", "passwd", "privatekey", "apikey", "extraheaders"]
+        .iter()
+        .any(|word| plain.contains(word))
         || plain.ends_with("token")
         || (plain.len() < 32 && strsim::damerau_levenshtein(&plain, "clientsecret") <= 3)
 }
@@ -71,7 +73,9 @@ fn hide(value: &Spanned<DeValue<'_>>, hidden: &mut Vec<Range<usize>>) {
         DeValue::Table(table) => {
             for (key, value) in table {
                 // An unknown word in here may be the secret itself.
-                if !["env", "file", "command", "vault"].contains(&key.get_ref().as_ref()) {
+                if !["env", "file", "command", "credential", "vault"]
+                    .contains(&key.get_ref().as_ref())
+                {
                     hidden.push(key.span());
                 }
                 let harmless = value.get_ref().as_str().is_some_and(|text| {
@@ -161,6 +165,8 @@ mod tests {
             "[upstream]\nproxy = \"http://me:hunter2@proxy:3128",
             "[oauth.extra_params]\nclient_secret = \"hunter2\"",
             "[[caller]]\npassword = \"hunter2\"",
+            "[oauth]\nextra_headers = { Authorization = \"hunter2\" }",
+            "[oauth.extra_headers]\nx-key = \"hunter2\"",
         ] {
             let shown = redacted(text);
             assert!(!shown.contains("hunter2"), "{shown}");

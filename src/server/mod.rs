@@ -46,6 +46,9 @@ pub enum StartError {
     /// The token endpoint's client.
     #[error(transparent)]
     Issuer(#[from] Unbuildable),
+    /// Nobody to log in as.
+    #[error("no OAuth client is configured")]
+    NoClient,
     /// A host name that cannot be a header.
     #[error("the upstream host cannot be used: {0}")]
     Upstream(#[from] http::Error),
@@ -84,8 +87,10 @@ impl Server {
         let (stop, stop_accepting) = (CancellationToken::new(), CancellationToken::new());
         let tasks = TaskTracker::new();
         let tls = tls::client_config(config.upstream.ca_file.as_deref())?;
+        let client = config.oauth.clients.first().ok_or(StartError::NoClient)?.clone();
         let issuer = HttpIssuer::new(
             config.oauth.clone(),
+            client,
             config.upstream.connect_timeout,
             config.upstream.proxy.as_ref(),
             tls.clone(),

@@ -17,7 +17,7 @@ pub struct TokenRequest {
 }
 
 /// The client-credentials request of RFC 6749 section 4.4.2.
-pub fn request(oauth: &OAuth) -> TokenRequest {
+pub fn request(oauth: &OAuth, id: &str, secret: &SecretString) -> TokenRequest {
     let mut form = form_urlencoded::Serializer::new(String::new());
     form.append_pair("grant_type", "client_credentials");
     if !oauth.scope.is_empty() {
@@ -29,13 +29,14 @@ pub fn request(oauth: &OAuth) -> TokenRequest {
     let authorization = match oauth.client_auth {
         ClientAuth::Basic => {
             // Form-encoded first, as RFC 6749 wants it: ids and secrets may hold a colon.
-            let id = encode(&oauth.client_id);
-            let secret = encode(oauth.client_secret.expose_secret());
-            Some(basic(&id, &secret))
+            Some(basic(&encode(id), &encode(secret.expose_secret())))
         }
-        ClientAuth::Body => {
-            form.append_pair("client_id", &oauth.client_id);
-            form.append_pair("client_secret", oauth.client_secret.expose_secret());
+        ClientAuth::Body
+        | ClientAuth::ClientSecretJwt
+        | ClientAuth::PrivateKeyJwt
+        | ClientAuth::TlsClientAuth => {
+            form.append_pair("client_id", id);
+            form.append_pair("client_secret", secret.expose_secret());
             None
         }
     };
@@ -56,29 +57,23 @@ fn encode(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::config::CredentialSource;
+    use crate::config::{Sources, load};
 
-    fn oauth(client_auth: ClientAuth, scope: &[&str]) -> OAuth {
-        OAuth {
-            client_id: "an:id".to_owned(),
-            client_id_source: CredentialSource::Literal,
-            client_secret: "s e+c/ret".into(),
-            client_secret_source: CredentialSource::Literal,
-            token_url: "https://login.example/oauth/token".parse().unwrap(),
-            timeout: Duration::from_secs(10),
-            client_auth,
-            scope: scope.iter().map(ToString::to_string).collect(),
-            extra_params: [("audience".to_owned(), "a&b".to_owned())].into(),
-            refresh_before: Duration::from_secs(300),
-        }
+    fn oauth(client_auth: &str) -> OAuth {
+        let env = [
+            ("GENESYS_CLIENT_ID", "an:id"),
+            ("GENESYS_CLIENT_SECRET", "s e+c/ret"),
+            ("GENESYS_PROXY__OAUTH__CLIENT_AUTH", client_auth),
+            ("GENESYS_PROXY__OAUTH__EXTRA_PARAMS", "{ audience = 'a&b' }"),
+        ];
+        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        load(&Sources { env, dir: "/nonexistent".into(), ..Sources::default() }).unwrap().oauth
     }
 
     #[test]
     fn basic_form_encodes_id_and_secret_before_the_colon_joins_them() {
-        let request = request(&oauth(ClientAuth::Basic, &[]));
+        let request = request(&oauth("basic"), "an:id", &"s e+c/ret".into());
         let header = request.authorization.unwrap();
         assert!(header.is_sensitive());
         let encoded = header.to_str().unwrap().strip_prefix("Basic ").unwrap();
@@ -93,7 +88,9 @@ mod tests {
 
     #[test]
     fn body_puts_id_and_secret_into_the_form() {
-        let request = request(&oauth(ClientAuth::Body, &["one", "two"]));
+        let mut oauth = oauth("body");
+        oauth.scope = vec!["one".to_owned(), "two".to_owned()];
+        let request = request(&oauth, "an:id", &"s e+c/ret".into());
         assert!(request.authorization.is_none());
         assert_eq!(
             request.form.expose_secret(),

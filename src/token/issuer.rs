@@ -13,8 +13,9 @@ use serde::Deserialize;
 
 use super::{claims, client_auth};
 use crate::{
-    config::{OAuth, OutboundProxy},
+    config::{OAuth, OAuthClient, OutboundProxy},
     decide::{freshness::Trouble, retry},
+    secret::Secret,
 };
 
 /// Where tokens come from; tests bring their own.
@@ -79,14 +80,17 @@ pub struct Unbuildable(#[from] reqwest::Error);
 /// The token endpoint over HTTPS.
 #[derive(Debug)]
 pub struct HttpIssuer {
-    client: reqwest::Client,
+    http: reqwest::Client,
     oauth: OAuth,
+    client: OAuthClient,
+    secret: Option<Secret>,
 }
 
 impl HttpIssuer {
     /// `tls` carries the roots that upstream is verified with.
     pub fn new(
         oauth: OAuth,
+        client: OAuthClient,
         connect_timeout: Duration,
         proxy: Option<&OutboundProxy>,
         tls: rustls::ClientConfig,
@@ -108,15 +112,20 @@ impl HttpIssuer {
             }
             builder = builder.proxy(via);
         }
-        Ok(Self { client: builder.build()?, oauth })
+        let secret = client.credentials.source().cloned().map(Secret::new);
+        Ok(Self { http: builder.build()?, oauth, client, secret })
     }
 }
 
 impl Issuer for HttpIssuer {
     async fn mint(&self) -> Result<Minted, MintError> {
-        let request = client_auth::request(&self.oauth);
+        let secret = match &self.secret {
+            Some(secret) => secret.fresh().await.map_err(|why| MintError::transient(why.0))?,
+            None => secrecy::SecretString::default(),
+        };
+        let request = client_auth::request(&self.oauth, &self.client.id, &secret);
         let mut builder = self
-            .client
+            .http
             .post(self.oauth.token_url.clone())
             .header(header::ACCEPT, "application/json")
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")

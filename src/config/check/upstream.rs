@@ -29,7 +29,7 @@ const PROXY: Key = Key("upstream", "proxy");
 /// The whole section.
 pub(super) fn upstream(settings: &mut Settings<'_>) -> Checked<Upstream> {
     let hosts = hosts(settings);
-    let ca_file = ca_file(settings);
+    let ca_file = roots(settings, CA_FILE);
     let http2 = settings.choice(
         Key("upstream", "http2"),
         Http2::Auto,
@@ -144,15 +144,15 @@ fn sibling(settings: &mut Settings<'_>, api: &Origin, name: &str, key: Key) -> C
 }
 
 /// Extra roots: a file with at least one certificate, all of them usable.
-fn ca_file(settings: &mut Settings<'_>) -> Checked<Option<PathBuf>> {
-    let path = settings.text(CA_FILE, "/etc/ssl/company-root.pem", |text, place| {
+pub(super) fn roots(settings: &mut Settings<'_>, key: Key) -> Checked<Option<PathBuf>> {
+    let path = settings.text(key, "/etc/ssl/company-root.pem", |text, place| {
         Ok((text.to_owned(), place.clone()))
     })?;
     let Some((path, place)) = path else { return Ok(None) };
     let full = settings.resolve(&path, &place);
     match certificates(&full) {
         Ok(()) => Ok(Some(full)),
-        Err((message, hint)) => Err(settings.report(at(CA_FILE, &place, &message, hint))),
+        Err((message, hint)) => Err(settings.report(at(key, &place, &message, hint))),
     }
 }
 

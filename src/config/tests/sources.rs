@@ -7,12 +7,22 @@ use secrecy::ExposeSecret;
 
 use super::World;
 use crate::config::{
-    CredentialSource, Listen, LogFormat, Problem,
+    Config, CredentialSource, Listen, LogFormat, Problem, SecretSource,
     file::{Key, SECTIONS},
 };
 
 fn shipped() -> &'static str {
     include_str!("../../../proxy.toml")
+}
+
+/// The only client's id, and its secret if a variable holds it.
+fn credentials(config: &Config) -> (&str, Option<&str>) {
+    let [client] = &config.oauth.clients[..] else { panic!("one client") };
+    let secret = match client.credentials.source() {
+        Some(SecretSource::Variable { value, .. }) => Some(value.expose_secret()),
+        _ => None,
+    };
+    (&client.id, secret)
 }
 
 #[test]
@@ -21,8 +31,7 @@ fn three_variables_are_enough() {
     assert_eq!(config.upstream.api.to_string(), "https://api.mypurecloud.de");
     assert_eq!(config.upstream.apps.to_string(), "https://apps.mypurecloud.de");
     assert_eq!(config.oauth.token_url.as_str(), "https://login.mypurecloud.de/oauth/token");
-    assert_eq!(config.oauth.client_id, "an-id");
-    assert_eq!(config.oauth.client_secret.expose_secret(), "hunter2");
+    assert_eq!(credentials(&config), ("an-id", Some("hunter2")));
     assert_eq!(config.listen, [Listen::Tcp(([127, 0, 0, 1], 8080).into())]);
 }
 
@@ -32,8 +41,7 @@ fn dotenv_is_enough_and_the_environment_wins_over_it() {
         .without("GENESYS_CLIENT_ID")
         .file(".env", "GENESYS_CLIENT_ID=from-file\nGENESYS_CLIENT_SECRET=not-this\n");
     let config = world.config();
-    assert_eq!(config.oauth.client_id, "from-file");
-    assert_eq!(config.oauth.client_secret.expose_secret(), "hunter2");
+    assert_eq!(credentials(&config), ("from-file", Some("hunter2")));
 }
 
 #[test]
@@ -41,10 +49,7 @@ fn the_shipped_file_says_what_no_file_says() {
     let shipped = World::new().toml(shipped()).config();
     let none = World::new().config();
     assert_eq!(format!("{shipped:#?}"), format!("{none:#?}"));
-    assert_eq!(
-        shipped.oauth.client_secret.expose_secret(),
-        none.oauth.client_secret.expose_secret()
-    );
+    assert_eq!(credentials(&shipped), credentials(&none));
 }
 
 #[test]
@@ -96,8 +101,7 @@ fn every_key_can_be_overridden_in_the_environment() {
         .config();
     assert_eq!(config.listen.len(), 2);
     assert_eq!(config.admin, None);
-    assert_eq!(config.oauth.client_id, "12345");
-    assert_eq!(config.oauth.client_secret.expose_secret(), "0x10");
+    assert_eq!(credentials(&config), ("12345", Some("0x10")));
     assert_eq!(config.oauth.extra_params.get("audience").map(String::as_str), Some("a"));
     assert_eq!(config.access.hosts, ["a.example", "::1"]);
     assert_eq!(config.upstream.idle_timeout, Duration::from_secs(90));
@@ -133,13 +137,11 @@ fn credentials_come_from_files_and_variables_by_name() {
         .env("MY_ID", "mine")
         .toml("[oauth]\nclient_id = { env = 'MY_ID' }\nclient_secret = { file = './secret' }\n");
     let config = world.config();
-    assert_eq!(config.oauth.client_id, "mine");
-    assert_eq!(config.oauth.client_secret.expose_secret(), "s3cret");
-    assert_eq!(config.oauth.client_id_source, CredentialSource::Variable("MY_ID".to_owned()));
-    assert_eq!(
-        config.oauth.client_secret_source,
-        CredentialSource::File(world.dir.path().join("./secret"))
-    );
+    assert_eq!(credentials(&config), ("mine", None));
+    let [client] = &config.oauth.clients[..] else { panic!("one client") };
+    assert_eq!(client.id_source, CredentialSource::Variable("MY_ID".to_owned()));
+    let source = client.credentials.source().unwrap().to_string();
+    assert_eq!(source, format!("file {}", world.dir.path().join("./secret").display()));
     assert!(!format!("{config:?}").contains("s3cret"));
 }
 

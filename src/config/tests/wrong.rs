@@ -31,7 +31,10 @@ fn a_missing_credential_is_named_with_the_fix() {
 fn a_secret_in_the_file_is_refused_and_never_printed() {
     for value in [
         "'hunter2'",
-        "{ command = ['hunter2'] }",
+        "{ command = 'hunter2' }",
+        "{ command = [] , field = 'hunter2' }",
+        "{ command = ['x'], timeout = 'hunter2' }",
+        "{ credential = 'hunter2' }",
         "{ vault = 'hunter2' }",
         "{ hunter2 = 'x' }",
         "{ env = 'hunter2' }",
@@ -68,6 +71,7 @@ fn the_report_of_a_literal_secret_says_what_to_do() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a snapshot of every section")]
 fn every_problem_is_reported_with_its_line_and_its_hint() {
     let world = World::new().toml(include_str!("wrong.toml"));
     assert!(!world.problems().render(false).contains("hunter2"));
@@ -112,8 +116,8 @@ fn every_problem_is_reported_with_its_line_and_its_hint() {
        give all of it; at Genesys the path is /oauth/token
     20: `oauth.timeout` is out of range
        from 1ms to 1h
-    21: `oauth.client_auth` is none of basic, body
-       accepted here: basic, body
+    21: `oauth.client_auth` is none of basic, body, client_secret_jwt, private_key_jwt, tls_client_auth
+       accepted here: basic, body, client_secret_jwt, private_key_jwt, tls_client_auth
     22: `oauth.scope`: not one scope
        one text each: ["a", "b"]
     22: `oauth.scope`: not one scope
@@ -124,36 +128,56 @@ fn every_problem_is_reported_with_its_line_and_its_hint() {
        write { audience = "https://api.example.com" }
     24: `oauth.refresh_before` is not a duration
        whole numbers with ms, s, m or h, such as "5m"
-    27: `replay.memory_per_request` is not a size
+    25: `oauth.extra_headers` cannot set authorization
+       remove it: it is the gateway's own
+    25: `oauth.extra_headers`: not a header field
+       write { x-tenant = "acme" }
+    26: `oauth.required_scopes`: not one scope
+       one text each: ["a", "b"]
+    27: `oauth.on_missing_scope` is none of warn, refuse
+       accepted here: warn, refuse
+    28: `oauth.jwks_url`: http:// would send credentials in the clear
+       use https://; plain http is for localhost, 127.0.0.1 and [::1] only
+    29: `oauth.expected_issuer` has a blank in it
+       it is one word: copy it again
+    30: `oauth.introspect_url` is missing
+       add introspect_url = "https://…" to [oauth], or write verify = "genesys"
+    31: `oauth.verify_every` is out of range
+       from 1s to 24h
+    32: `oauth.tokens` is out of range
+       from 1 to 50
+    33: `oauth.client_cert`: cannot read DIR/missing.pem: No such file or directory (os error 2)
+       check the path and its permissions
+    36: `replay.memory_per_request` is not a size
        did you mean "1MiB"?
-    28: `replay.per_request` takes a size, not a number
+    37: `replay.per_request` takes a size, not a number
        say of what: "16KiB" or "16MiB"
-    31: `rate_limit.requests_per_minute` is out of range
+    40: `rate_limit.requests_per_minute` is out of range
        from 0 to 4294967295
-    32: `rate_limit.window` is not a duration
+    41: `rate_limit.window` is not a duration
        whole numbers with ms, s, m or h, such as "1m"
-    33: `rate_limit.max_queue` takes a whole number, not a number with a point
+    42: `rate_limit.max_queue` takes a whole number, not a number with a point
        from 0 to 1000000
-    36: `access.hosts`: not a host name
+    45: `access.hosts`: not a host name
        the name only, such as "genesys.internal": no scheme, port or path
-    36: `access.hosts` takes no wildcard
+    45: `access.hosts` takes no wildcard
        name each host
-    36: `access.hosts`: not a host name
+    45: `access.hosts`: not a host name
        the name only, such as "genesys.internal": no scheme, port or path
-    37: `access.max_connections` is out of range
+    46: `access.max_connections` is out of range
        from 1 to 1000000
-    38: `access.max_header_bytes` is out of range
+    47: `access.max_header_bytes` is out of range
        from 1KiB to 1MiB
-    39: `access.max_headers` takes a whole number, not text
+    48: `access.max_headers` takes a whole number, not text
        from 1 to 1000
-    42: `telemetry.log` is not a log filter
+    51: `telemetry.log` is not a log filter
        did you mean `info`?
-    43: `telemetry.format` is none of text, json
+    52: `telemetry.format` is none of text, json
        accepted here: text, json
-    44: `telemetry.access_log` takes true or false, not text
+    53: `telemetry.access_log` takes true or false, not text
        no quotes around it
-    46: unknown key or section `retry` at the top
-       accepted here: listen, admin, shutdown_timeout, upstream, oauth, replay, rate_limit, access, telemetry
+    55: unknown key or section `retry` at the top
+       accepted here: listen, admin, shutdown_timeout, upstream, oauth, vault, replay, rate_limit, access, telemetry
     "#);
 }
 
@@ -276,4 +300,62 @@ fn an_address_that_cannot_be_bound_comes_with_one_that_can() {
     for listen in ["[::1]:0", "127.9.9.9:0", "[::ffff:127.0.0.1]:0", "unix:/run/x.sock"] {
         World::new().toml(&format!("listen = ['{listen}']\n")).config();
     }
+}
+
+#[test]
+fn contradictions_about_who_we_are_are_named() {
+    let wrong = |toml: &str| World::new().toml(toml).wrong();
+    let all = [
+        "[oauth]\nclient_id = 'x'\n[[oauth.client]]\nclient_id = 'a'\nclient_secret = { env = 'GENESYS_CLIENT_SECRET' }",
+        "[[oauth.client]]\nclient_id = 'a'\nclient_sekret = 1\n[[oauth.client]]\nclient_secret = { env = 'GENESYS_CLIENT_SECRET' }",
+        "[oauth]\nclient = 5",
+        "[oauth]\nclient_auth = 'private_key_jwt'",
+        "[oauth]\nclient_auth = 'private_key_jwt'\nclient_secret = { env = 'GENESYS_CLIENT_SECRET' }\nprivate_key = { env = 'GENESYS_CLIENT_SECRET' }",
+        "[oauth]\nclient_auth = 'tls_client_auth'",
+        "[oauth]\nclient_id = { vault = 'a/b#c' }",
+        "[oauth]\nclient_secret = { vault = 'secret/data/genesys#client_secret' }",
+        "[oauth]\nclient_secret = { vault = 'secret/data/genesys#client_secret' }\n[vault]\naddress = 'https://v:1'\nauth = 'approle'",
+        "[vault]\naddress = 'http://vault.example.com'\ntoken = { vault = 'a/b#c' }",
+    ]
+    .map(wrong)
+    .join("--\n");
+    insta::assert_snapshot!(all, @r#"
+    2: `oauth.client_id` contradicts [[oauth.client]]
+       move it into an [[oauth.client]] of its own
+    --
+    1: `client_secret` is missing in this [[oauth.client]]
+       write client_secret = { env = "NAME" }
+    3: unknown key in [[oauth.client]]
+       did you mean `client_secret`?
+    4: `client_id` is missing in this [[oauth.client]]
+       write client_id = "…"
+    --
+    2: `oauth.client` takes tables, not a number
+       write [[oauth.client]] above each client's keys
+    --
+    2: `oauth.private_key` is missing
+       write private_key = { file = "/path" }: PEM or a JWK, RSA or P-256
+    --
+    -: GENESYS_CLIENT_SECRET: `oauth.private_key` is neither PEM nor a JWK
+       PEM begins with -----BEGIN PRIVATE KEY-----, a JWK is a JSON object
+    --
+    2: `oauth.client_cert` is missing
+       write client_cert = "/path" and client_key = "/path", both PEM
+    --
+    2: `oauth.client_id` is no secret: it does not come from a command or Vault
+       write it as it is: "the-id", or { env = "NAME" }, or { file = "/path" }
+    --
+    -: `vault.token` is missing: VAULT_TOKEN is not set
+       set VAULT_TOKEN in the environment or in .env, or write token in [vault] of proxy.toml
+    -: a secret is in Vault, and `vault.address` is missing
+       set VAULT_ADDR, or write address = "https://…:8200" in [vault]
+    --
+    -: `vault.role_id` is missing
+       write role_id = "…" in [vault], or choose another `auth`
+    --
+    2: `vault.address`: http:// would send credentials in the clear
+       use https://; plain http is for localhost, 127.0.0.1 and [::1] only
+    3: `vault.token` cannot be in Vault: it opens Vault
+       write { env = "NAME" }, { file = "/path" } or { credential = "name" }
+    "#);
 }
