@@ -5,14 +5,15 @@ use std::{fs, path::Path};
 /// What each room may name of ours. `config` types, `telemetry` and itself go without saying.
 const ARROWS: &[(&str, &[&str])] = &[
     ("admin", &["gateway", "server", "token"]),
-    ("cli", &["server", "simulator", "token", "upstream"]),
+    ("cli", &["secret", "server", "simulator", "token", "upstream"]),
     ("config", &["decide"]),
     ("decide", &[]),
     ("gateway", &["decide", "token", "upstream"]),
-    ("server", &["admin", "decide", "gateway", "token", "upstream"]),
+    ("secret", &[]),
+    ("server", &["admin", "decide", "gateway", "secret", "token", "upstream"]),
     ("simulator", &[]),
     ("telemetry", &["decide"]),
-    ("token", &["decide"]),
+    ("token", &["decide", "secret"]),
     ("upstream", &["decide"]),
 ];
 
