@@ -1,4 +1,4 @@
-//! Health, on a listener of its own.
+//! Health and metrics, on a listener of its own.
 //! It never proxies, never shows a secret, and answers only those who name it as itself.
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
@@ -115,16 +115,26 @@ fn answer(
     match parts.uri.path() {
         "/healthz" => text(200, "ok"),
         "/readyz" if draining.is_cancelled() => text(503, "draining"),
-        "/readyz" if shared.tokens.expires_at().is_none() => text(503, "no valid token"),
+        "/readyz" if !shared.tokens.ready() => text(503, "no valid token"),
         "/readyz" => text(200, "ready"),
-        _ => text(404, "only /healthz and /readyz"),
+        "/metrics" => metrics(shared),
+        _ => text(404, "only /healthz, /readyz and /metrics"),
     }
 }
 
+fn metrics(shared: &Shared) -> Response<Full<Bytes>> {
+    shared.tokens.all().for_each(|tokens| tokens.measure());
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    content(200, kind, shared.metrics.render())
+}
+
 fn text(status: u16, line: &'static str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(format!("{line}\n"))));
+    content(status, "text/plain; charset=utf-8", format!("{line}\n"))
+}
+
+fn content(status: u16, kind: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or_default();
-    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }

@@ -74,6 +74,26 @@ impl Budget {
         Ok(())
     }
 
+    /// How many places are taken or used, if there is one left; else when it is worth asking again.
+    /// Without a limit nothing is counted, and it is none.
+    pub fn used(&mut self, now: Instant) -> Result<u64, Instant> {
+        if let Some(until) = self.paused_until.filter(|until| now < *until) {
+            return Err(until);
+        }
+        let Some(limit) = self.limit else { return Ok(0) };
+        self.expire(now);
+        let taken = self.taken();
+        if taken < u64::from(limit.get()) {
+            return Ok(taken);
+        }
+        Err(self.oldest_leaves().unwrap_or(now + self.window))
+    }
+
+    /// Places taken or used, as last looked at.
+    pub fn taken(&self) -> u64 {
+        self.total + self.reserved
+    }
+
     /// `count` places at once, if that leaves more than half of the allowance free: so far from the
     /// limit it does not matter who holds them. They count as taken.
     pub fn take_slice(&mut self, count: u32, now: Instant) -> bool {

@@ -118,6 +118,15 @@ pub struct Freshness {
     unproven_until: Option<Instant>,
     /// Families that answer 401 although the token works elsewhere.
     blamed: Vec<(u64, Instant)>,
+    /// What was given up because of a 401, and which family said so: it may be good after all.
+    suspect: Option<Suspect>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Suspect {
+    expires_at: Instant,
+    refresh_at: Option<Instant>,
+    family: u64,
 }
 
 impl Freshness {
@@ -136,6 +145,7 @@ impl Freshness {
             allowance_at: None,
             unproven_until: None,
             blamed: Vec::new(),
+            suspect: None,
         }
     }
 
@@ -176,6 +186,7 @@ impl Freshness {
         self.fetching = false;
         self.failures = 0;
         self.trouble = None;
+        self.suspect = None;
         self.generation
     }
 
@@ -212,8 +223,59 @@ impl Freshness {
         if family_blamed || token_blamed || !self.force(now) {
             return Verdict::PassOn;
         }
-        self.expires_at = None;
+        self.suspect = self.expires_at.take().map(|expires_at| Suspect {
+            expires_at,
+            refresh_at: self.refresh_at,
+            family,
+        });
         Verdict::Renew
+    }
+
+    /// A check found `generation` dead. It is given up, unless it has been replaced, or checks have
+    /// killed too many in a row: then it is they that are wrong.
+    pub fn inactive(&mut self, now: Instant, generation: Generation) -> bool {
+        if generation != self.generation || self.expires_at.is_none() || !self.force(now) {
+            return false;
+        }
+        self.expires_at = None;
+        true
+    }
+
+    /// Which generation was given up because of a 401 and could still be alive.
+    pub fn suspect(&self, now: Instant) -> Option<Generation> {
+        self.suspect.filter(|suspect| now < suspect.expires_at).map(|_| self.generation)
+    }
+
+    /// A check found the suspect alive: it is used again, and the family that refused it is to
+    /// blame. Its renewal goes on at the pace of its failures.
+    pub fn cleared(&mut self, now: Instant, generation: Generation) -> bool {
+        if self.suspect(now) != Some(generation) {
+            return false;
+        }
+        let Some(suspect) = self.suspect.take() else { return false };
+        self.expires_at = Some(suspect.expires_at);
+        self.refresh_at = suspect.refresh_at;
+        self.fruitless = self.fruitless.saturating_add(1);
+        self.blame(suspect.family, now + COOL_DOWN.delay(self.fruitless, 1.0));
+        true
+    }
+
+    /// The machine slept for so long without its clock: the token aged all the same.
+    pub fn slept(&mut self, slept: Duration) {
+        let earlier = |at: Instant| at.checked_sub(slept).unwrap_or(at);
+        self.expires_at = self.expires_at.map(earlier);
+        self.refresh_at = self.refresh_at.map(earlier);
+        self.suspect = None;
+        if let Some((_, retry_at)) = &mut self.trouble {
+            *retry_at = earlier(*retry_at);
+        }
+    }
+
+    /// Something changed that the last failure may have been about: the next try is now.
+    pub fn try_again(&mut self) {
+        if !self.fetching {
+            self.trouble = None;
+        }
     }
 
     /// The replay, signed with a fresh `generation`, got a 401 too: renewing did not help.
@@ -244,6 +306,11 @@ impl Freshness {
         self.unproven_until = None;
         // It helped, so it was no waste.
         self.allowance = (self.allowance + 1.0).min(FORCED_ALLOWANCE);
+    }
+
+    /// The newest token there has been.
+    pub fn generation(&self) -> Generation {
+        self.generation
     }
 
     /// When the current token ends, if there is one.

@@ -262,3 +262,64 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_a_check_found_dead_is_replaced_but_a_check_that_is_always_wrong_costs_little() {
+    let t0 = t0();
+    let (mut freshness, first) = fresh(t0);
+    assert!(freshness.inactive(t0, first));
+    assert_eq!(freshness.step(t0), Step::Wait);
+    assert!(!freshness.inactive(t0, first), "it is gone already");
+    let mut killed = 1;
+    for second in 0..60 {
+        let now = t0 + seconds(second);
+        freshness.task(now);
+        let generation = freshness.fetched(now, HOUR, 0.0);
+        assert!(!freshness.inactive(now, first), "a late verdict does not kill the successor");
+        killed += u32::from(freshness.inactive(now, generation));
+    }
+    assert!(killed <= 5 + 7, "{killed} mints in a minute");
+}
+
+#[test]
+fn a_suspect_that_was_cleared_is_used_again_and_its_accuser_is_not_believed() {
+    let t0 = t0();
+    let (mut freshness, first) = fresh(t0);
+    let (odd, other) = (1, 2);
+    assert_eq!(freshness.rejected(t0, first, odd, true), Verdict::Renew);
+    assert_eq!(freshness.suspect(t0), Some(first));
+    assert_eq!(freshness.task(t0), Task::Fetch);
+    assert!(freshness.cleared(t0, first));
+    freshness.failed(t0, Trouble::Transient, None, 1.0);
+    assert_eq!(freshness.step(t0), Step::Use(first));
+    assert_eq!(freshness.rejected(t0, first, odd, true), Verdict::PassOn);
+    assert_eq!(freshness.task(t0 + EARLY), Task::Fetch, "its renewal stays where it was");
+    assert_eq!(freshness.rejected(t0, first, other, true), Verdict::Renew);
+    assert!(!freshness.cleared(t0 + HOUR, first), "an expired one is not");
+    assert_eq!(freshness.suspect(t0 + HOUR), None);
+    freshness.fetched(t0, HOUR, 0.0);
+    assert!(!freshness.cleared(t0, first), "nor one that was replaced");
+}
+
+#[test]
+fn a_token_ages_while_the_machine_sleeps() {
+    let t0 = t0();
+    let (mut freshness, first) = fresh(t0);
+    freshness.slept(Duration::from_secs(1800));
+    assert_eq!(freshness.step(t0), Step::Use(first));
+    assert_eq!(freshness.task(t0), Task::SleepUntil(t0 + seconds(1500)));
+    freshness.slept(Duration::from_secs(1800));
+    assert_eq!(freshness.step(t0), Step::Wait, "expired: never used");
+    assert_eq!(freshness.task(t0), Task::Fetch);
+}
+
+#[test]
+fn a_changed_secret_is_tried_at_once() {
+    let t0 = t0();
+    let mut freshness = Freshness::new(MARGIN);
+    freshness.task(t0);
+    freshness.failed(t0, Trouble::Permanent, None, 1.0);
+    assert!(matches!(freshness.task(t0), Task::SleepUntil(_)));
+    freshness.try_again();
+    assert_eq!(freshness.task(t0), Task::Fetch);
+}

@@ -11,9 +11,11 @@ pub mod failure;
 pub mod framing;
 pub mod freshness;
 pub mod headers;
+pub mod lanes;
 pub mod path;
 pub mod queue;
 pub mod retry;
+pub mod suspicion;
 
 /// Some moment, for tests: only differences count.
 #[cfg(test)]

@@ -22,12 +22,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     config::RateLimit,
     decide::{
-        budget::Budget,
         failure::Failure,
         freshness::Generation,
+        lanes::{Lane, Lanes, Spot},
         queue::{Full, Queue, Ticket},
     },
-    token::Tokens,
+    token::{self, Tokens},
 };
 
 pub use desk::Desk;
@@ -41,7 +41,7 @@ pub struct Permit {
     pub ticket: Ticket,
     /// How long its turn took to come.
     pub waited: Duration,
-    generation: Generation,
+    spot: Spot,
     spent: bool,
 }
 
@@ -69,9 +69,9 @@ impl Place {
 }
 
 impl Permit {
-    fn new(from: Place, ticket: Ticket, generation: Generation) -> Self {
+    fn new(from: Place, ticket: Ticket, spot: Spot) -> Self {
         from.in_flight().fetch_add(1, Ordering::Relaxed);
-        Self { from, ticket, waited: Duration::ZERO, generation, spent: false }
+        Self { from, ticket, waited: Duration::ZERO, spot, spent: false }
     }
 
     /// The request leaves now: the place in the budget is used up, and counted from now.
@@ -79,22 +79,22 @@ impl Permit {
         if !self.spent {
             self.spent = true;
             match &self.from {
-                Place::Budget(admission) => admission.left(self.generation, now),
-                Place::Slice(desk) => desk.left(self.generation, now),
+                Place::Budget(admission) => admission.left(self.spot, now),
+                Place::Slice(desk) => desk.left(self.spot, now),
             }
         }
     }
 
     /// The request may have arrived, and goes out once more: a call like any other.
     pub fn again(&self) {
-        self.from.admission().again();
+        self.from.admission().again(self.spot.lane);
     }
 
     /// The token it will be signed with. One granted under an older token counts for this one.
     pub fn bind(&mut self, generation: Generation) {
-        if self.generation != generation {
-            self.generation = generation;
-            self.from.admission().renewed(generation);
+        if self.spot.generation != generation {
+            self.spot.generation = generation;
+            self.from.admission().renewed(self.spot);
             if self.spent {
                 self.again();
             }
@@ -102,8 +102,8 @@ impl Permit {
     }
 
     /// Whose budget it counts against.
-    pub fn generation(&self) -> Generation {
-        self.generation
+    pub fn spot(&self) -> Spot {
+        self.spot
     }
 }
 
@@ -112,8 +112,8 @@ impl Drop for Permit {
         self.from.in_flight().fetch_sub(1, Ordering::Relaxed);
         if !self.spent {
             match &self.from {
-                Place::Budget(admission) => admission.give_back(),
-                Place::Slice(desk) => desk.give_back(),
+                Place::Budget(admission) => admission.give_back(self.spot.lane),
+                Place::Slice(desk) => desk.give_back(self.spot.lane),
             }
         }
     }
@@ -128,24 +128,11 @@ enum Stood {
 
 #[derive(Debug)]
 struct State {
-    budget: Budget,
-    generation: Generation,
+    lanes: Lanes,
     queue: Queue<Waiter>,
 }
 
-impl State {
-    /// So many calls left that had a place, signed with this token.
-    fn left(&mut self, count: u32, generation: Generation, now: StdInstant) {
-        if generation < self.generation {
-            // Replaced a moment ago: its calls are not the successor's.
-            self.budget.give_back(count);
-        } else {
-            self.budget.leave(count, now);
-        }
-    }
-}
-
-/// One token's budget and the line before it, shared by all workers.
+/// The tokens' budgets and the line before them, shared by all workers.
 #[derive(Debug)]
 pub struct Admission {
     state: Mutex<State>,
@@ -184,7 +171,7 @@ impl DerefMut for Locked<'_> {
 
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
-        let line = !self.state.queue.is_empty() || self.state.budget.paused_until().is_some();
+        let line = !self.state.queue.is_empty() || self.state.lanes.paused();
         // Read first: a store would bounce the cache line between workers on every look.
         if self.line.load(Ordering::Relaxed) != line {
             self.line.store(line, Ordering::Relaxed);
@@ -193,9 +180,10 @@ impl Drop for Locked<'_> {
 }
 
 impl Admission {
-    /// Starts the pacer, which ends when `stop` is cancelled.
+    /// Starts the pacer, which ends when `stop` is cancelled. `tokens` is how many there are.
     pub fn spawn(
         limit: RateLimit,
+        tokens: usize,
         tasks: &TaskTracker,
         runtime: &Handle,
         stop: CancellationToken,
@@ -203,8 +191,7 @@ impl Admission {
         let now = Instant::now().into_std();
         let admission = Arc::new(Self {
             state: Mutex::new(State {
-                budget: Budget::new(limit.requests_per_minute, limit.window, now),
-                generation: Generation::default(),
+                lanes: Lanes::new(tokens, limit.requests_per_minute, limit.window, now),
                 queue: Queue::new(limit.max_queue),
             }),
             wake: Notify::new(),
@@ -249,7 +236,7 @@ impl Admission {
     }
 
     fn scarce(&self, now: Instant) -> bool {
-        self.state().budget.available_at(now.into_std(), 0) > now.into_std()
+        self.state().lanes.available_at(now.into_std(), 0) > now.into_std()
     }
 
     /// Whoever comes in the middle of it waits until all is back.
@@ -269,10 +256,12 @@ impl Admission {
         let mut state = self.state();
         let ticket = ticket.unwrap_or_else(|| state.queue.ticket());
         let ahead = state.queue.ahead(ticket);
-        if ahead == 0 && state.budget.take(now).is_ok() {
-            return Ok(Stood::Granted(self.permit(ticket, state.generation)));
+        if ahead == 0
+            && let Ok(spot) = state.lanes.take(now)
+        {
+            return Ok(Stood::Granted(self.permit(ticket, spot)));
         }
-        let turn_at = state.budget.available_at(now, ahead);
+        let turn_at = state.lanes.available_at(now, ahead);
         let retry_after = turn_at.saturating_duration_since(now);
         if turn_at > deadline.into_std() {
             return Err(Failure::RateLimited { retry_after });
@@ -286,14 +275,12 @@ impl Admission {
 
     /// Upstream said 429: nothing leaves under that token before `until`, and who cannot wait so
     /// long is told so now.
-    pub fn pause(&self, generation: Generation, until: StdInstant) {
-        let mut state = self.state();
-        if generation != state.generation {
+    pub fn pause(&self, spot: Spot, until: StdInstant) {
+        if !self.state().lanes.pause(spot, until) {
             return;
         }
-        state.budget.pause(until);
-        drop(state);
         tracing::info!(
+            token = spot.lane.number(),
             pause = %humantime::format_duration(Duration::from_secs(
                 until.saturating_duration_since(Instant::now().into_std()).as_secs() + 1
             )),
@@ -304,22 +291,55 @@ impl Admission {
 
     /// A newer token signs from now on. Upstream counts it from nothing, so nobody waits for the
     /// old one's window any longer.
-    pub fn renewed(&self, generation: Generation) {
-        let mut state = self.state();
-        if generation > state.generation {
-            state.generation = generation;
-            state.budget.renew();
-            drop(state);
+    pub fn renewed(&self, spot: Spot) {
+        if self.state().lanes.renewed(spot) {
             self.wake.notify_one();
         }
     }
 
-    /// Follows the tokens for as long as it is polled: a line moves although nobody new comes.
-    pub async fn follow(&self, tokens: &Tokens) {
+    /// There is no such token any longer: calls go under another one, if there is one.
+    pub fn lost(&self, spot: Spot) {
+        self.state().lanes.lost(spot);
+    }
+
+    /// That token is good after all.
+    pub fn found(&self, spot: Spot) {
+        self.state().lanes.found(spot);
+        self.wake.notify_one();
+    }
+
+    /// Some token is there.
+    pub fn usable(&self) -> bool {
+        self.state().lanes.usable()
+    }
+
+    /// A place under this very token for a call of the gateway's own, if there is one now.
+    pub fn visit_now(&self, spot: Spot, now: Instant) -> bool {
+        let mut state = self.state();
+        let taken = state.lanes.take_under(spot.lane, now.into_std()).is_ok();
+        if taken && self.limited {
+            state.lanes.leave(1, spot, now.into_std());
+        }
+        taken
+    }
+
+    /// The same for one that can wait: a full budget is asked once more when it says so.
+    pub async fn visit(&self, spot: Spot) -> bool {
+        let now = Instant::now();
+        if self.visit_now(spot, now) {
+            return true;
+        }
+        let (_, free_at) = self.state().lanes.usage(spot.lane, now.into_std());
+        sleep_until(Instant::from_std(free_at)).await;
+        self.visit_now(spot, Instant::now())
+    }
+
+    /// Follows a token for as long as it is polled: a line moves although nobody new comes.
+    pub async fn follow(&self, lane: Lane, tokens: &Tokens) {
         let mut known = Generation::default();
         loop {
             known = tokens.newer_than(known).await;
-            self.renewed(known);
+            self.renewed(Spot { lane, generation: known });
         }
     }
 
@@ -336,26 +356,25 @@ impl Admission {
         self.in_flight.load(Ordering::Relaxed) + at_desks
     }
 
-    fn permit(self: &Arc<Self>, ticket: Ticket, generation: Generation) -> Permit {
-        Permit::new(Place::Budget(Arc::clone(self)), ticket, generation)
+    fn permit(self: &Arc<Self>, ticket: Ticket, spot: Spot) -> Permit {
+        Permit::new(Place::Budget(Arc::clone(self)), ticket, spot)
     }
 
     /// A call leaves, signed with this token.
-    fn left(&self, generation: Generation, now: Instant) {
-        if !self.limited {
-            return;
+    fn left(&self, spot: Spot, now: Instant) {
+        if self.limited {
+            self.state().lanes.leave(1, spot, now.into_std());
         }
-        self.state().left(1, generation, now.into_std());
     }
 
     /// A call leaves once more.
-    fn again(&self) {
-        self.state().budget.charge(1, Instant::now().into_std());
+    fn again(&self, lane: Lane) {
+        self.state().lanes.charge(lane, Instant::now().into_std());
     }
 
-    fn give_back(&self) {
+    fn give_back(&self, lane: Lane) {
         if self.limited {
-            self.state().budget.give_back(1);
+            self.state().lanes.give_back(1, lane);
             self.wake.notify_one();
         }
     }
@@ -388,7 +407,7 @@ impl Admission {
             // Sent outside the lock: a receiver that has left drops the permit, which refunds it.
             let (turn, outcome) = {
                 let mut state = self.state();
-                let free_at = state.budget.available_at(now, 0);
+                let free_at = state.lanes.available_at(now, 0);
                 // Whoever's patience ends before the next turn is told at once, not at the end.
                 if let Some(turn) = state.queue.impatient(free_at) {
                     let retry_after = free_at.saturating_duration_since(now);
@@ -399,11 +418,15 @@ impl Admission {
                     return Some(free_at);
                 } else {
                     let ticket = state.queue.head()?;
-                    if let Err(again) = state.budget.take(now) {
-                        return Some(again);
-                    }
-                    let turn = state.queue.leave(ticket)?;
-                    (turn, Ok(self.permit(ticket, state.generation)))
+                    let spot = match state.lanes.take(now) {
+                        Ok(spot) => spot,
+                        Err(again) => return Some(again),
+                    };
+                    let Some(turn) = state.queue.leave(ticket) else {
+                        state.lanes.give_back(1, spot.lane);
+                        continue;
+                    };
+                    (turn, Ok(self.permit(ticket, spot)))
                 }
             };
             drop(turn.send(outcome));
@@ -422,6 +445,21 @@ impl Drop for InLine<'_> {
         // The sender is dropped outside the lock.
         let left = self.admission.state().queue.leave(self.ticket);
         drop(left);
+    }
+}
+
+/// Checks of a token at Genesys are calls, and count.
+#[derive(Debug)]
+pub struct Toll {
+    /// Where they count.
+    pub admission: Arc<Admission>,
+    /// As whose.
+    pub lane: Lane,
+}
+
+impl token::Toll for Toll {
+    async fn pay(&self, generation: Generation) -> bool {
+        self.admission.visit(Spot { lane: self.lane, generation }).await
     }
 }
 

@@ -21,8 +21,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     config::Config,
     decide::{asked::Asked, failure::Failure},
-    telemetry::access_log::{AccessLog, Record},
-    token::Tokens,
+    telemetry::{
+        access_log::{AccessLog, Record},
+        metrics::Metrics,
+    },
+    token::pool as tokens,
     upstream::{
         deadline::Deadlines,
         pool::Pool,
@@ -45,9 +48,11 @@ const MAX_WAIT: Duration = Duration::from_secs(600);
 pub struct Shared {
     /// As checked at start-up.
     pub config: Config,
-    /// The token.
-    pub tokens: Arc<Tokens>,
-    /// The budget and its line.
+    /// The tokens.
+    pub tokens: tokens::Pool,
+    /// Counted here, shown by the admin listener.
+    pub metrics: Arc<Metrics>,
+    /// The budgets and their line.
     pub admission: Arc<Admission>,
     /// Of all replay copies.
     pub memory: Arc<Memory>,

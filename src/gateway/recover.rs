@@ -26,12 +26,13 @@ use crate::{
         asked::Asked,
         failure::Failure,
         freshness::Verdict,
+        lanes::{Lane, Spot},
         path,
         queue::Ticket,
         retry::{self, Facts, History, Next, Outcome},
     },
     telemetry::access_log::Record,
-    token::{Token, Unavailable},
+    token::{Token, Unavailable, pool::Came},
     upstream::{
         answer::Answered,
         connect::ConnectError,
@@ -102,12 +103,12 @@ impl Gateway {
             // Its turn has just come, or it has been on its way since.
             let fresh = record.attempts == 0 && looks == 0;
             let now = if fresh { record.started() + record.queue } else { Instant::now() };
-            let token = self.token(&call, now, record).await?;
+            let token = self.token(&call, &mut permit, now, record).await?;
             permit.bind(token.generation);
             let unproved = call.body.too_large() && !token.worked_within(PROOF_LASTS);
             if unproved && looks < MAX_LOOKS {
                 looks += 1;
-                match Box::pin(self.look(&token, permit.ticket, looks)).await {
+                match Box::pin(self.look(&token, &permit, looks)).await {
                     Look::Dead => continue,
                     Look::Alive | Look::Unknown => {}
                 }
@@ -122,25 +123,22 @@ impl Gateway {
             let longest = self.shared.config.rate_limit.max_retry_after;
             match (retry::next(outcome(&tried), facts, history, ended.into_std(), longest), tried) {
                 (Next::Renew, Ok(answer)) => {
-                    if self.rejected(&token, &call.head) == Verdict::PassOn {
+                    if self.rejected(&token, &permit, &call.head) == Verdict::PassOn {
                         return Ok(settle(call, answer, permit, &token));
                     }
                     call.body.stop();
                     Box::pin(discard(answer)).await;
                     (history.renewed, record.replayed) = (true, true);
                     // Another request, under another token: it counts again, first in line.
-                    let ticket = permit.ticket;
-                    drop(permit);
-                    let token = self.token(&call, Instant::now(), record).await?;
-                    self.shared.admission.renewed(token.generation);
-                    permit = Box::pin(self.readmit(&call, ticket, record)).await?;
+                    permit = Box::pin(self.renew(&call, permit, record)).await?;
                 }
                 (Next::Fruitless, Ok(answer)) => {
-                    self.shared.tokens.fruitless(&token, family(&call.head));
+                    let tokens = self.shared.tokens.of(permit.spot().lane);
+                    tokens.fruitless(&token, family(&call.head));
                     return Ok(settle(call, answer, permit, &token));
                 }
                 (Next::Requeue { until }, Ok(answer)) => {
-                    self.shared.admission.pause(permit.generation(), until);
+                    self.shared.admission.pause(permit.spot(), until);
                     call.body.stop();
                     Box::pin(discard(answer)).await;
                     history.requeued += 1;
@@ -149,7 +147,7 @@ impl Gateway {
                     permit = Box::pin(self.readmit(&call, ticket, record)).await?;
                 }
                 (Next::HandOn { until }, Ok(answer)) => {
-                    self.shared.admission.pause(permit.generation(), until);
+                    self.shared.admission.pause(permit.spot(), until);
                     return Ok(settle(call, answer, permit, &token));
                 }
                 (Next::Again, tried) => {
@@ -160,7 +158,8 @@ impl Gateway {
                     (history.moved, failed_at) = (history.moved + 1, Some(Instant::now()));
                 }
                 (Next::Answer | Next::Fail, Ok(answer)) => {
-                    self.learn(&token, &call, &answer, history.renewed || looks > 1);
+                    let renewed = history.renewed || looks > 1;
+                    self.learn(&token, &permit, &call, &answer, renewed);
                     return Ok(settle(call, answer, permit, &token));
                 }
                 (_, Err(broken)) => return Err(failure(&broken, &call.body)),
@@ -169,19 +168,49 @@ impl Gateway {
     }
 
     /// What the final answer says about the token.
-    fn learn(&self, token: &Token, call: &Call, answer: &Answered, renewed: bool) {
+    fn learn(
+        &self,
+        token: &Arc<Token>,
+        permit: &Permit,
+        call: &Call,
+        answer: &Answered,
+        renewed: bool,
+    ) {
         let refused = answer.parts.status == StatusCode::UNAUTHORIZED;
+        let tokens = self.shared.tokens.of(permit.spot().lane);
         match (refused, renewed) {
-            (false, true) => self.shared.tokens.recovered(),
+            (false, true) => tokens.recovered(),
             // It could not be replayed; the next caller is spared all the same.
-            (true, false) => drop(self.rejected(token, &call.head)),
-            (true, true) => self.shared.tokens.fruitless(token, family(&call.head)),
+            (true, false) => drop(self.rejected(token, permit, &call.head)),
+            (true, true) => tokens.fruitless(token, family(&call.head)),
             (false, false) => {}
         }
     }
 
-    fn rejected(&self, token: &Token, head: &Head) -> Verdict {
-        self.shared.tokens.rejected(token, family(head))
+    fn rejected(&self, token: &Arc<Token>, permit: &Permit, head: &Head) -> Verdict {
+        let spot = permit.spot();
+        let verdict = self.shared.tokens.of(spot.lane).rejected(token, family(head));
+        if verdict == Verdict::Renew {
+            self.shared.admission.lost(spot);
+        }
+        verdict
+    }
+
+    /// A turn for the replay: under the token's successor, or under another token at once.
+    async fn renew(
+        &self,
+        call: &Call,
+        permit: Permit,
+        record: &mut Record,
+    ) -> Result<Permit, Failure> {
+        let (ticket, lane) = (permit.ticket, permit.spot().lane);
+        drop(permit);
+        if !self.shared.admission.usable()
+            && let Came::Here(token) = self.wait(call, lane, Instant::now(), record).await?
+        {
+            self.shared.admission.renewed(Spot { lane, generation: token.generation });
+        }
+        self.readmit(call, ticket, record).await
     }
 
     /// One connection, one signed request, one answer.
@@ -230,24 +259,61 @@ impl Gateway {
         dialled.map_err(|error| unreachable_upstream(&error))
     }
 
-    /// A token, within the caller's patience; after a late 401 the caller is given it once more.
+    /// The token of the permit. When there is none, the permit becomes one of another token, if
+    /// that has one.
     async fn token(
         &self,
         call: &Call,
+        permit: &mut Permit,
         now: Instant,
         record: &mut Record,
     ) -> Result<Arc<Token>, Failure> {
-        if let Some(token) = self.shared.tokens.current(now) {
+        if let Some(token) = self.shared.tokens.of(permit.spot().lane).current(now) {
             return Ok(token);
         }
+        Box::pin(self.another_token(call, permit, record)).await
+    }
+
+    async fn another_token(
+        &self,
+        call: &Call,
+        permit: &mut Permit,
+        record: &mut Record,
+    ) -> Result<Arc<Token>, Failure> {
+        loop {
+            let now = Instant::now();
+            let spot = permit.spot();
+            self.shared.admission.lost(spot);
+            match self.wait(call, spot.lane, now, record).await? {
+                Came::Here(token) => return Ok(token),
+                Came::Elsewhere => {
+                    let ticket = permit.ticket;
+                    *permit = self.readmit(call, ticket, record).await?;
+                    let lane = permit.spot().lane;
+                    if let Some(token) = self.shared.tokens.of(lane).current(Instant::now()) {
+                        return Ok(token);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A token, within the caller's patience; after a late 401 the caller is given it once more.
+    async fn wait(
+        &self,
+        call: &Call,
+        lane: Lane,
+        now: Instant,
+        record: &mut Record,
+    ) -> Result<Came, Failure> {
         let patience = if record.attempts == 0 {
             call.deadline
         } else {
             call.deadline.max(now + self.shared.config.rate_limit.max_wait)
         };
-        let token = Box::pin(self.shared.tokens.get(patience)).await;
+        let came = self.shared.tokens.get(lane, patience).await;
         record.token += now.elapsed();
-        token.map_err(|Unavailable { refused, retry_after }| {
+        came.map_err(|Unavailable { refused, retry_after }| {
             if refused {
                 Failure::CredentialsRefused { retry_after }
             } else {
@@ -258,21 +324,20 @@ impl Gateway {
 
     /// A body that cannot be sent twice meets as few 401s as can be: a HEAD finds them first. It is
     /// a call like any other, so it takes a place in the budget; without one, the upload decides.
-    async fn look(&self, token: &Token, ticket: Ticket, looks: u32) -> Look {
+    async fn look(&self, token: &Arc<Token>, permit: &Permit, looks: u32) -> Look {
         const PROBE: &str = "/api/v2/tokens/me";
         let now = Instant::now();
-        let place = self.shared.admission.admit(now, now, Some(ticket)).await;
-        let (Ok(mut permit), Ok(lease)) = (place, self.api.lease(None).await) else {
+        let spot = permit.spot();
+        if !self.shared.admission.visit_now(spot, now) {
             return Look::Unknown;
-        };
+        }
+        let Ok(lease) = self.api.lease(None).await else { return Look::Unknown };
         let Ok(probe) = Request::head(PROBE).body(()) else { return Look::Unknown };
         let (parts, ()) = probe.into_parts();
         let head = Head::new(parts, &Asked::default(), &credential::new_request_id());
         let Ok(signed) = head.sign(&token.authorization, Attempt::empty(), &self.api, lease) else {
             return Look::Unknown;
         };
-        permit.bind(token.generation);
-        permit.spend(Instant::now());
         let patience = self.patient(self.shared.config.upstream.response_timeout);
         let Ok(answer) = forward(signed, None, &Replay::empty(), patience).await else {
             return Look::Unknown;
@@ -285,10 +350,10 @@ impl Gateway {
         }
         if looks == MAX_LOOKS {
             // The renewed token is refused too: renewing again would go on for ever.
-            self.shared.tokens.fruitless(token, family(&head));
+            self.shared.tokens.of(spot.lane).fruitless(token, family(&head));
             return Look::Unknown;
         }
-        match self.rejected(token, &head) {
+        match self.rejected(token, permit, &head) {
             Verdict::Renew => Look::Dead,
             Verdict::PassOn => Look::Unknown,
         }

@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod connection;
 pub mod listen;
+mod tokens;
 pub mod wire;
 pub mod worker;
 
@@ -14,13 +15,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     admin,
-    config::{Config, Listen},
+    config::{Config, Listen, Verify},
     gateway::{Shared, admit::Admission, guard::Hosts},
     telemetry::output::Output,
-    token::{
-        Tokens,
-        issuer::{HttpIssuer, Unbuildable},
-    },
+    token::{Keeping, awake, issuer::Unbuildable},
     upstream::{pool::Warm, replay::Memory, tls},
 };
 use listen::Bound;
@@ -87,18 +85,18 @@ impl Server {
         let (stop, stop_accepting) = (CancellationToken::new(), CancellationToken::new());
         let tasks = TaskTracker::new();
         let tls = tls::client_config(config.upstream.ca_file.as_deref())?;
-        let client = config.oauth.clients.first().ok_or(StartError::NoClient)?.clone();
-        let issuer = HttpIssuer::new(
-            config.oauth.clone(),
-            client,
-            config.upstream.connect_timeout,
-            config.upstream.proxy.as_ref(),
-            tls.clone(),
-        )?;
-        let refresh_before = config.oauth.refresh_before;
+        let lanes = config.oauth.clients.len() * config.oauth.tokens as usize;
+        let admission = Admission::spawn(config.rate_limit, lanes, &tasks, runtime, stop.clone());
+        let keeping = Keeping {
+            verify_every: (config.oauth.verify != Verify::Never)
+                .then_some(config.oauth.verify_every),
+            ..Keeping::new(config.oauth.refresh_before, &tasks, runtime, stop.clone())
+        };
+        let tokens = tokens::start(&config, &admission, &tls, &keeping)?;
         let shared = Arc::new(Shared {
-            tokens: Tokens::spawn(issuer, refresh_before, &tasks, runtime, stop.clone()),
-            admission: Admission::spawn(config.rate_limit, &tasks, runtime, stop.clone()),
+            tokens,
+            admission,
+            metrics: keeping.metrics,
             memory: Memory::new(config.replay.memory_total),
             hosts: Hosts::new(&addresses, &config.access.hosts),
             tunnels: TaskTracker::new(),
@@ -108,7 +106,8 @@ impl Server {
         let (followed, until) = (Arc::clone(&shared), stop.clone());
         tasks.spawn_on(
             async move {
-                until.run_until_cancelled(followed.admission.follow(&followed.tokens)).await;
+                let each = |nap| followed.tokens.all().for_each(|tokens| tokens.slept(nap));
+                until.run_until_cancelled(awake::watch(each)).await;
             },
             runtime,
         );

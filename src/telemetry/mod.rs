@@ -4,5 +4,6 @@
 pub mod access_log;
 pub mod digits;
 pub mod log;
+pub mod metrics;
 pub mod output;
 pub mod words;

@@ -22,6 +22,14 @@ use crate::{
 pub trait Issuer: Send + Sync + 'static {
     /// One request for one token.
     fn mint(&self) -> impl Future<Output = Result<Minted, MintError>> + Send;
+
+    /// Resolves when the credentials have changed since the last mint.
+    fn changed(&self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
+
+    /// Whose tokens they are: the client id.
+    fn client(&self) -> &str;
 }
 
 /// A token as it came.
@@ -117,7 +125,17 @@ impl HttpIssuer {
     }
 }
 
+impl super::verify::Check for HttpIssuer {
+    async fn check(&self, _: &HeaderValue) -> super::verify::Alive {
+        super::verify::Alive::Unknown("unchecked".into())
+    }
+}
+
 impl Issuer for HttpIssuer {
+    fn client(&self) -> &str {
+        &self.client.id
+    }
+
     async fn mint(&self) -> Result<Minted, MintError> {
         let secret = match &self.secret {
             Some(secret) => secret.fresh().await.map_err(|why| MintError::transient(why.0))?,

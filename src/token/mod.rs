@@ -1,9 +1,14 @@
 //! The token that signs every call: minted once for everybody, renewed before it ends.
 //! It never lets a caller own a mint: one task of its own fetches, callers only wait.
 
+pub mod awake;
 pub mod claims;
 pub mod client_auth;
 pub mod issuer;
+mod keep;
+mod oversee;
+pub mod pool;
+pub mod verify;
 
 use std::{
     sync::{
@@ -18,12 +23,22 @@ use http::HeaderValue;
 use tokio::{
     runtime::Handle,
     sync::{Notify, watch},
-    time::{Instant, sleep_until, timeout_at},
+    time::{Instant, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::decide::freshness::{Freshness, Generation, Step, Task, Trouble, Verdict};
-use issuer::{Issuer, MintError, Minted};
+use crate::{
+    decide::{
+        freshness::{Freshness, Generation, Step, Trouble, Verdict},
+        lanes::Lane,
+        suspicion::Suspicion,
+    },
+    telemetry::metrics::{Metrics, OfToken},
+};
+use issuer::Issuer;
+use verify::Check;
+
+pub use oversee::Toll;
 
 /// A usable token, ready to be put on a request.
 #[derive(Debug)]
@@ -32,6 +47,8 @@ pub struct Token {
     pub authorization: HeaderValue,
     /// Which one it is.
     pub generation: Generation,
+    /// The first 12 hex digits of its SHA-256: tells tokens apart in logs, reveals nothing.
+    pub fingerprint: String,
     expires_at: Instant,
     born: Instant,
     /// Seconds after `born`, at least one, at which it last worked; 0: never.
@@ -55,6 +72,18 @@ impl Token {
         at > 0 && self.born.elapsed() <= Duration::from_secs(at.into()) + age
     }
 
+    /// The same, with another end.
+    fn ending(&self, expires_at: Instant) -> Self {
+        Self {
+            authorization: self.authorization.clone(),
+            generation: self.generation,
+            fingerprint: self.fingerprint.clone(),
+            expires_at,
+            born: self.born,
+            worked: AtomicU32::new(self.worked.load(Ordering::Relaxed)),
+        }
+    }
+
     fn ever_worked(&self) -> bool {
         self.worked.load(Ordering::Relaxed) > 0
     }
@@ -69,39 +98,110 @@ pub struct Unavailable {
     pub retry_after: Duration,
 }
 
+impl Unavailable {
+    /// None came in time, and one is being asked for.
+    const LATE: Self = Self { refused: false, retry_after: Duration::from_secs(1) };
+}
+
 /// The token's keeper, shared by all workers.
 #[derive(Debug)]
 pub struct Tokens {
+    /// Which of the tokens it keeps.
+    pub lane: Lane,
+    of: OfToken,
+    metrics: Arc<Metrics>,
     current: ArcSwapOption<Token>,
     freshness: Mutex<Freshness>,
-    /// Bumped on every success and failure: waiters look again.
+    suspicion: Mutex<Suspicion>,
+    /// The token that a 401 made us give up; it may be good after all.
+    suspect: ArcSwapOption<Token>,
+    /// Bumped on every success and failure, of any of the tokens: waiters look again.
     changed: watch::Sender<u64>,
     /// A rejection: the minting task looks again.
     nudge: Notify,
+    /// A burst of 401s: the token is checked at once.
+    doubt: Notify,
 }
 
-impl Tokens {
-    /// Starts the one task that mints. It ends when `stop` is cancelled.
-    pub fn spawn(
-        issuer: impl Issuer,
+/// What the keepers of all tokens share.
+#[derive(Debug, Clone)]
+pub struct Keeping {
+    /// How long before its expiry a token is replaced.
+    pub refresh_before: Duration,
+    /// How often it is checked; `None` for never.
+    pub verify_every: Option<Duration>,
+    /// Where mints and checks are counted.
+    pub metrics: Arc<Metrics>,
+    /// Bumped when any of the tokens changes.
+    pub changed: watch::Sender<u64>,
+    /// The keepers' tasks.
+    pub tasks: TaskTracker,
+    /// Where they run.
+    pub runtime: Handle,
+    /// Their end.
+    pub stop: CancellationToken,
+}
+
+impl Keeping {
+    /// No checks; the rest as given.
+    pub fn new(
         refresh_before: Duration,
         tasks: &TaskTracker,
         runtime: &Handle,
         stop: CancellationToken,
-    ) -> Arc<Self> {
-        let tokens = Arc::new(Self {
-            current: ArcSwapOption::empty(),
-            freshness: Mutex::new(Freshness::new(refresh_before)),
+    ) -> Self {
+        Self {
+            refresh_before,
+            verify_every: None,
+            metrics: Arc::default(),
             changed: watch::Sender::new(0),
+            tasks: tasks.clone(),
+            runtime: runtime.clone(),
+            stop,
+        }
+    }
+
+    /// A task that ends with them.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        let task = async move {
+            stop.run_until_cancelled(task).await;
+        };
+        self.tasks.spawn_on(task, &self.runtime);
+    }
+}
+
+impl Tokens {
+    /// Starts the tasks that mint and check. They end when `keeping.stop` is cancelled.
+    pub fn spawn<I: Issuer + Check>(
+        issuer: Arc<I>,
+        toll: impl Toll,
+        lane: Lane,
+        keeping: &Keeping,
+    ) -> Arc<Self> {
+        let number = u32::try_from(lane.number()).unwrap_or(u32::MAX);
+        let tokens = Arc::new(Self {
+            lane,
+            of: OfToken { client: issuer.client().to_owned(), token: number },
+            metrics: Arc::clone(&keeping.metrics),
+            current: ArcSwapOption::empty(),
+            freshness: Mutex::new(Freshness::new(keeping.refresh_before)),
+            suspicion: Mutex::default(),
+            suspect: ArcSwapOption::empty(),
+            changed: keeping.changed.clone(),
             nudge: Notify::new(),
+            doubt: Notify::new(),
         });
+        let every = keeping.verify_every;
+        let (keeper, minter) = (Arc::clone(&tokens), Arc::clone(&issuer));
+        keeping.spawn(async move { keeper.keep(&*minter, every.is_some()).await });
         let keeper = Arc::clone(&tokens);
-        tasks.spawn_on(
-            async move {
-                stop.run_until_cancelled(keeper.keep(issuer)).await;
-            },
-            runtime,
-        );
+        let watched = Arc::clone(&issuer);
+        keeping.spawn(async move { keeper.follow_credentials(&*watched).await });
+        if let Some(every) = every {
+            let keeper = Arc::clone(&tokens);
+            keeping.spawn(async move { keeper.oversee(&*issuer, toll, every).await });
+        }
         tokens
     }
 
@@ -119,19 +219,24 @@ impl Tokens {
             if let Some(token) = self.current(now) {
                 return Ok(token);
             }
-            if let Step::Refuse { retry_at, trouble } = self.freshness().step(now.into_std()) {
-                let retry_at = Instant::from_std(retry_at);
-                if trouble == Trouble::Permanent || retry_at >= deadline {
-                    return Err(Unavailable {
-                        refused: trouble == Trouble::Permanent,
-                        retry_after: retry_at - now,
-                    });
-                }
+            if let Some(refused) = self.refusal(now, deadline) {
+                return Err(refused);
             }
             if timeout_at(deadline, changed.changed()).await.is_err() {
-                return Err(Unavailable { refused: false, retry_after: Duration::from_secs(1) });
+                return Err(Unavailable::LATE);
             }
         }
+    }
+
+    /// Why there will be no token before `deadline`, when that is known already.
+    fn refusal(&self, now: Instant, deadline: Instant) -> Option<Unavailable> {
+        let Step::Refuse { retry_at, trouble } = self.freshness().step(now.into_std()) else {
+            return None;
+        };
+        let retry_at = Instant::from_std(retry_at);
+        let refused = trouble == Trouble::Permanent;
+        (refused || retry_at >= deadline)
+            .then(|| Unavailable { refused, retry_after: retry_at - now })
     }
 
     /// The next token after `known`, whenever it comes.
@@ -149,19 +254,25 @@ impl Tokens {
     }
 
     /// A request signed with `token` got a 401 from path family `family`.
-    pub fn rejected(&self, token: &Token, family: u64) -> Verdict {
+    pub fn rejected(&self, token: &Arc<Token>, family: u64) -> Verdict {
         let worked = token.ever_worked();
         let now = Instant::now().into_std();
         let mut freshness = self.freshness();
         let verdict = freshness.rejected(now, token.generation, family, worked);
-        if freshness.expires_at().is_none() && self.current.load().is_some() {
-            self.current.store(None);
-            drop(freshness);
+        let given_up = freshness.expires_at().is_none() && self.current.load().is_some();
+        if given_up {
+            self.suspect.store(self.current.swap(None));
+        }
+        drop(freshness);
+        if given_up {
             tracing::info!(
+                token = self.lane.number(),
                 generation = token.generation.number(),
                 "token rejected by Genesys Cloud: renewing it"
             );
             self.nudge.notify_one();
+        } else if verdict == Verdict::PassOn && self.suspicion().unexplained(now) {
+            self.doubt.notify_one();
         }
         verdict
     }
@@ -171,6 +282,9 @@ impl Tokens {
         let worked = token.ever_worked();
         let now = Instant::now().into_std();
         self.freshness().fruitless(now, token.generation, family, worked);
+        if self.suspicion().unexplained(now) {
+            self.doubt.notify_one();
+        }
     }
 
     /// A replay with a renewed token went through.
@@ -183,79 +297,35 @@ impl Tokens {
         self.current(Instant::now()).map(|token| token.expires_at)
     }
 
+    /// The machine slept: the token is so much older than our clock says.
+    pub fn slept(&self, slept: Duration) {
+        let mut freshness = self.freshness();
+        freshness.slept(slept);
+        self.suspect.store(None);
+        if let Some(token) = self.current.load_full() {
+            let ends = token.expires_at.checked_sub(slept).unwrap_or(token.born);
+            self.current.store(Some(Arc::new(token.ending(ends))));
+        }
+        drop(freshness);
+        self.nudge.notify_one();
+    }
+
+    /// Brings the gauges up to date, for a scrape.
+    pub fn measure(&self) {
+        let now = Instant::now();
+        let current = self.current(now);
+        let left = current.as_ref().map_or(0.0, |token| (token.expires_at - now).as_secs_f64());
+        let generation = self.freshness().generation().number();
+        self.metrics.token(&self.of, left, generation);
+    }
+
     /// The machine never panics while locked, and its state stays sound if something else did.
     fn freshness(&self) -> MutexGuard<'_, Freshness> {
         self.freshness.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn keep(&self, issuer: impl Issuer) {
-        loop {
-            let task = self.freshness().task(Instant::now().into_std());
-            match task {
-                Task::SleepUntil(at) => tokio::select! {
-                    () = sleep_until(Instant::from_std(at)) => {}
-                    () = self.nudge.notified() => {}
-                },
-                Task::Fetch => {
-                    // Its life began somewhere on the way: from the request on is safe.
-                    let asked = Instant::now();
-                    match issuer.mint().await {
-                        Ok(minted) if minted.life <= asked.elapsed() => {
-                            self.note(&MintError::dead_on_arrival());
-                        }
-                        Ok(minted) => self.install(minted, asked),
-                        Err(error) => self.note(&error),
-                    }
-                }
-            }
-        }
-    }
-
-    fn install(&self, minted: Minted, born: Instant) {
-        // Under the lock, so that a rejection of the predecessor cannot erase the successor.
-        let mut freshness = self.freshness();
-        let generation = freshness.fetched(born.into_std(), minted.life, fastrand::f64());
-        self.current.store(Some(Arc::new(Token {
-            authorization: minted.authorization,
-            generation,
-            expires_at: born + minted.life,
-            born,
-            worked: AtomicU32::new(0),
-        })));
-        drop(freshness);
-        tracing::info!(
-            generation = generation.number(),
-            life = %humantime::format_duration(minted.life),
-            fingerprint = minted.fingerprint,
-            "token minted"
-        );
-        self.changed.send_modify(|count| *count += 1);
-    }
-
-    fn note(&self, error: &MintError) {
-        let now = Instant::now().into_std();
-        let mut freshness = self.freshness();
-        freshness.failed(now, error.trouble, error.retry_after, fastrand::f64());
-        let next = freshness.task(now);
-        let valid = matches!(freshness.step(now), Step::Use(_));
-        drop(freshness);
-        let next_try = match next {
-            Task::SleepUntil(at) => at.saturating_duration_since(now),
-            Task::Fetch => Duration::ZERO,
-        };
-        let next_try = humantime::format_duration(Duration::from_millis(
-            u64::try_from(next_try.as_millis()).unwrap_or(u64::MAX),
-        ));
-        if error.trouble == Trouble::Permanent {
-            tracing::error!(
-                why = %error, %next_try,
-                "Genesys Cloud refuses the client id or secret: check oauth.client_id, \
-                 oauth.client_secret and upstream.region"
-            );
-        } else {
-            tracing::warn!(why = %error, %next_try, token_still_valid = valid, "no new token");
-        }
-        self.changed.send_modify(|count| *count += 1);
+    fn suspicion(&self) -> MutexGuard<'_, Suspicion> {
+        self.suspicion.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

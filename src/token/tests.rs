@@ -2,6 +2,10 @@
 
 use std::sync::atomic::AtomicUsize;
 
+use http::HeaderValue;
+use issuer::{MintError, Minted};
+use verify::Alive;
+
 use super::*;
 
 /// Answers in order; the last one for ever. Every mint takes 100 ms.
@@ -10,7 +14,17 @@ struct Script {
     mints: Arc<AtomicUsize>,
 }
 
+impl Check for Script {
+    async fn check(&self, _: &HeaderValue) -> Alive {
+        Alive::Active
+    }
+}
+
 impl Issuer for Script {
+    fn client(&self) -> &'static str {
+        "a-client"
+    }
+
     async fn mint(&self) -> Result<Minted, MintError> {
         let n = self.mints.fetch_add(1, Ordering::SeqCst);
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -30,7 +44,8 @@ fn keeper(answers: &[Result<u64, Trouble>]) -> (Arc<Tokens>, Arc<AtomicUsize>) {
     let script = Script { answers: answers.to_vec(), mints: Arc::clone(&mints) };
     let margin = Duration::from_secs(300);
     let stop = CancellationToken::new();
-    let tokens = Tokens::spawn(script, margin, &TaskTracker::new(), &Handle::current(), stop);
+    let keeping = Keeping::new(margin, &TaskTracker::new(), &Handle::current(), stop);
+    let tokens = Tokens::spawn(Arc::new(script), (), Lane::default(), &keeping);
     (tokens, mints)
 }
 
@@ -118,4 +133,171 @@ async fn without_a_token_the_answer_comes_within_the_deadline() {
     let error = tokens.get(deadline).await.unwrap_err();
     assert!(Instant::now() <= deadline && !error.refused);
     assert!(mints.load(Ordering::SeqCst) <= 10, "backoff, not a storm");
+}
+
+/// Mints like `Script`; its checks answer in order, the last one for ever.
+struct Checked {
+    script: Script,
+    answers: Vec<Alive>,
+    checks: Arc<AtomicUsize>,
+}
+
+impl Check for Checked {
+    async fn check(&self, _: &HeaderValue) -> Alive {
+        let n = self.checks.fetch_add(1, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        self.answers.get(n).or(self.answers.last()).cloned().unwrap()
+    }
+}
+
+impl Issuer for Checked {
+    fn client(&self) -> &'static str {
+        "a-client"
+    }
+
+    fn mint(&self) -> impl Future<Output = Result<Minted, MintError>> + Send {
+        self.script.mint()
+    }
+}
+
+const EVERY: Duration = Duration::from_secs(60);
+
+struct Overseen {
+    tokens: Arc<Tokens>,
+    mints: Arc<AtomicUsize>,
+    checks: Arc<AtomicUsize>,
+    metrics: Arc<Metrics>,
+}
+
+impl Overseen {
+    /// Mints and checks so far.
+    fn seen(&self) -> (usize, usize) {
+        (self.mints.load(Ordering::SeqCst), self.checks.load(Ordering::SeqCst))
+    }
+}
+
+fn overseen(mints: &[Result<u64, Trouble>], checks: &[Alive], toll: impl Toll) -> Overseen {
+    let (minted, checked) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let issuer = Checked {
+        script: Script { answers: mints.to_vec(), mints: Arc::clone(&minted) },
+        answers: checks.to_vec(),
+        checks: Arc::clone(&checked),
+    };
+    let stop = CancellationToken::new();
+    let keeping = Keeping {
+        verify_every: Some(EVERY),
+        ..Keeping::new(EVERY, &TaskTracker::new(), &Handle::current(), stop)
+    };
+    let tokens = Tokens::spawn(Arc::new(issuer), toll, Lane::default(), &keeping);
+    Overseen { tokens, mints: minted, checks: checked, metrics: keeping.metrics }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_died_without_traffic_is_replaced_within_verify_every() {
+    let world = overseen(&[Ok(86_400)], &[Alive::Inactive, Alive::Active], ());
+    let old = world.tokens.get(within(1)).await.unwrap();
+    // A tenth of jitter, and what check and mint take.
+    tokio::time::sleep(EVERY.mul_f64(1.1) + Duration::from_secs(1)).await;
+    assert_eq!(world.seen(), (2, 1));
+    assert!(world.tokens.get(within(0)).await.unwrap().generation > old.generation);
+    tokio::time::sleep(EVERY * 10).await;
+    assert_eq!(world.seen().0, 2, "the new one is good");
+    let page = world.metrics.render();
+    assert!(page.contains("outcome=\"inactive\"} 1\n") && page.contains("outcome=\"active\"} "));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_that_fails_changes_nothing() {
+    let world = overseen(&[Ok(86_400)], &[Alive::Unknown("down".to_owned())], ());
+    tokio::time::sleep(EVERY * 20).await;
+    let (mints, checks) = world.seen();
+    assert_eq!(mints, 1);
+    assert!(checks >= 18, "{checks}");
+    assert!(world.tokens.get(within(0)).await.is_ok());
+}
+
+/// A budget that is always full.
+struct Full;
+
+impl Toll for Full {
+    async fn pay(&self, _: Generation) -> bool {
+        false
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_that_the_budget_has_no_place_for_is_left_out() {
+    let world = overseen(&[Ok(86_400)], &[Alive::Inactive], Full);
+    tokio::time::sleep(EVERY * 5).await;
+    assert_eq!(world.seen(), (1, 0));
+    assert!(world.metrics.render().contains("outcome=\"skipped\"} "));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_of_401s_that_nothing_explains_has_the_token_checked_at_once() {
+    let world = overseen(&[Ok(86_400)], &[Alive::Inactive, Alive::Active], ());
+    let token = world.tokens.get(within(1)).await.unwrap();
+    token.worked(Instant::now());
+    // One endpoint says no whatever the token, and has been found out.
+    world.tokens.fruitless(&token, 7);
+    assert_eq!(world.tokens.rejected(&token, 7), Verdict::PassOn);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(world.seen(), (1, 0), "two are no burst");
+    assert_eq!(world.tokens.rejected(&token, 7), Verdict::PassOn);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(world.seen(), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_odd_401_while_no_token_can_be_had_does_not_cost_the_good_one() {
+    let world = overseen(&[Ok(86_400), Err(Trouble::Transient)], &[Alive::Active], ());
+    let token = world.tokens.get(within(1)).await.unwrap();
+    token.worked(Instant::now());
+    assert_eq!(world.tokens.rejected(&token, 7), Verdict::Renew);
+    let again = world.tokens.get(within(1)).await.unwrap();
+    assert_eq!(again.generation, token.generation);
+    assert_eq!(world.seen(), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_token_is_not_taken_back_however_long_none_can_be_had() {
+    let world = overseen(&[Ok(86_400), Err(Trouble::Transient)], &[Alive::Inactive], ());
+    let token = world.tokens.get(within(1)).await.unwrap();
+    assert_eq!(world.tokens.rejected(&token, 7), Verdict::Renew);
+    assert!(world.tokens.get(within(12)).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_expired_in_its_sleep_is_not_used() {
+    let (tokens, mints) = keeper(&[Ok(3600)]);
+    let old = tokens.get(within(1)).await.unwrap();
+    tokens.slept(Duration::from_secs(60));
+    assert_eq!(tokens.get(within(0)).await.unwrap().generation, old.generation);
+    tokens.slept(Duration::from_secs(3600));
+    assert!(tokens.current(Instant::now()).is_none());
+    assert!(tokens.get(within(1)).await.unwrap().generation > old.generation);
+    assert_eq!(mints.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_several_tokens_any_will_do_and_refusal_needs_all_of_them() {
+    let stop = CancellationToken::new();
+    let keeping = Keeping::new(EVERY, &TaskTracker::new(), &Handle::current(), stop);
+    let start = |number, answers: &[Result<u64, Trouble>]| {
+        let script = Script { answers: answers.to_vec(), mints: Arc::default() };
+        Tokens::spawn(Arc::new(script), (), Lane::new(number), &keeping)
+    };
+    let refused = [Err(Trouble::Permanent)];
+    let late = [Err(Trouble::Transient), Ok(3600)];
+    let pool = pool::Pool::new(start(0, &refused), vec![start(1, &late)]);
+    assert!(!pool.ready());
+    let before = Instant::now();
+    let came = pool.get(Lane::new(0), within(12)).await;
+    assert!(matches!(came, Ok(pool::Came::Elsewhere)), "{came:?}");
+    assert!(before.elapsed() < Duration::from_secs(3), "it did not wait for its own");
+    assert!(matches!(pool.get(Lane::new(1), within(0)).await, Ok(pool::Came::Here(_))));
+
+    let pool = pool::Pool::new(start(0, &refused), vec![start(1, &refused)]);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(pool.get(Lane::new(1), within(12)).await.unwrap_err().refused);
 }

@@ -15,12 +15,14 @@ use genesys_proxy::{
     config::RateLimit,
     decide::{
         freshness::{Trouble, Verdict},
+        lanes::{Lane, Spot},
         retry::{self, Facts, History, Next, Outcome},
     },
     gateway::admit::Admission,
     token::{
-        Token, Tokens,
+        Keeping, Token, Tokens,
         issuer::{Issuer, MintError, Minted},
+        verify::{Alive, Check},
     },
 };
 use http::HeaderValue;
@@ -93,7 +95,18 @@ struct Login {
     begin: Instant,
 }
 
+/// Nobody asks.
+impl Check for Login {
+    async fn check(&self, _: &HeaderValue) -> Alive {
+        Alive::Unknown(String::new())
+    }
+}
+
 impl Issuer for Login {
+    fn client(&self) -> &'static str {
+        "a-client"
+    }
+
     async fn mint(&self) -> Result<Minted, MintError> {
         let (takes, kind) = {
             let mut genesys = self.genesys.lock().unwrap();
@@ -177,11 +190,11 @@ impl Gateway {
                     return (End::Refused, sends);
                 }
                 Next::Requeue { until } => {
-                    self.admission.pause(permit.generation(), until);
+                    self.admission.pause(permit.spot(), until);
                     history.requeued += 1;
                 }
                 Next::HandOn { until } => {
-                    self.admission.pause(permit.generation(), until);
+                    self.admission.pause(permit.spot(), until);
                     return (End::Limited, sends);
                 }
                 Next::Answer | Next::Again | Next::Fail => {
@@ -196,7 +209,7 @@ impl Gateway {
             let patience = deadline.max(Instant::now());
             if history.renewed {
                 let Ok(token) = self.token(patience).await else { return (End::NoToken, sends) };
-                self.admission.renewed(token.generation);
+                self.admission.renewed(Spot { generation: token.generation, ..Spot::default() });
             }
             let Ok(again) = self.admission.admit(Instant::now(), patience, Some(ticket)).await
             else {
@@ -229,7 +242,8 @@ async fn live(seed: u64) -> BTreeMap<&'static str, u32> {
     let login = Login { genesys: Arc::clone(&genesys), begin };
     let runtime = Handle::current();
     let refresh_before = Duration::from_secs(dice.u64(0..400));
-    let tokens = Tokens::spawn(login, refresh_before, &tasks, &runtime, stop.clone());
+    let keeping = Keeping::new(refresh_before, &tasks, &runtime, stop.clone());
+    let tokens = Tokens::spawn(Arc::new(login), (), Lane::default(), &keeping);
     let limits = RateLimit {
         requests_per_minute: NonZeroU32::new(limit),
         window,
@@ -237,11 +251,11 @@ async fn live(seed: u64) -> BTreeMap<&'static str, u32> {
         max_queue: 40,
         max_retry_after: MAX_RETRY_AFTER,
     };
-    let admission = Admission::spawn(limits, &tasks, &runtime, stop.clone());
+    let admission = Admission::spawn(limits, 1, &tasks, &runtime, stop.clone());
     let (followed, budget) = (Arc::clone(&tokens), Arc::clone(&admission));
     let until = stop.clone();
     tasks.spawn(async move {
-        until.run_until_cancelled(budget.follow(&followed)).await;
+        until.run_until_cancelled(budget.follow(Lane::default(), &followed)).await;
     });
     let gateway = Rc::new(Gateway { tokens, admission, genesys: Arc::clone(&genesys) });
     let ends = Rc::new(RefCell::new(BTreeMap::new()));

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::{Admission, Permit, Place};
 use crate::decide::{
     failure::Failure,
-    freshness::Generation,
+    lanes::{Lane, Spot},
     queue::{Ticket, Tickets},
 };
 
@@ -35,7 +35,7 @@ pub struct Desk {
 #[derive(Debug, Default)]
 struct Slice {
     /// Whose budget it is a part of.
-    generation: Generation,
+    spot: Spot,
     places: u32,
     /// Calls that left from it and are not counted in the budget yet.
     left: u32,
@@ -61,9 +61,7 @@ impl Desk {
         deadline: Instant,
     ) -> Result<Permit, Failure> {
         match self.take(now) {
-            Some((ticket, generation)) => {
-                Ok(Permit::new(Place::Slice(Arc::clone(self)), ticket, generation))
-            }
+            Some((ticket, spot)) => Ok(Permit::new(Place::Slice(Arc::clone(self)), ticket, spot)),
             None => Box::pin(self.admission.admit(now, deadline, None)).await,
         }
     }
@@ -73,8 +71,8 @@ impl Desk {
         let mut slice = self.slice();
         if slice.places > 0 || slice.left > 0 {
             let mut state = self.admission.state();
-            state.left(slice.left, slice.generation, Instant::now().into_std());
-            state.budget.give_back(slice.places);
+            state.lanes.leave(slice.left, slice.spot, Instant::now().into_std());
+            state.lanes.give_back(slice.places, slice.spot.lane);
             (slice.left, slice.places) = (0, 0);
             drop(state);
             self.admission.wake.notify_one();
@@ -90,22 +88,22 @@ impl Desk {
     }
 
     /// A call leaves whose place came from the slice.
-    pub(super) fn left(&self, generation: Generation, now: Instant) {
+    pub(super) fn left(&self, spot: Spot, now: Instant) {
         let mut slice = self.slice();
-        if slice.generation == generation {
+        if slice.spot == spot {
             slice.left += 1;
         } else {
             drop(slice);
-            self.admission.left(generation, now);
+            self.admission.left(spot, now);
         }
     }
 
     /// A call whose place came from the slice will not leave.
-    pub(super) fn give_back(&self) {
-        self.admission.give_back();
+    pub(super) fn give_back(&self, lane: Lane) {
+        self.admission.give_back(lane);
     }
 
-    fn take(&self, now: Instant) -> Option<(Ticket, Generation)> {
+    fn take(&self, now: Instant) -> Option<(Ticket, Spot)> {
         if self.admission.line.load(Ordering::Relaxed) {
             return None;
         }
@@ -115,17 +113,20 @@ impl Desk {
         }
         slice.places = slice.places.checked_sub(1)?;
         let ticket = slice.tickets.next()?;
-        Some((ticket, slice.generation))
+        Some((ticket, slice.spot))
     }
 
     fn fill(&self, slice: &mut Slice, now: Instant) {
         let now = now.into_std();
         let mut state = self.admission.state();
-        state.left(slice.left, slice.generation, now);
+        state.lanes.leave(slice.left, slice.spot, now);
         slice.left = 0;
-        slice.generation = state.generation;
-        if state.queue.is_empty() && state.budget.take_slice(SLICE, now) {
+        if !state.queue.is_empty() {
+            return;
+        }
+        if let Some(spot) = state.lanes.take_slice(SLICE, now) {
             self.admission.sliced.store(true, Ordering::Relaxed);
+            slice.spot = spot;
             slice.places = SLICE;
             slice.tickets = state.queue.tickets(SLICE);
         }

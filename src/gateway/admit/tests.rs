@@ -12,7 +12,7 @@ fn admission(limit: u32, max_queue: usize) -> Arc<Admission> {
         max_queue,
         max_retry_after: Duration::from_secs(180),
     };
-    Admission::spawn(limit, &TaskTracker::new(), &Handle::current(), CancellationToken::new())
+    Admission::spawn(limit, 1, &TaskTracker::new(), &Handle::current(), CancellationToken::new())
 }
 
 fn within(seconds: u64) -> Instant {
@@ -121,7 +121,7 @@ async fn a_request_that_comes_back_is_first_and_a_pause_holds_all() {
     let mut first = admission.admit(Instant::now(), within(12), None).await.unwrap();
     first.spend(Instant::now());
     let until = within(5).into_std();
-    admission.pause(Generation::default(), until);
+    admission.pause(Spot::default(), until);
     let tasks = TaskTracker::new();
     let later = tasks.spawn({
         let admission = Arc::clone(&admission);
@@ -145,7 +145,7 @@ async fn a_pause_longer_than_their_patience_is_told_to_the_waiting_at_once() {
     });
     tokio::task::yield_now().await;
     let before = Instant::now();
-    admission.pause(Generation::default(), within(100).into_std());
+    admission.pause(Spot::default(), within(100).into_std());
     let Err(Failure::RateLimited { retry_after }) = waiter.await.unwrap() else { panic!() };
     assert_eq!((Instant::now(), retry_after.as_secs()), (before, 100));
 }
@@ -172,8 +172,8 @@ async fn a_new_token_lets_the_line_go_at_once() {
     });
     tokio::task::yield_now().await;
     let before = Instant::now();
-    admission.renewed(generation(1));
-    admission.renewed(generation(1));
+    admission.renewed(Spot { generation: generation(1), ..Spot::default() });
+    admission.renewed(Spot { generation: generation(1), ..Spot::default() });
     assert_eq!(waiter.await.unwrap(), Ok(before));
     assert!(spend(&admission, 0).await.is_err(), "one token, one allowance");
 }
@@ -210,7 +210,7 @@ async fn whatever_callers_do_the_budget_holds_and_nothing_leaks() {
                 }
             });
             if dice.u8(0..30) == 0 {
-                admission.pause(Generation::default(), within(dice.u64(1..20)).into_std());
+                admission.pause(Spot::default(), within(dice.u64(1..20)).into_std());
             }
             tokio::time::sleep(Duration::from_millis(dice.u64(0..2_000))).await;
         }
@@ -295,7 +295,7 @@ async fn a_pause_holds_those_with_a_slice_too() {
     let desk = Desk::new(&admission);
     leave(&desk).await.unwrap();
     let until = Instant::now() + Duration::from_secs(5);
-    admission.pause(Generation::default(), until.into_std());
+    admission.pause(Spot::default(), until.into_std());
     assert!(leave(&desk).await.is_err());
     sleep_until(until).await;
     assert!(leave(&desk).await.is_ok());
@@ -306,7 +306,7 @@ async fn a_slice_of_the_old_token_does_not_count_against_the_new_one() {
     let admission = admission(LARGE, 10);
     let desk = Desk::new(&admission);
     leave(&desk).await.unwrap();
-    admission.renewed(generation(1));
+    admission.renewed(Spot { generation: generation(1), ..Spot::default() });
     let now = Instant::now();
     let mut permit = desk.admit(now, now).await.unwrap();
     permit.bind(generation(1));
@@ -328,6 +328,6 @@ async fn without_a_limit_everybody_passes_and_a_pause_still_holds() {
         leave(&desk).await.unwrap();
     }
     let until = Instant::now() + Duration::from_secs(5);
-    admission.pause(Generation::default(), until.into_std());
+    admission.pause(Spot::default(), until.into_std());
     assert!(leave(&desk).await.is_err());
 }

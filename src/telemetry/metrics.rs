@@ -1,0 +1,191 @@
+//! Every metric on one page, for `/metrics` on the admin listener.
+//! It never has a label whose values a caller chooses.
+
+use std::{
+    fmt,
+    sync::atomic::{AtomicI64, AtomicU64},
+};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeLabelValue, text},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+/// Which token: its client's id, as configured, and its number from 0.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfToken {
+    /// The client id.
+    pub client: String,
+    /// The token's number, counted over all clients.
+    pub token: u32,
+}
+
+/// How a mint ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(non_camel_case_types, reason = "they are the labels' words")]
+pub enum MintOutcome {
+    /// There is a new token.
+    minted,
+    /// Unreachable, slow, garbage.
+    transient,
+    /// 429, or Genesys's 400 "rate limit exceeded".
+    throttled,
+    /// The credentials are refused.
+    permanent,
+}
+
+/// How a check of a token ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(non_camel_case_types, reason = "they are the labels' words")]
+pub enum CheckOutcome {
+    /// It is good.
+    active,
+    /// It is dead, and replaced.
+    inactive,
+    /// The check failed; nothing follows.
+    unknown,
+    /// The budget had no place for it.
+    skipped,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Mint {
+    client: String,
+    token: u32,
+    outcome: MintOutcome,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Verification {
+    client: String,
+    token: u32,
+    outcome: CheckOutcome,
+}
+
+/// Which of a client's two secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfSecret {
+    client: String,
+    secret: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfClient {
+    client: String,
+}
+
+/// All of them.
+pub struct Metrics {
+    registry: Registry,
+    mints: Family<Mint, Counter>,
+    verifications: Family<Verification, Counter>,
+    expires_in: Family<OfToken, Gauge<f64, AtomicU64>>,
+    generation: Family<OfToken, Gauge<i64, AtomicI64>>,
+    live_secret: Family<OfSecret, Gauge<i64, AtomicI64>>,
+    skew: Family<OfClient, Gauge<f64, AtomicU64>>,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("genesys_proxy");
+        let mints = Family::default();
+        let verifications = Family::default();
+        let expires_in = Family::default();
+        let generation = Family::default();
+        let live_secret = Family::default();
+        let skew = Family::default();
+        let text = "Token requests by how they ended";
+        registry.register("token_mints", text, mints.clone());
+        let text = "Checks of tokens by what they found";
+        registry.register("token_verifications", text, verifications.clone());
+        let text = "Until the token in use expires; 0 when there is none";
+        registry.register("token_expires_in_seconds", text, expires_in.clone());
+        let text = "How many tokens there have been in this place, the one in use included";
+        registry.register("token_generation", text, generation.clone());
+        let text =
+            "1 for the client secret that was accepted last, client_secret or next_client_secret";
+        registry.register("client_secret_live", text, live_secret.clone());
+        let text = "By how much the token endpoint's clock is ahead of this machine's";
+        registry.register("clock_skew_seconds", text, skew.clone());
+        Self { registry, mints, verifications, expires_in, generation, live_secret, skew }
+    }
+}
+
+impl Metrics {
+    /// A token request ended.
+    pub fn minted(&self, of: &OfToken, outcome: MintOutcome) {
+        let OfToken { client, token } = of.clone();
+        self.mints.get_or_create(&Mint { client, token, outcome }).inc();
+    }
+
+    /// A check of a token ended.
+    pub fn verified(&self, of: &OfToken, outcome: CheckOutcome) {
+        let OfToken { client, token } = of.clone();
+        self.verifications.get_or_create(&Verification { client, token, outcome }).inc();
+    }
+
+    /// A token as it is now.
+    pub fn token(&self, of: &OfToken, expires_in: f64, generation: u64) {
+        self.expires_in.get_or_create(of).set(expires_in);
+        let generation = i64::try_from(generation).unwrap_or(i64::MAX);
+        self.generation.get_or_create(of).set(generation);
+    }
+
+    /// Which of its secrets a client logged in with last: `next` or not.
+    pub fn live_secret(&self, client: &str, next: bool) {
+        for (secret, live) in [("client_secret", !next), ("next_client_secret", next)] {
+            let of = OfSecret { client: client.to_owned(), secret };
+            self.live_secret.get_or_create(&of).set(live.into());
+        }
+    }
+
+    /// The token endpoint's clock against ours.
+    pub fn skew(&self, client: &str, seconds: f64) {
+        self.skew.get_or_create(&OfClient { client: client.to_owned() }).set(seconds);
+    }
+
+    /// The text format of `OpenMetrics`, which Prometheus reads.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = text::encode(&mut text, &self.registry);
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_tells_tokens_mints_checks_secrets_and_skew() {
+        let metrics = Metrics::default();
+        let of = OfToken { client: "an-id".to_owned(), token: 0 };
+        metrics.minted(&of, MintOutcome::minted);
+        metrics.minted(&of, MintOutcome::minted);
+        metrics.verified(&of, CheckOutcome::inactive);
+        metrics.token(&of, 86_399.5, 2);
+        metrics.live_secret("an-id", true);
+        metrics.skew("an-id", -1.5);
+        let page = metrics.render();
+        for line in [
+            "genesys_proxy_token_mints_total{client=\"an-id\",token=\"0\",outcome=\"minted\"} 2",
+            "genesys_proxy_token_verifications_total{client=\"an-id\",token=\"0\",outcome=\"inactive\"} 1",
+            "genesys_proxy_token_expires_in_seconds{client=\"an-id\",token=\"0\"} 86399.5",
+            "genesys_proxy_token_generation{client=\"an-id\",token=\"0\"} 2",
+            "genesys_proxy_client_secret_live{client=\"an-id\",secret=\"client_secret\"} 0",
+            "genesys_proxy_client_secret_live{client=\"an-id\",secret=\"next_client_secret\"} 1",
+            "genesys_proxy_clock_skew_seconds{client=\"an-id\"} -1.5",
+            "# EOF",
+        ] {
+            assert!(page.lines().any(|of_page| of_page == line), "{line}\n{page}");
+        }
+    }
+}

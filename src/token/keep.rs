@@ -1,0 +1,144 @@
+//! The one task that mints: before expiry, after a rejection, after a failure when its time comes.
+//! It never gives up, and never asks more often than the last answer allows.
+
+use std::{sync::Arc, sync::atomic::AtomicU32, time::Duration};
+
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    Token, Tokens,
+    issuer::{Issuer, MintError, Minted},
+    verify::{Alive, Check},
+};
+use crate::{
+    decide::freshness::{Step, Task, Trouble},
+    telemetry::metrics::MintOutcome,
+};
+
+impl Tokens {
+    pub(super) async fn keep<I: Issuer + Check>(&self, issuer: &I, checks: bool) {
+        loop {
+            let task = self.freshness().task(Instant::now().into_std());
+            match task {
+                Task::SleepUntil(at) => tokio::select! {
+                    () = sleep_until(Instant::from_std(at)) => {}
+                    () = self.nudge.notified() => {}
+                },
+                Task::Fetch => {
+                    // Its life began somewhere on the way: from the request on is safe.
+                    let asked = Instant::now();
+                    match issuer.mint().await {
+                        Ok(minted) if minted.life <= asked.elapsed() => {
+                            self.failed(&MintError::dead_on_arrival(), issuer, checks).await;
+                        }
+                        Ok(minted) => self.install(minted, asked),
+                        Err(error) => self.failed(&error, issuer, checks).await,
+                    }
+                }
+            }
+        }
+    }
+
+    /// A changed secret is a reason to try again at once.
+    pub(super) async fn follow_credentials(&self, issuer: &impl Issuer) {
+        loop {
+            issuer.changed().await;
+            self.freshness().try_again();
+            self.nudge.notify_one();
+        }
+    }
+
+    fn install(&self, minted: Minted, born: Instant) {
+        self.metrics.minted(&self.of, MintOutcome::minted);
+        // Under the lock, so that a rejection of the predecessor cannot erase the successor.
+        let mut freshness = self.freshness();
+        let generation = freshness.fetched(born.into_std(), minted.life, fastrand::f64());
+        self.suspect.store(None);
+        self.current.store(Some(Arc::new(Token {
+            authorization: minted.authorization,
+            generation,
+            fingerprint: minted.fingerprint.clone(),
+            expires_at: born + minted.life,
+            born,
+            worked: AtomicU32::new(0),
+        })));
+        drop(freshness);
+        tracing::info!(
+            token = self.lane.number(),
+            generation = generation.number(),
+            life = %humantime::format_duration(minted.life),
+            fingerprint = minted.fingerprint,
+            "token minted"
+        );
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    async fn failed(&self, error: &MintError, check: &impl Check, checks: bool) {
+        self.metrics.minted(
+            &self.of,
+            match error.trouble {
+                Trouble::Transient => MintOutcome::transient,
+                Trouble::Throttled => MintOutcome::throttled,
+                Trouble::Permanent => MintOutcome::permanent,
+            },
+        );
+        if checks {
+            self.clear(check).await;
+        }
+        self.note(error);
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Without a new token, the one given up because of a 401 is looked at: one odd endpoint must
+    /// not cost everybody a good token while none can be had.
+    async fn clear(&self, check: &impl Check) {
+        let Some(suspect) = self.suspect.load_full() else { return };
+        if suspect.expires_at <= Instant::now() {
+            self.suspect.store(None);
+            return;
+        }
+        if check.check(&suspect.authorization).await != Alive::Active {
+            return;
+        }
+        let mut freshness = self.freshness();
+        if freshness.cleared(Instant::now().into_std(), suspect.generation) {
+            self.suspect.store(None);
+            self.current.store(Some(Arc::clone(&suspect)));
+            drop(freshness);
+            tracing::warn!(
+                token = self.lane.number(),
+                generation = suspect.generation.number(),
+                "one endpoint answered 401, and no new token can be had: the token was checked, it \
+                 is good, and it stays in use"
+            );
+        }
+    }
+
+    fn note(&self, error: &MintError) {
+        let now = Instant::now().into_std();
+        let mut freshness = self.freshness();
+        freshness.failed(now, error.trouble, error.retry_after, fastrand::f64());
+        let next = freshness.task(now);
+        let valid = matches!(freshness.step(now), Step::Use(_));
+        drop(freshness);
+        let next_try = match next {
+            Task::SleepUntil(at) => at.saturating_duration_since(now),
+            Task::Fetch => Duration::ZERO,
+        };
+        let next_try = humantime::format_duration(Duration::from_millis(
+            u64::try_from(next_try.as_millis()).unwrap_or(u64::MAX),
+        ));
+        let token = self.lane.number();
+        if error.trouble == Trouble::Permanent {
+            tracing::error!(
+                token, why = %error, %next_try,
+                "Genesys Cloud refuses the client id or secret: check oauth.client_id, \
+                 oauth.client_secret and upstream.region"
+            );
+        } else {
+            tracing::warn!(
+                token, why = %error, %next_try, token_still_valid = valid, "no new token"
+            );
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! All tokens: nearly always one.
+//! It never chooses among them: the budgets do.
+
+use std::sync::Arc;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::{Token, Tokens, Unavailable};
+use crate::decide::lanes::Lane;
+
+/// At least one token's keeper.
+#[derive(Debug)]
+pub struct Pool {
+    first: Arc<Tokens>,
+    more: Vec<Arc<Tokens>>,
+}
+
+/// A token came: the one that was waited for, or another.
+#[derive(Debug)]
+pub enum Came {
+    /// This one.
+    Here(Arc<Token>),
+    /// Another one is usable.
+    Elsewhere,
+}
+
+impl Pool {
+    /// `more` in the order of their lanes.
+    pub fn new(first: Arc<Tokens>, more: Vec<Arc<Tokens>>) -> Self {
+        Self { first, more }
+    }
+
+    /// The keeper of a lane.
+    pub fn of(&self, lane: Lane) -> &Arc<Tokens> {
+        lane.number().checked_sub(1).and_then(|index| self.more.get(index)).unwrap_or(&self.first)
+    }
+
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Tokens>> {
+        std::iter::once(&self.first).chain(&self.more)
+    }
+
+    /// Some token is usable.
+    pub fn ready(&self) -> bool {
+        let now = Instant::now();
+        self.all().any(|tokens| tokens.current(now).is_some())
+    }
+
+    /// Waits until `deadline` for the token of `lane`, or for any other.
+    pub async fn get(&self, lane: Lane, deadline: Instant) -> Result<Came, Unavailable> {
+        if self.more.is_empty() {
+            return self.first.get(deadline).await.map(Came::Here);
+        }
+        // All tokens tell of their changes by the same channel.
+        let mut changed = self.first.changed.subscribe();
+        loop {
+            changed.borrow_and_update();
+            let now = Instant::now();
+            if let Some(token) = self.of(lane).current(now) {
+                return Ok(Came::Here(token));
+            }
+            if self.ready() {
+                return Ok(Came::Elsewhere);
+            }
+            // No hope only if there is none for any of them; the soonest is told.
+            let refusals = self.all().map(|tokens| tokens.refusal(now, deadline));
+            if let Some(all) = refusals.collect::<Option<Vec<_>>>()
+                && let Some(soonest) = all.into_iter().min_by_key(|refusal| refusal.retry_after)
+            {
+                return Err(soonest);
+            }
+            if timeout_at(deadline, changed.changed()).await.is_err() {
+                return Err(Unavailable::LATE);
+            }
+        }
+    }
+}
