@@ -5,6 +5,7 @@ pub mod gateway;
 pub mod load;
 pub mod raw;
 pub mod socket;
+pub mod tools;
 pub mod world;
 
 pub use gateway::Gateway;
