@@ -10,7 +10,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # Without a network, or with a test that hangs, this ends all the same.
 readonly TEST_SECONDS=1200
-readonly CACHE="$PWD/.cache/sdk"
+readonly CACHE="$PWD/.cache"
 
 say() { printf '\n==> %s\n' "$*"; }
 
@@ -37,8 +37,9 @@ python_is_good() {
     python3 -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 }
 
+# oidc-provider calls both; Node.js has them from 20.19 on.
 node_is_good() {
-    node -e 'process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)' 2>/dev/null &&
+    node -e 'process.exit(URL.parse && require("node:crypto").hash ? 0 : 1)' 2>/dev/null &&
         npm --version >/dev/null 2>&1
 }
 
@@ -52,7 +53,7 @@ find_tools() {
     node_is_good || missing+=(nodejs npm)
     [[ ${#missing[@]} -eq 0 ]] || install_packages "${missing[@]}"
     python_is_good || die "python3 is older than 3.11, or has no venv: $(command -v python3)"
-    node_is_good || die "node is older than 18, or has no npm: $(command -v node)"
+    node_is_good || die "node is older than 20.19, or has no npm: $(command -v node)"
 }
 
 # Whether $1 was installed from what the other arguments say.
@@ -64,7 +65,7 @@ unchanged() {
 
 # The Python SDK, in an environment of its own.
 install_python_sdk() {
-    local place="$CACHE/python" lock="tests/sdk/requirements.txt"
+    local place="$CACHE/sdk/python" lock="tests/sdk/requirements.txt"
     local -a from=("$place" "$(python3 --version)" "$(sha256sum <"$lock")")
     if ! unchanged "$place" "${from[@]}" || ! "$place/bin/python" -c '' 2>/dev/null; then
         say "installing the Python SDK"
@@ -78,20 +79,19 @@ install_python_sdk() {
     export GENESYS_PROXY_TEST_PYTHON="$place/bin/python"
 }
 
-# The JavaScript SDK.
-install_javascript_sdk() {
-    local place="$CACHE/javascript" lock="tests/sdk/package-lock.json"
-    local -a from=("$(cat tests/sdk/package.json "$lock" | sha256sum)")
+# What the package-lock.json in $1 pins, into $2/node_modules.
+install_node_modules() {
+    local list=$1 place=$2
+    local -a from=("$(cat "$list/package.json" "$list/package-lock.json" | sha256sum)")
     if ! unchanged "$place" "${from[@]}"; then
-        say "installing the JavaScript SDK"
+        say "installing $list"
         rm -rf "$place"
         mkdir -p "$place"
-        cp tests/sdk/package.json "$lock" "$place"
+        cp "$list/package.json" "$list/package-lock.json" "$place"
         npm ci --prefix "$place" --ignore-scripts --no-audit --no-fund ||
-            die "could not install $lock"
+            die "could not install $list/package-lock.json"
         printf '%s' "${from[*]}" >"$place/installed-from"
     fi
-    export GENESYS_PROXY_TEST_NODE_MODULES="$place/node_modules"
 }
 
 # The sum of cargo's "test result:" lines and of what unittest says about bench, as one line.
@@ -119,7 +119,11 @@ summary() {
 
 find_tools
 install_python_sdk
-install_javascript_sdk
+install_node_modules tests/sdk "$CACHE/sdk/javascript"
+export GENESYS_PROXY_TEST_NODE_MODULES="$CACHE/sdk/javascript/node_modules"
+# An authorization server that somebody else wrote.
+install_node_modules tests/oidc "$CACHE/oidc"
+export GENESYS_PROXY_TEST_OIDC_MODULES="$CACHE/oidc/node_modules"
 
 say "building"
 cargo test --locked --no-run

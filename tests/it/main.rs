@@ -23,6 +23,8 @@ mod idle_races;
 mod layers;
 mod malformed_http1;
 mod malformed_http2;
+mod oidc;
+mod oidc_server;
 mod parking;
 mod rate;
 mod revoked;

@@ -5,7 +5,7 @@
 
 use std::{
     env,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Output},
     time::Duration,
 };
@@ -13,7 +13,7 @@ use std::{
 use genesys_proxy::simulator::{ApiFault, Counters, FaultsPatch, Options};
 use tokio::time::timeout;
 
-use crate::support::{World, gateway::PATIENCE};
+use crate::support::{World, gateway::PATIENCE, tools::installed};
 
 /// Calls of all jobs together: three pages of queues, two for a user, one for each other job.
 const CALLS: u64 = 8;
@@ -34,7 +34,7 @@ impl Sdk {
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk");
         match self {
             Self::Python => {
-                let python = installed("GENESYS_PROXY_TEST_PYTHON", "python/bin/python");
+                let python = installed("GENESYS_PROXY_TEST_PYTHON", "sdk/python/bin/python");
                 command.current_dir(scripts.join("python"));
                 command.env("PYTHONDONTWRITEBYTECODE", "1");
                 command.arg(python).args(["-m", "unittest", "--verbose"]);
@@ -42,7 +42,7 @@ impl Sdk {
             }
             Self::JavaScript => {
                 let modules =
-                    installed("GENESYS_PROXY_TEST_NODE_MODULES", "javascript/node_modules");
+                    installed("GENESYS_PROXY_TEST_NODE_MODULES", "sdk/javascript/node_modules");
                 command.current_dir(scripts.join("javascript"));
                 command.env("NODE_PATH", modules);
                 command.args(["node", "--test-reporter=tap"]);
@@ -75,16 +75,6 @@ impl Sdk {
         assert!(status.success(), "{self:?}, {name:?}: {status}\n{output}");
         assert!(output.contains(self.one()), "{self:?}, {name:?} is not one test:\n{output}");
     }
-}
-
-/// Where `tests/run.sh` installed something: as it says in `variable`, or where it always does.
-fn installed(variable: &str, usual: &str) -> PathBuf {
-    let place = env::var_os(variable).map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/sdk").join(usual),
-        PathBuf::from,
-    );
-    assert!(place.exists(), "there is no {}: run tests/run.sh", place.display());
-    place
 }
 
 /// What the simulator saw, once every download has come without a bearer.

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::{
     HandshakeKind,
     pki_types::{CertificateDer, PrivateKeyDer},
@@ -30,6 +30,9 @@ impl Authority {
     pub fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // Two of one name would be taken for each other.
+        let name = format!("authority {:x}", fastrand::u64(..));
+        params.distinguished_name.push(DnType::CommonName, name);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), issuer.pem()).unwrap();
@@ -39,6 +42,19 @@ impl Authority {
     /// Its certificate, for `upstream.ca_file`.
     pub fn path(&self) -> &str {
         self.file.path().to_str().unwrap()
+    }
+
+    /// Its certificate itself (PEM).
+    pub fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+
+    /// A key and its certificate for `name`, both PEM.
+    pub fn issue(&self, name: &str) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        (key.serialize_pem(), certificate.pem())
     }
 
     fn acceptor(&self, name: &str, alpn: &[&str]) -> TlsAcceptor {

@@ -3,11 +3,14 @@
 pub mod front;
 pub mod gateway;
 pub mod load;
+pub mod oidc;
 pub mod raw;
 pub mod socket;
+pub mod tools;
 pub mod world;
 
 pub use gateway::Gateway;
 pub use load::{Answer, assert_all, at_once};
+pub use oidc::Oidc;
 pub use socket::Socket;
 pub use world::{NO_LIMIT, World, unlimited};
