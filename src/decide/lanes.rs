@@ -77,12 +77,12 @@ impl Lanes {
         self.lane(lane).budget.take(now)
     }
 
-    /// `count` places under one token, if it is far from its limit.
+    /// `count` places at once, if the token is far from its limit. Of several tokens none gives
+    /// any: call by call, the least used is next.
     pub fn take_slice(&mut self, count: u32, now: Instant) -> Option<Spot> {
-        let lane = self.least_used(now).ok()?;
-        let state = self.lane(lane);
-        let taken = state.budget.take_slice(count, now);
-        taken.then_some(Spot { lane, generation: state.generation })
+        let state = &mut self.first;
+        let taken = self.more.is_empty() && state.budget.take_slice(count, now);
+        taken.then_some(Spot { lane: Lane::default(), generation: state.generation })
     }
 
     /// So many calls that had a place left, signed with this token.
@@ -144,16 +144,18 @@ impl Lanes {
         self.all().any(|state| state.budget.paused_until().is_some())
     }
 
-    /// A newer token signs from now on; upstream counts it from nothing. False when it is known.
-    pub fn renewed(&mut self, spot: Spot) -> bool {
+    /// This token is there. A newer one is counted by upstream from nothing. False when nothing is
+    /// new about it.
+    pub fn seen(&mut self, spot: Spot) -> bool {
         let state = self.lane(spot.lane);
         let newer = spot.generation > state.generation;
         if newer {
             state.generation = spot.generation;
             state.budget.renew();
-            state.usable = true;
         }
-        newer
+        let found = spot.generation == state.generation && !state.usable;
+        state.usable |= found;
+        newer || found
     }
 
     /// There is no token in this lane any longer, until the next one comes.
@@ -164,14 +166,8 @@ impl Lanes {
         }
     }
 
-    /// A token that was thought lost is good after all.
-    pub fn found(&mut self, spot: Spot) {
-        let state = self.lane(spot.lane);
-        state.usable |= spot.generation == state.generation;
-    }
-
     /// Some lane has a token.
-    pub fn usable(&self) -> bool {
+    fn usable(&self) -> bool {
         self.all().any(|state| state.usable)
     }
 
@@ -268,7 +264,7 @@ mod tests {
     fn the_least_used_token_is_next_and_together_they_give_the_sum() {
         let t0 = t0();
         let mut lanes = lanes(3, 2, t0);
-        (0..3).for_each(|lane| assert!(lanes.renewed(spot(lane, 1))));
+        (0..3).for_each(|lane| assert!(lanes.seen(spot(lane, 1))));
         let order: Vec<_> = (0..6).map(|_| go(&mut lanes, t0).unwrap().number()).collect();
         assert_eq!(order, [0, 1, 2, 0, 1, 2]);
         let again = go(&mut lanes, t0).unwrap_err();
@@ -288,16 +284,16 @@ mod tests {
         let t0 = t0();
         let mut lanes = lanes(2, 10, t0);
         assert!(lanes.take(t0).is_ok(), "at a cold start any will do: its token is on the way");
-        lanes.renewed(spot(1, 1));
+        lanes.seen(spot(1, 1));
         assert!((0..4).all(|_| go(&mut lanes, t0) == Ok(Lane(1))));
-        lanes.renewed(spot(0, 1));
+        lanes.seen(spot(0, 1));
         lanes.lost(spot(1, 1));
         assert!((0..4).all(|_| go(&mut lanes, t0) == Ok(Lane(0))));
         lanes.lost(spot(0, 0));
         assert!(lanes.usable(), "an older life tells nothing about this one");
         lanes.lost(spot(0, 1));
         assert!(!lanes.usable());
-        lanes.found(spot(1, 1));
+        lanes.seen(spot(1, 1));
         assert!(lanes.usable());
     }
 
@@ -305,7 +301,7 @@ mod tests {
     fn a_pause_holds_one_token_and_the_others_go_on() {
         let t0 = t0();
         let mut lanes = lanes(2, 10, t0);
-        (0..2).for_each(|lane| assert!(lanes.renewed(spot(lane, 1))));
+        (0..2).for_each(|lane| assert!(lanes.seen(spot(lane, 1))));
         let until = t0 + Duration::from_secs(42);
         assert!(lanes.pause(spot(0, 1), until) && lanes.paused());
         assert!(!lanes.pause(spot(0, 0), until), "not the successor's fault");
@@ -319,9 +315,9 @@ mod tests {
     fn a_new_token_starts_from_nothing_and_leaves_the_others_alone() {
         let t0 = t0();
         let mut lanes = lanes(2, 1, t0);
-        (0..2).for_each(|lane| assert!(lanes.renewed(spot(lane, 1))));
+        (0..2).for_each(|lane| assert!(lanes.seen(spot(lane, 1))));
         assert!((0..2).all(|_| go(&mut lanes, t0).is_ok()));
-        assert!(lanes.renewed(spot(1, 2)) && !lanes.renewed(spot(1, 2)));
+        assert!(lanes.seen(spot(1, 2)) && !lanes.seen(spot(1, 2)));
         assert_eq!(go(&mut lanes, t0), Ok(Lane(1)));
         assert!(go(&mut lanes, t0).is_err());
     }
@@ -343,7 +339,7 @@ mod tests {
                 match what {
                     0 => drop(lanes.pause(Spot { lane: Lane(lane % count), ..Spot::default() }, now + WINDOW / 4)),
                     1 => lanes.lost(Spot { lane: Lane(lane % count), ..Spot::default() }),
-                    2 => lanes.found(Spot { lane: Lane(lane % count), ..Spot::default() }),
+                    2 => drop(lanes.seen(Spot { lane: Lane(lane % count), ..Spot::default() })),
                     _ => if let Ok(lane) = go(&mut lanes, now) {
                         sends.push((now, lane));
                         let inside = sends.iter().filter(|(at, of)| *of == lane && now - *at < WINDOW);

@@ -94,7 +94,7 @@ impl Permit {
     pub fn bind(&mut self, generation: Generation) {
         if self.spot.generation != generation {
             self.spot.generation = generation;
-            self.from.admission().renewed(self.spot);
+            self.from.admission().seen(self.spot);
             if self.spent {
                 self.again();
             }
@@ -236,7 +236,7 @@ impl Admission {
     }
 
     fn scarce(&self, now: Instant) -> bool {
-        self.state().lanes.available_at(now.into_std(), 0) > now.into_std()
+        self.turn_at(now) > now
     }
 
     /// Whoever comes in the middle of it waits until all is back.
@@ -289,10 +289,10 @@ impl Admission {
         self.wake.notify_one();
     }
 
-    /// A newer token signs from now on. Upstream counts it from nothing, so nobody waits for the
-    /// old one's window any longer.
-    pub fn renewed(&self, spot: Spot) {
-        if self.state().lanes.renewed(spot) {
+    /// This token signs from now on. Upstream counts a new one from nothing, so nobody waits for
+    /// the old one's window any longer.
+    pub fn seen(&self, spot: Spot) {
+        if self.state().lanes.seen(spot) {
             self.wake.notify_one();
         }
     }
@@ -302,15 +302,9 @@ impl Admission {
         self.state().lanes.lost(spot);
     }
 
-    /// That token is good after all.
-    pub fn found(&self, spot: Spot) {
-        self.state().lanes.found(spot);
-        self.wake.notify_one();
-    }
-
-    /// Some token is there.
-    pub fn usable(&self) -> bool {
-        self.state().lanes.usable()
+    /// When whoever stands first could leave.
+    pub fn turn_at(&self, now: Instant) -> Instant {
+        Instant::from_std(self.state().lanes.available_at(now.into_std(), 0))
     }
 
     /// A place under this very token for a call of the gateway's own, if there is one now.
@@ -336,11 +330,7 @@ impl Admission {
 
     /// Follows a token for as long as it is polled: a line moves although nobody new comes.
     pub async fn follow(&self, lane: Lane, tokens: &Tokens) {
-        let mut known = Generation::default();
-        loop {
-            known = tokens.newer_than(known).await;
-            self.renewed(Spot { lane, generation: known });
-        }
+        tokens.follow(|generation| self.seen(Spot { lane, generation })).await;
     }
 
     /// How many wait for their turn.

@@ -32,7 +32,10 @@ use crate::{
         retry::{self, Facts, History, Next, Outcome},
     },
     telemetry::access_log::Record,
-    token::{Token, Unavailable, pool::Came},
+    token::{
+        Token, Unavailable,
+        pool::{Came, Want},
+    },
     upstream::{
         answer::Answered,
         connect::ConnectError,
@@ -69,6 +72,8 @@ pub struct Recovered {
 
 /// A body that cannot be replayed goes out only if the token worked this recently.
 const PROOF_LASTS: Duration = Duration::from_secs(60);
+/// Renewals for one request: of its token, and of one more when that could not be renewed.
+const MAX_RENEWALS: u32 = 2;
 /// Looks at the token for one request: at the one at hand, and at its successor.
 const MAX_LOOKS: u32 = 2;
 /// An error answer larger than this is not worth reading to save its connection.
@@ -87,6 +92,29 @@ enum Look {
     Unknown,
 }
 
+/// A call's latest 401: under which token, and when.
+#[derive(Debug, Clone, Copy)]
+struct Refused {
+    spot: Spot,
+    at: Instant,
+    times: u32,
+}
+
+impl Refused {
+    fn after(earlier: Option<Self>, permit: &Permit, at: Instant) -> Self {
+        let times = earlier.map_or(0, |earlier| earlier.times);
+        Self { spot: permit.spot(), at, times: times + 1 }
+    }
+
+    /// Whether this token is the fresh one that the 401 called for. Another client's may be as dead
+    /// as the first was, without anybody knowing: it gets its own renewal, once.
+    fn is_answered_by(&self, permit: &Permit, token: &Token) -> bool {
+        let now = permit.spot();
+        let successor = now.lane == self.spot.lane && now.generation > self.spot.generation;
+        successor || token.younger_than(self.at) || self.times >= MAX_RENEWALS
+    }
+}
+
 impl Gateway {
     /// Sends the call until it is answered for good.
     pub(super) async fn recover(
@@ -98,7 +126,7 @@ impl Gateway {
         let pool = self.pool_for(call.head.path.path());
         let mut history = History::default();
         let mut looks = 0;
-        let mut failed_at = None;
+        let (mut failed_at, mut refused) = (None, None::<Refused>);
         loop {
             // Its turn has just come, or it has been on its way since.
             let fresh = record.attempts == 0 && looks == 0;
@@ -120,6 +148,8 @@ impl Gateway {
                 replayable: call.body.replayable(),
                 deadline: call.deadline.into_std(),
             };
+            history.renewed =
+                refused.as_ref().is_some_and(|first| first.is_answered_by(&permit, &token));
             let longest = self.shared.config.rate_limit.max_retry_after;
             match (retry::next(outcome(&tried), facts, history, ended.into_std(), longest), tried) {
                 (Next::Renew, Ok(answer)) => {
@@ -128,7 +158,8 @@ impl Gateway {
                     }
                     call.body.stop();
                     Box::pin(discard(answer)).await;
-                    (history.renewed, record.replayed) = (true, true);
+                    record.replayed = true;
+                    refused = Some(Refused::after(refused, &permit, ended));
                     // Another request, under another token: it counts again, first in line.
                     permit = Box::pin(self.renew(&call, permit, record)).await?;
                 }
@@ -137,18 +168,17 @@ impl Gateway {
                     tokens.fruitless(&token, family(&call.head));
                     return Ok(settle(call, answer, permit, &token));
                 }
-                (Next::Requeue { until }, Ok(answer)) => {
+                (next @ (Next::Requeue { until } | Next::HandOn { until }), Ok(answer)) => {
                     self.shared.admission.pause(permit.spot(), until);
+                    if matches!(next, Next::HandOn { .. }) && !self.elsewhere(&call) {
+                        return Ok(settle(call, answer, permit, &token));
+                    }
                     call.body.stop();
                     Box::pin(discard(answer)).await;
                     history.requeued += 1;
                     let ticket = permit.ticket;
                     drop(permit);
                     permit = Box::pin(self.readmit(&call, ticket, record)).await?;
-                }
-                (Next::HandOn { until }, Ok(answer)) => {
-                    self.shared.admission.pause(permit.spot(), until);
-                    return Ok(settle(call, answer, permit, &token));
                 }
                 (Next::Again, tried) => {
                     // One that may have arrived counts for itself, and so does the next.
@@ -196,6 +226,13 @@ impl Gateway {
         verdict
     }
 
+    /// Another token than the one that was just paused has room before the caller leaves.
+    fn elsewhere(&self, call: &Call) -> bool {
+        call.body.replayable()
+            && self.shared.tokens.several()
+            && self.shared.admission.turn_at(Instant::now()) <= call.deadline
+    }
+
     /// A turn for the replay: under the token's successor, or under another token at once.
     async fn renew(
         &self,
@@ -205,10 +242,9 @@ impl Gateway {
     ) -> Result<Permit, Failure> {
         let (ticket, lane) = (permit.ticket, permit.spot().lane);
         drop(permit);
-        if !self.shared.admission.usable()
-            && let Came::Here(token) = self.wait(call, lane, Instant::now(), record).await?
-        {
-            self.shared.admission.renewed(Spot { lane, generation: token.generation });
+        let came = self.wait(call, lane, Want::Successor, Instant::now(), record).await?;
+        if let Came::Here(token) = came {
+            self.shared.admission.seen(Spot { lane, generation: token.generation });
         }
         self.readmit(call, ticket, record).await
     }
@@ -284,7 +320,7 @@ impl Gateway {
             let now = Instant::now();
             let spot = permit.spot();
             self.shared.admission.lost(spot);
-            match self.wait(call, spot.lane, now, record).await? {
+            match self.wait(call, spot.lane, Want::Any, now, record).await? {
                 Came::Here(token) => return Ok(token),
                 Came::Elsewhere => {
                     let ticket = permit.ticket;
@@ -303,6 +339,7 @@ impl Gateway {
         &self,
         call: &Call,
         lane: Lane,
+        want: Want,
         now: Instant,
         record: &mut Record,
     ) -> Result<Came, Failure> {
@@ -311,7 +348,7 @@ impl Gateway {
         } else {
             call.deadline.max(now + self.shared.config.rate_limit.max_wait)
         };
-        let came = self.shared.tokens.get(lane, patience).await;
+        let came = self.shared.tokens.get(lane, want, patience).await;
         record.token += now.elapsed();
         came.map_err(|Unavailable { refused, retry_after }| {
             if refused {

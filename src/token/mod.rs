@@ -84,6 +84,11 @@ impl Token {
         }
     }
 
+    /// It was asked for after this moment.
+    pub fn younger_than(&self, moment: Instant) -> bool {
+        self.born >= moment
+    }
+
     fn ever_worked(&self) -> bool {
         self.worked.load(Ordering::Relaxed) > 0
     }
@@ -239,13 +244,18 @@ impl Tokens {
             .then(|| Unavailable { refused, retry_after: retry_at - now })
     }
 
-    /// The next token after `known`, whenever it comes.
-    pub async fn newer_than(&self, known: Generation) -> Generation {
+    /// The last mint failed, and the next one is not yet due.
+    fn failing(&self, now: Instant) -> bool {
+        matches!(self.freshness().step(now.into_std()), Step::Refuse { .. })
+    }
+
+    /// Calls `seen` with the token in use, now and whenever there may be another. Does not end.
+    pub async fn follow(&self, seen: impl Fn(Generation)) {
         let mut changed = self.changed.subscribe();
         loop {
             changed.borrow_and_update();
-            if let Some(token) = self.current.load_full().filter(|t| t.generation > known) {
-                return token.generation;
+            if let Some(token) = self.current(Instant::now()) {
+                seen(token.generation);
             }
             if changed.changed().await.is_err() {
                 std::future::pending::<()>().await;

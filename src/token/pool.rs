@@ -24,6 +24,16 @@ pub enum Came {
     Elsewhere,
 }
 
+/// Which token is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want {
+    /// Whichever is there.
+    Any,
+    /// Its own successor, unless its renewal fails: the others' tokens are no fresher than the one
+    /// that was just refused.
+    Successor,
+}
+
 impl Pool {
     /// `more` in the order of their lanes.
     pub fn new(first: Arc<Tokens>, more: Vec<Arc<Tokens>>) -> Self {
@@ -40,6 +50,11 @@ impl Pool {
         std::iter::once(&self.first).chain(&self.more)
     }
 
+    /// More than one.
+    pub fn several(&self) -> bool {
+        !self.more.is_empty()
+    }
+
     /// Some token is usable.
     pub fn ready(&self) -> bool {
         let now = Instant::now();
@@ -47,7 +62,12 @@ impl Pool {
     }
 
     /// Waits until `deadline` for the token of `lane`, or for any other.
-    pub async fn get(&self, lane: Lane, deadline: Instant) -> Result<Came, Unavailable> {
+    pub async fn get(
+        &self,
+        lane: Lane,
+        want: Want,
+        deadline: Instant,
+    ) -> Result<Came, Unavailable> {
         if self.more.is_empty() {
             return self.first.get(deadline).await.map(Came::Here);
         }
@@ -59,7 +79,8 @@ impl Pool {
             if let Some(token) = self.of(lane).current(now) {
                 return Ok(Came::Here(token));
             }
-            if self.ready() {
+            let give_way = want == Want::Any || self.of(lane).failing(now);
+            if give_way && self.ready() {
                 return Ok(Came::Elsewhere);
             }
             // No hope only if there is none for any of them; the soonest is told.

@@ -292,12 +292,15 @@ async fn of_several_tokens_any_will_do_and_refusal_needs_all_of_them() {
     let pool = pool::Pool::new(start(0, &refused), vec![start(1, &late)]);
     assert!(!pool.ready());
     let before = Instant::now();
-    let came = pool.get(Lane::new(0), within(12)).await;
+    let came = pool.get(Lane::new(0), pool::Want::Any, within(12)).await;
     assert!(matches!(came, Ok(pool::Came::Elsewhere)), "{came:?}");
     assert!(before.elapsed() < Duration::from_secs(3), "it did not wait for its own");
-    assert!(matches!(pool.get(Lane::new(1), within(0)).await, Ok(pool::Came::Here(_))));
+    assert!(matches!(
+        pool.get(Lane::new(1), pool::Want::Any, within(0)).await,
+        Ok(pool::Came::Here(_))
+    ));
 
     let pool = pool::Pool::new(start(0, &refused), vec![start(1, &refused)]);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert!(pool.get(Lane::new(1), within(12)).await.unwrap_err().refused);
+    assert!(pool.get(Lane::new(1), pool::Want::Any, within(12)).await.unwrap_err().refused);
 }

@@ -26,6 +26,7 @@ mod malformed_http2;
 mod oidc;
 mod oidc_server;
 mod parking;
+mod pool;
 mod rate;
 mod revoked;
 mod sdk;

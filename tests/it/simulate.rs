@@ -209,7 +209,7 @@ impl Gateway {
             let patience = deadline.max(Instant::now());
             if history.renewed {
                 let Ok(token) = self.token(patience).await else { return (End::NoToken, sends) };
-                self.admission.renewed(Spot { generation: token.generation, ..Spot::default() });
+                self.admission.seen(Spot { generation: token.generation, ..Spot::default() });
             }
             let Ok(again) = self.admission.admit(Instant::now(), patience, Some(ticket)).await
             else {

@@ -172,8 +172,8 @@ async fn a_new_token_lets_the_line_go_at_once() {
     });
     tokio::task::yield_now().await;
     let before = Instant::now();
-    admission.renewed(Spot { generation: generation(1), ..Spot::default() });
-    admission.renewed(Spot { generation: generation(1), ..Spot::default() });
+    admission.seen(Spot { generation: generation(1), ..Spot::default() });
+    admission.seen(Spot { generation: generation(1), ..Spot::default() });
     assert_eq!(waiter.await.unwrap(), Ok(before));
     assert!(spend(&admission, 0).await.is_err(), "one token, one allowance");
 }
@@ -306,7 +306,7 @@ async fn a_slice_of_the_old_token_does_not_count_against_the_new_one() {
     let admission = admission(LARGE, 10);
     let desk = Desk::new(&admission);
     leave(&desk).await.unwrap();
-    admission.renewed(Spot { generation: generation(1), ..Spot::default() });
+    admission.seen(Spot { generation: generation(1), ..Spot::default() });
     let now = Instant::now();
     let mut permit = desk.admit(now, now).await.unwrap();
     permit.bind(generation(1));

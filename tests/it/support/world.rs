@@ -27,6 +27,13 @@ impl World {
         Self::beginning(options, toml, json!({})).await
     }
 
+    /// The same, with more environment variables for the gateway.
+    pub async fn with_env(options: Options, toml: &str, env: &[(&str, &str)]) -> Self {
+        let (genesys, stop) = simulator(options).await;
+        let gateway = Gateway::start_with(&format!("{}\n{toml}", upstream(genesys.addr())), env);
+        Self { gateway, genesys, client: client(), _stop: stop }
+    }
+
     /// The same, with faults that the gateway's first login meets already.
     pub async fn beginning(options: Options, toml: &str, faults: serde_json::Value) -> Self {
         let (genesys, stop) = simulator(options).await;
