@@ -37,9 +37,8 @@ python_is_good() {
     python3 -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 }
 
-# oidc-provider calls both; Node.js has them from 20.19 on.
 node_is_good() {
-    node -e 'process.exit(URL.parse && require("node:crypto").hash ? 0 : 1)' 2>/dev/null &&
+    node -e 'process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)' 2>/dev/null &&
         npm --version >/dev/null 2>&1
 }
 
@@ -53,7 +52,7 @@ find_tools() {
     node_is_good || missing+=(nodejs npm)
     [[ ${#missing[@]} -eq 0 ]] || install_packages "${missing[@]}"
     python_is_good || die "python3 is older than 3.11, or has no venv: $(command -v python3)"
-    node_is_good || die "node is older than 20.19, or has no npm: $(command -v node)"
+    node_is_good || die "node is older than 18, or has no npm: $(command -v node)"
 }
 
 # Whether $1 was installed from what the other arguments say.

@@ -3,7 +3,6 @@
 //! login with: whether the gateway's request is right is for it to say.
 
 use std::{
-    env,
     io::{BufRead, BufReader, Write},
     path::Path,
     process::{Child, ChildStdin, Command, Stdio},
@@ -85,11 +84,13 @@ impl Oidc {
     pub fn with(wanted: &Value) -> Self {
         let modules = installed("GENESYS_PROXY_TEST_OIDC_MODULES", "oidc/node_modules");
         let log = tempfile::NamedTempFile::new().unwrap();
-        let mut child = Command::new("node")
+        // Installed with it, because it needs a newer one than most distributions have.
+        let machine = if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" };
+        let node = modules.join(format!("node-linux-{machine}/bin/node"));
+        let mut child = Command::new(node)
             .arg("server.mjs")
             .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oidc"))
             .env_clear()
-            .env("PATH", env::var("PATH").unwrap())
             .env("NODE_PATH", modules)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
