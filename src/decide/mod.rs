@@ -13,6 +13,7 @@ pub mod freshness;
 pub mod headers;
 pub mod lanes;
 pub mod path;
+pub mod permissions;
 pub mod queue;
 pub mod retry;
 pub mod suspicion;

@@ -3,6 +3,7 @@
 
 pub mod admit;
 pub mod credential;
+pub mod forbidden;
 pub mod forward;
 pub mod guard;
 pub mod interim;
@@ -34,6 +35,7 @@ use crate::{
 };
 use admit::{Admission, Desk, Permit};
 use credential::Head;
+use forbidden::Forbidden;
 use forward::Patience;
 use guard::Hosts;
 use interim::Interim;
@@ -56,6 +58,8 @@ pub struct Shared {
     pub admission: Arc<Admission>,
     /// Of all replay copies.
     pub memory: Arc<Memory>,
+    /// Which 403s were logged lately.
+    pub forbidden: Arc<Forbidden>,
     /// Names of this gateway.
     pub hosts: Hosts,
     /// Tunnels, which a drain waits for.
@@ -140,7 +144,7 @@ impl Gateway {
             match self.carry(guarded, body, caller, &mut record).await {
                 Ok(answer) => {
                     let patience = self.patient(self.shared.config.upstream.idle_timeout);
-                    respond::pass(answer, record, patience)
+                    respond::pass(answer, record, &self.shared.forbidden, patience)
                 }
                 Err(failure) => respond::refuse(failure, unread, record),
             }

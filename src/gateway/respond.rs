@@ -3,6 +3,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -12,7 +13,13 @@ use http::{HeaderName, HeaderValue, Response, StatusCode, header, response::Part
 use http_body::{Body, Frame, SizeHint};
 use serde::Serialize;
 
-use super::{admit::Permit, credential::X_REQUEST_ID, forward::Patience, recover::Recovered};
+use super::{
+    admit::Permit,
+    credential::X_REQUEST_ID,
+    forbidden::{Forbidden, Glance},
+    forward::Patience,
+    recover::Recovered,
+};
 use crate::{
     decide::failure::Failure,
     telemetry::{
@@ -50,6 +57,8 @@ pub struct Held {
     body: answer::Body,
     _permit: Permit,
     record: Box<Record>,
+    /// At a 403's body.
+    glance: Option<Box<Glance>>,
     idle: Idle,
     cut: Option<Cut>,
 }
@@ -78,6 +87,7 @@ pub enum Cut {
 pub fn pass(
     recovered: Recovered,
     mut record: Box<Record>,
+    forbidden: &Arc<Forbidden>,
     patience: Patience<'_>,
 ) -> Response<AnswerBody> {
     let Recovered { answer, permit, not_replayable, early } = recovered;
@@ -97,10 +107,13 @@ pub fn pass(
     }
     record.status = Some(parts.status);
     record.correlation_id = told.correlation_id;
+    let glance = (parts.status == StatusCode::FORBIDDEN)
+        .then(|| Glance::at(&parts, forbidden, record.call(), record.correlation_id.clone()))
+        .flatten();
     mark(&mut parts, &record);
     let Patience { deadlines, timeout } = patience;
     let idle = Idle { timeout, deadline: deadlines.after(timeout), moved: false };
-    let mut held = Box::new(Held { body, _permit: permit, record, idle, cut: None });
+    let mut held = Box::new(Held { body, _permit: permit, record, glance, idle, cut: None });
     if held.body.is_end_stream() {
         held.complete();
     }
@@ -194,6 +207,9 @@ fn mark(parts: &mut Parts, record: &Record) {
 impl Held {
     fn complete(&mut self) {
         self.record.end = End::Complete;
+        if let Some(glance) = self.glance.take() {
+            glance.end();
+        }
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
@@ -207,6 +223,9 @@ impl Held {
         self.idle.moved = true;
         match frame {
             Some(Ok(frame)) => {
+                if let (Some(glance), Some(data)) = (&mut self.glance, frame.data_ref()) {
+                    glance.see(data);
+                }
                 self.record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
                 // hyper may not ask again after the last byte of a known length, nor after
                 // trailers that it will not pass on.

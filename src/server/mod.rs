@@ -98,6 +98,7 @@ impl Server {
             admission,
             metrics: keeping.metrics,
             memory: Memory::new(config.replay.memory_total),
+            forbidden: Arc::default(),
             hosts: Hosts::new(&addresses, &config.access.hosts),
             tunnels: TaskTracker::new(),
             cut: CancellationToken::new(),

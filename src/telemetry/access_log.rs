@@ -90,6 +90,11 @@ impl Record {
         })
     }
 
+    /// Its method and family, as a line shows them.
+    pub fn call(&self) -> String {
+        format!("{} {}", self.method, path::family(self.uri.path()))
+    }
+
     /// When it came.
     pub fn started(&self) -> Instant {
         self.started

@@ -15,6 +15,7 @@ mod cold_start;
 mod commands;
 mod draining;
 mod first_look;
+mod forbidden;
 mod hostile_login;
 mod hostile_upstream;
 mod http2_upstream;
