@@ -11,9 +11,13 @@ pub mod failure;
 pub mod framing;
 pub mod freshness;
 pub mod headers;
+pub mod keys;
 pub mod path;
 pub mod queue;
 pub mod retry;
+pub mod rotation;
+pub mod scopes;
+pub mod skew;
 
 /// Some moment, for tests: only differences count.
 #[cfg(test)]
