@@ -19,7 +19,7 @@ use crate::{
     telemetry::output::Output,
     token::{
         Tokens,
-        issuer::{HttpIssuer, Unbuildable},
+        issuer::{Login, Network, Secrets, Unbuildable},
     },
     upstream::{pool::Warm, replay::Memory, tls},
 };
@@ -88,13 +88,14 @@ impl Server {
         let tasks = TaskTracker::new();
         let tls = tls::client_config(config.upstream.ca_file.as_deref())?;
         let client = config.oauth.clients.first().ok_or(StartError::NoClient)?.clone();
-        let issuer = HttpIssuer::new(
-            config.oauth.clone(),
-            client,
-            config.upstream.connect_timeout,
-            config.upstream.proxy.as_ref(),
-            tls.clone(),
-        )?;
+        let network = Network {
+            connect_timeout: config.upstream.connect_timeout,
+            proxy: config.upstream.proxy.as_ref(),
+            tls: tls.clone(),
+            api: &config.upstream.api,
+        };
+        let secrets = Secrets::of(&client.credentials);
+        let issuer = Arc::new(Login::new(config.oauth.clone(), client, secrets, &network)?);
         let refresh_before = config.oauth.refresh_before;
         let shared = Arc::new(Shared {
             tokens: Tokens::spawn(issuer, refresh_before, &tasks, runtime, stop.clone()),

@@ -1,9 +1,15 @@
 //! The token that signs every call: minted once for everybody, renewed before it ends.
 //! It never lets a caller own a mint: one task of its own fetches, callers only wait.
 
+pub mod answer;
+pub mod certificate;
 pub mod claims;
 pub mod client_auth;
+pub mod error;
+pub mod expectations;
 pub mod issuer;
+pub mod keys;
+pub mod verify;
 
 use std::{
     sync::{
@@ -235,7 +241,7 @@ impl Tokens {
     fn note(&self, error: &MintError) {
         let now = Instant::now().into_std();
         let mut freshness = self.freshness();
-        freshness.failed(now, error.trouble, error.retry_after, fastrand::f64());
+        freshness.failed(now, error.trouble(), error.retry_after, fastrand::f64());
         let next = freshness.task(now);
         let valid = matches!(freshness.step(now), Step::Use(_));
         drop(freshness);
@@ -246,7 +252,7 @@ impl Tokens {
         let next_try = humantime::format_duration(Duration::from_millis(
             u64::try_from(next_try.as_millis()).unwrap_or(u64::MAX),
         ));
-        if error.trouble == Trouble::Permanent {
+        if error.trouble() == Trouble::Permanent {
             tracing::error!(
                 why = %error, %next_try,
                 "Genesys Cloud refuses the client id or secret: check oauth.client_id, \

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicUsize;
 
-use super::*;
+use super::{issuer::Kind, *};
 
 /// Answers in order; the last one for ever. Every mint takes 100 ms.
 struct Script {
@@ -16,12 +16,19 @@ impl Issuer for Script {
         tokio::time::sleep(Duration::from_millis(100)).await;
         let answer = self.answers.get(n).or(self.answers.last()).copied().unwrap();
         answer
-            .map(|life| Minted {
-                authorization: HeaderValue::try_from(format!("Bearer t{n}")).unwrap(),
-                life: Duration::from_secs(life),
-                fingerprint: String::new(),
+            .map(|life| {
+                let authorization = HeaderValue::try_from(format!("Bearer t{n}")).unwrap();
+                Minted::opaque(authorization, Duration::from_secs(life))
             })
-            .map_err(|trouble| MintError { trouble, retry_after: None, why: String::new() })
+            .map_err(|trouble| MintError::new(kind(trouble), ""))
+    }
+}
+
+fn kind(trouble: Trouble) -> Kind {
+    match trouble {
+        Trouble::Transient => Kind::Status(500),
+        Trouble::Throttled => Kind::Throttled,
+        Trouble::Permanent => Kind::WrongSecret,
     }
 }
 
