@@ -11,11 +11,15 @@ pub mod failure;
 pub mod framing;
 pub mod freshness;
 pub mod headers;
+pub mod keys;
 pub mod lanes;
 pub mod path;
 pub mod permissions;
 pub mod queue;
 pub mod retry;
+pub mod rotation;
+pub mod scopes;
+pub mod skew;
 pub mod suspicion;
 
 /// Some moment, for tests: only differences count.

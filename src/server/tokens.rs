@@ -10,7 +10,11 @@ use crate::{
     config::{Config, Verify},
     decide::lanes::Lane,
     gateway::admit::{Admission, Toll},
-    token::{Keeping, Tokens, issuer::HttpIssuer, pool::Pool},
+    token::{
+        Keeping, Tokens,
+        issuer::{Login, Network, Secrets},
+        pool::Pool,
+    },
 };
 
 /// Starts the keepers.
@@ -23,13 +27,15 @@ pub(super) fn start(
     let each = config.oauth.tokens as usize;
     let mut keepers = Vec::new();
     for client in &config.oauth.clients {
-        let issuer = Arc::new(HttpIssuer::new(
-            config.oauth.clone(),
-            client.clone(),
-            config.upstream.connect_timeout,
-            config.upstream.proxy.as_ref(),
-            tls.clone(),
-        )?);
+        let network = Network {
+            connect_timeout: config.upstream.connect_timeout,
+            proxy: config.upstream.proxy.as_ref(),
+            tls: tls.clone(),
+            api: &config.upstream.api,
+        };
+        let secrets = Secrets::of(&client.credentials);
+        let login = Login::new(config.oauth.clone(), client.clone(), secrets, &network)?;
+        let issuer = Arc::new(login);
         for _ in 0..each {
             let (lane, issuer) = (Lane::new(keepers.len()), Arc::clone(&issuer));
             let tokens = match config.oauth.verify {

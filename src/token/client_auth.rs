@@ -1,46 +1,138 @@
-//! How a token request proves who it is from (RFC 6749 section 2.3.1).
+//! How a client proves who it is: at the token endpoint, at introspection and at revocation.
 //! It never puts a secret where a log could find it: form and header are typed as secrets.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+pub mod key;
+
+use std::time::{Duration, SystemTime};
+
+use aws_lc_rs::rand;
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
-use url::form_urlencoded;
+use url::{Url, form_urlencoded};
 
-use crate::config::{ClientAuth, OAuth};
+use crate::config::{ClientAuth, Credentials, OAuth, OAuthClient};
+use key::{BadKey, SigningKey};
 
-/// The parts of a token request that depend on the way of authentication.
-pub struct TokenRequest {
-    /// `Authorization`, marked sensitive, when the way of authentication uses it.
-    pub authorization: Option<HeaderValue>,
-    /// The form body.
-    pub form: SecretString,
+/// How long an assertion is good: long enough for a slow request, too short to be worth stealing.
+const ASSERTION_LIFE: Duration = Duration::from_secs(60);
+/// RFC 7523 section 2.2.
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// A client at one moment: who it is, and what it has to prove it with.
+#[derive(Debug, Clone, Copy)]
+pub struct Prover<'a> {
+    /// The way, and the audience.
+    pub oauth: &'a OAuth,
+    /// Who.
+    pub client: &'a OAuthClient,
+    /// The secret or the private key as text, as it is now; not looked at with `tls_client_auth`.
+    pub secret: &'a SecretString,
 }
 
-/// The client-credentials request of RFC 6749 section 4.4.2.
-pub fn request(oauth: &OAuth, id: &str, secret: &SecretString) -> TokenRequest {
-    let mut form = form_urlencoded::Serializer::new(String::new());
-    form.append_pair("grant_type", "client_credentials");
-    if !oauth.scope.is_empty() {
-        form.append_pair("scope", &oauth.scope.join(" "));
-    }
-    for (name, value) in &oauth.extra_params {
-        form.append_pair(name, value);
-    }
-    let authorization = match oauth.client_auth {
-        ClientAuth::Basic => {
-            // Form-encoded first, as RFC 6749 wants it: ids and secrets may hold a colon.
-            Some(basic(&encode(id), &encode(secret.expose_secret())))
+/// What one request carries to prove who it is from. Good for that request only: an assertion
+/// names its endpoint, and its id is used once.
+pub struct Proof {
+    /// `Authorization`, marked sensitive, when the way of authentication uses it.
+    pub authorization: Option<HeaderValue>,
+    /// Fields for the form.
+    pub fields: Vec<(&'static str, SecretString)>,
+}
+
+impl Prover<'_> {
+    /// The proof for a request to `endpoint`. `now` is the time of day: assertions carry it.
+    pub fn for_endpoint(self, endpoint: &Url, now: SystemTime) -> Result<Proof, BadKey> {
+        let id = || ("client_id", SecretString::from(self.client.id.clone()));
+        let asserted = |key: &SigningKey| -> Result<Proof, BadKey> {
+            let assertion = self.assertion(key, endpoint, now)?;
+            Ok(Proof {
+                authorization: None,
+                fields: vec![
+                    id(),
+                    ("client_assertion_type", ASSERTION_TYPE.into()),
+                    ("client_assertion", assertion.into()),
+                ],
+            })
+        };
+        match self.oauth.client_auth {
+            // Form-encoded first, as RFC 6749 section 2.3.1 wants it: ids and secrets may hold a
+            // colon.
+            ClientAuth::Basic => Ok(Proof {
+                authorization: Some(basic(
+                    &encode(&self.client.id),
+                    &encode(self.secret.expose_secret()),
+                )),
+                fields: Vec::new(),
+            }),
+            ClientAuth::Body => Ok(Proof {
+                authorization: None,
+                fields: vec![id(), ("client_secret", self.secret.clone())],
+            }),
+            ClientAuth::ClientSecretJwt => asserted(&SigningKey::of_secret(self.secret)),
+            ClientAuth::PrivateKeyJwt => asserted(&SigningKey::read(self.secret)?),
+            ClientAuth::TlsClientAuth => Ok(Proof { authorization: None, fields: vec![id()] }),
         }
-        ClientAuth::Body
-        | ClientAuth::ClientSecretJwt
-        | ClientAuth::PrivateKeyJwt
-        | ClientAuth::TlsClientAuth => {
-            form.append_pair("client_id", id);
-            form.append_pair("client_secret", secret.expose_secret());
-            None
+    }
+
+    /// RFC 7523 section 3. No `nbf`: it adds nothing but one more way to fail by a skewed clock.
+    fn assertion(
+        self,
+        key: &SigningKey,
+        endpoint: &Url,
+        now: SystemTime,
+    ) -> Result<String, BadKey> {
+        let seconds = |at: Duration| at.as_secs();
+        let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let mut header = serde_json::json!({ "alg": key.algorithm(), "typ": "JWT" });
+        let configured = match &self.client.credentials {
+            Credentials::PrivateKey { key_id, .. } => key_id.as_deref(),
+            Credentials::Secret { .. } | Credentials::Certificate => None,
+        };
+        if let (Some(kid), Some(header)) = (key.id().or(configured), header.as_object_mut()) {
+            header.insert("kid".to_owned(), kid.into());
         }
-    };
-    TokenRequest { authorization, form: form.finish().into() }
+        let audience = self.oauth.assertion_audience.as_deref().unwrap_or(endpoint.as_str());
+        let claims = serde_json::json!({
+            "iss": self.client.id,
+            "sub": self.client.id,
+            "aud": audience,
+            "jti": unique()?,
+            "iat": seconds(now),
+            "exp": seconds(now + ASSERTION_LIFE),
+        });
+        key.sign(&header, &claims)
+    }
+}
+
+/// 128 random bits.
+fn unique() -> Result<String, BadKey> {
+    let mut bits = [0; 16];
+    rand::fill(&mut bits).map_err(|_| BadKey::no_randomness())?;
+    Ok(URL_SAFE_NO_PAD.encode(bits))
+}
+
+impl Proof {
+    /// The form body of a request: its own fields, then ours.
+    pub fn form<'f>(&self, fields: impl IntoIterator<Item = (&'f str, &'f str)>) -> SecretString {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.extend_pairs(fields);
+        form.extend_pairs(self.fields.iter().map(|(name, value)| (*name, value.expose_secret())));
+        form.finish().into()
+    }
+}
+
+/// The form of the client-credentials request of RFC 6749 section 4.4.2.
+pub fn token_form(oauth: &OAuth, proof: &Proof) -> SecretString {
+    let scope = oauth.scope.join(" ");
+    let mut fields = vec![("grant_type", "client_credentials")];
+    if !scope.is_empty() {
+        fields.push(("scope", &scope));
+    }
+    fields.extend(oauth.extra_params.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    proof.form(fields)
 }
 
 fn basic(id: &str, secret: &str) -> HeaderValue {
@@ -56,46 +148,4 @@ fn encode(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::{Sources, load};
-
-    fn oauth(client_auth: &str) -> OAuth {
-        let env = [
-            ("GENESYS_CLIENT_ID", "an:id"),
-            ("GENESYS_CLIENT_SECRET", "s e+c/ret"),
-            ("GENESYS_PROXY__OAUTH__CLIENT_AUTH", client_auth),
-            ("GENESYS_PROXY__OAUTH__EXTRA_PARAMS", "{ audience = 'a&b' }"),
-        ];
-        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        load(&Sources { env, dir: "/nonexistent".into(), ..Sources::default() }).unwrap().oauth
-    }
-
-    #[test]
-    fn basic_form_encodes_id_and_secret_before_the_colon_joins_them() {
-        let request = request(&oauth("basic"), "an:id", &"s e+c/ret".into());
-        let header = request.authorization.unwrap();
-        assert!(header.is_sensitive());
-        let encoded = header.to_str().unwrap().strip_prefix("Basic ").unwrap();
-        let decoded = STANDARD.decode(encoded).unwrap();
-        assert_eq!(decoded, b"an%3Aid:s+e%2Bc%2Fret");
-        assert_eq!(
-            request.form.expose_secret(),
-            "grant_type=client_credentials&audience=a%26b",
-            "no empty scope"
-        );
-    }
-
-    #[test]
-    fn body_puts_id_and_secret_into_the_form() {
-        let mut oauth = oauth("body");
-        oauth.scope = vec!["one".to_owned(), "two".to_owned()];
-        let request = request(&oauth, "an:id", &"s e+c/ret".into());
-        assert!(request.authorization.is_none());
-        assert_eq!(
-            request.form.expose_secret(),
-            "grant_type=client_credentials&scope=one+two&audience=a%26b\
-             &client_id=an%3Aid&client_secret=s+e%2Bc%2Fret"
-        );
-    }
-}
+mod tests;

@@ -1,20 +1,36 @@
-//! One token request, and what its answer means.
+//! One OAuth client at its authorization server: how a token is asked for, and what makes it good.
 //! It never follows a redirect, reads proxy variables, or repeats itself: pacing is decided elsewhere.
 
 use std::{
-    fmt::{self, Write as _},
+    fmt,
+    sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering},
     time::{Duration, SystemTime},
 };
 
-use aws_lc_rs::digest;
-use http::{HeaderValue, StatusCode, header};
-use secrecy::ExposeSecret;
-use serde::Deserialize;
+use http::{HeaderMap, header};
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
 
-use super::{claims, client_auth};
+pub use super::{
+    answer::Minted,
+    error::{Kind, MintError},
+};
+use super::{
+    answer::{self, MAX_ANSWER},
+    certificate::{self, BadCertificate},
+    client_auth::{Proof, Prover, token_form},
+    error::innermost,
+    expectations,
+    keys::{KeySet, Keys, MAX_JWKS},
+};
 use crate::{
-    config::{OAuth, OAuthClient, OutboundProxy},
-    decide::{freshness::Trouble, retry},
+    config::{ClientAuth, Credentials, OAuth, OAuthClient, Origin, OutboundProxy},
+    decide::{
+        retry,
+        rotation::{self, Outcome, Then, Which},
+        scopes,
+        skew::{self, Say, Skew},
+    },
     secret::Secret,
 };
 
@@ -32,356 +48,385 @@ pub trait Issuer: Send + Sync + 'static {
     fn client(&self) -> &str;
 }
 
-/// A token as it came.
-#[derive(Debug, Clone)]
-pub struct Minted {
-    /// `Bearer …`, marked sensitive.
-    pub authorization: HeaderValue,
-    /// How long it lives from now.
-    pub life: Duration,
-    /// The first 12 hex digits of its SHA-256: tells tokens apart in logs, reveals nothing.
-    pub fingerprint: String,
-}
-
-/// Why there is no token. Says nothing that the endpoint could have planted a secret in.
-#[derive(Debug, Clone)]
-pub struct MintError {
-    /// How to go on.
-    pub trouble: Trouble,
-    /// The endpoint's own wish.
-    pub retry_after: Option<Duration>,
-    /// For the log.
-    pub why: String,
-}
-
-impl fmt::Display for MintError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.why)
-    }
-}
-
-impl std::error::Error for MintError {}
-
-impl MintError {
-    /// A token that had ended before it came.
-    pub fn dead_on_arrival() -> Self {
-        Self::transient("the token had expired before it arrived")
-    }
-
-    fn transient(why: impl Into<String>) -> Self {
-        Self { trouble: Trouble::Transient, retry_after: None, why: why.into() }
-    }
-}
-
-/// A larger answer is no token answer.
-const MAX_ANSWER: usize = 16 * 1024;
-/// A SCIM client's token lives 450 days; what claims to live longer is believed that long.
-const MAX_LIFE: Duration = Duration::from_secs(450 * 86_400);
-/// RFC 6749 leaves the life open when the server does; short is safe.
-const UNKNOWN_LIFE: Duration = Duration::from_secs(300);
-
-/// The HTTP client for the token endpoint cannot be made.
+/// The HTTP client for the authorization server cannot be made.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot prepare token requests: {0}")]
-pub struct Unbuildable(#[from] reqwest::Error);
-
-/// The token endpoint over HTTPS.
-#[derive(Debug)]
-pub struct HttpIssuer {
-    http: reqwest::Client,
-    oauth: OAuth,
-    client: OAuthClient,
-    secret: Option<Secret>,
+pub enum Unbuildable {
+    /// reqwest says.
+    Http(#[from] reqwest::Error),
+    /// The client certificate.
+    Certificate(#[from] BadCertificate),
+    /// The API's address is no URL.
+    Address(#[from] url::ParseError),
 }
 
-impl HttpIssuer {
-    /// `tls` carries the roots that upstream is verified with.
+/// What proves who a client is, as readable sources.
+#[derive(Debug)]
+pub struct Secrets {
+    /// `client_secret` or `private_key`; `None` for a certificate.
+    pub current: Option<Secret>,
+    /// `next_client_secret`
+    pub next: Option<Secret>,
+}
+
+impl Secrets {
+    /// The sources of a client.
+    pub fn of(credentials: &Credentials) -> Self {
+        let next = match credentials {
+            Credentials::Secret { next, .. } => next.clone(),
+            Credentials::PrivateKey { .. } | Credentials::Certificate => None,
+        };
+        Self {
+            current: credentials.source().cloned().map(Secret::new),
+            next: next.map(Secret::new),
+        }
+    }
+}
+
+/// How connections are made, to the authorization server and to the API.
+#[derive(Debug, Clone)]
+pub struct Network<'n> {
+    /// TCP and TLS handshakes together.
+    pub connect_timeout: Duration,
+    /// For `https` only.
+    pub proxy: Option<&'n OutboundProxy>,
+    /// The roots that upstream is verified with.
+    pub tls: rustls::ClientConfig,
+    /// Where `/api/v2/tokens/me` is.
+    pub api: &'n Origin,
+}
+
+/// Not measured yet.
+const NO_SKEW: i64 = i64::MIN;
+
+/// One OAuth client: all that asks, checks and revokes its tokens shares it.
+pub struct Login {
+    /// For tokens, introspection and revocation; shows the client certificate.
+    pub(super) http: reqwest::Client,
+    /// For the API and the keys; shows none.
+    pub(super) api: reqwest::Client,
+    pub(super) tokens_me: Url,
+    pub(super) oauth: OAuth,
+    client: OAuthClient,
+    secrets: Secrets,
+    live: AtomicU8,
+    keys: Keys,
+    skew: AtomicI64,
+    warned_of_skew: AtomicBool,
+    proxied: bool,
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login").field("client", &self.client.id).finish_non_exhaustive()
+    }
+}
+
+impl Login {
+    /// Nothing is asked or read yet, but the client certificate.
     pub fn new(
         oauth: OAuth,
         client: OAuthClient,
-        connect_timeout: Duration,
-        proxy: Option<&OutboundProxy>,
-        tls: rustls::ClientConfig,
+        secrets: Secrets,
+        network: &Network<'_>,
     ) -> Result<Self, Unbuildable> {
-        let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .no_proxy()
-            .user_agent(concat!("genesys-proxy/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(connect_timeout)
-            .timeout(oauth.timeout)
-            .pool_max_idle_per_host(1);
-        if let Some(proxy) = proxy.filter(|_| oauth.token_url.scheme() == "https") {
-            let mut via = reqwest::Proxy::https(proxy.origin.to_string())?;
-            if let Some((user, password)) = &proxy.credentials {
-                via = via.basic_auth(user, password.expose_secret());
-            }
-            builder = builder.proxy(via);
-        }
-        let secret = client.credentials.source().cloned().map(Secret::new);
-        Ok(Self { http: builder.build()?, oauth, client, secret })
-    }
-}
-
-impl super::verify::Check for HttpIssuer {
-    async fn check(&self, _: &HeaderValue) -> super::verify::Alive {
-        super::verify::Alive::Unknown("unchecked".into())
-    }
-}
-
-impl Issuer for HttpIssuer {
-    fn client(&self) -> &str {
-        &self.client.id
-    }
-
-    async fn mint(&self) -> Result<Minted, MintError> {
-        let secret = match &self.secret {
-            Some(secret) => secret.fresh().await.map_err(|why| MintError::transient(why.0))?,
-            None => secrecy::SecretString::default(),
+        let tls = match &oauth.client_cert {
+            Some(files) => certificate::showing(network.tls.clone(), files)?,
+            None => network.tls.clone(),
         };
-        let request = client_auth::request(&self.oauth, &self.client.id, &secret);
-        let mut builder = self
+        Ok(Self {
+            http: client_of(&oauth, network, tls)?,
+            api: client_of(&oauth, network, network.tls.clone())?,
+            proxied: network.proxy.is_some(),
+            tokens_me: format!("{}/api/v2/tokens/me", network.api).parse()?,
+            oauth,
+            client,
+            secrets,
+            live: AtomicU8::new(Which::Current as u8),
+            keys: Keys::default(),
+            skew: AtomicI64::new(NO_SKEW),
+            warned_of_skew: AtomicBool::new(false),
+        })
+    }
+
+    /// Which of the two client secrets is live.
+    pub fn live_secret(&self) -> Which {
+        Which::from_number(self.live.load(Ordering::Relaxed))
+    }
+
+    /// Our clock against the authorization server's, as last measured.
+    pub fn skew(&self) -> Option<Skew> {
+        let seconds = self.skew.load(Ordering::Relaxed);
+        (seconds != NO_SKEW).then_some(Skew { seconds })
+    }
+
+    fn secret(&self, which: Which) -> Option<&Secret> {
+        match which {
+            Which::Current => self.secrets.current.as_ref(),
+            Which::Next => self.secrets.next.as_ref(),
+        }
+    }
+
+    /// The secret as it is now; an empty one for a certificate.
+    pub(super) async fn fresh(&self, which: Which) -> Result<SecretString, MintError> {
+        let Some(secret) = self.secret(which) else { return Ok(SecretString::default()) };
+        secret.fresh().await.map_err(|why| MintError::new(Kind::Secret, why.0))
+    }
+
+    /// What a request to `endpoint` carries to say that it is from us.
+    pub(super) fn proof(&self, secret: &SecretString, endpoint: &Url) -> Result<Proof, MintError> {
+        Prover { oauth: &self.oauth, client: &self.client, secret }
+            .for_endpoint(endpoint, SystemTime::now())
+            .map_err(|bad| {
+                let source = self.client.credentials.source();
+                let source = source.map(ToString::to_string).unwrap_or_default();
+                MintError::new(Kind::Key, format!("oauth.private_key, {source}, {bad}"))
+            })
+    }
+
+    /// One token request with this secret.
+    async fn ask(&self, secret: &SecretString) -> Result<Minted, MintError> {
+        let url = &self.oauth.token_url;
+        let proof = self.proof(secret, url)?;
+        let mut request = self
             .http
-            .post(self.oauth.token_url.clone())
+            .post(url.clone())
             .header(header::ACCEPT, "application/json")
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(request.form.expose_secret().to_owned());
-        if let Some(authorization) = request.authorization {
-            builder = builder.header(header::AUTHORIZATION, authorization);
+            .body(token_form(&self.oauth, &proof).expose_secret().to_owned());
+        for (name, value) in &self.oauth.extra_headers {
+            request = request.header(name, value);
         }
-        let mut response = builder.send().await.map_err(|error| self.unreachable(&error))?;
+        if let Some(authorization) = proof.authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        let asked = SystemTime::now();
+        let mut response = request.send().await.map_err(|error| self.unreachable(url, &error))?;
+        let skew = self.measure(response.headers(), asked);
         let status = response.status();
         let retry_after = response
             .headers()
             .get(header::RETRY_AFTER)
             .and_then(|value| retry::retry_after(value.as_bytes(), SystemTime::now()));
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|e| self.unreachable(&e))? {
-            if body.len() + chunk.len() > MAX_ANSWER {
-                return Err(MintError::transient("the token answer is larger than 16 KiB"));
+        let body = self.body(&mut response, url, MAX_ANSWER).await?;
+        let answer = answer::read_answer(status, retry_after, &body);
+        let minted = answer.map_err(|error| self.with_skew(error, skew))?;
+        self.accept(Minted { skew, ..minted }).await
+    }
+
+    /// What a whole token must be besides.
+    async fn accept(&self, mut minted: Minted) -> Result<Minted, MintError> {
+        if let Some(url) = &self.oauth.jwks_url {
+            let token = answer::bearer(&minted.authorization);
+            if minted.claims.is_none() {
+                let why = "oauth.jwks_url is set, and the token is no signed JWT";
+                return Err(MintError::new(Kind::Signature, why));
             }
-            body.extend_from_slice(&chunk);
+            self.keys.verify(token, || self.fetch_keys(url)).await?;
+            minted.verified = true;
         }
-        read_answer(status, retry_after, &body)
+        expectations::issuer_and_audience(&self.oauth, minted.claims.as_ref())?;
+        minted.scopes = scopes::carried(None, minted.scopes.as_deref(), &self.oauth.scope);
+        if let Some(line) = expectations::required_scopes(&self.oauth, &minted)? {
+            tracing::warn!(client = self.client(), "{line}");
+        }
+        Ok(minted)
     }
-}
 
-impl HttpIssuer {
-    /// The host and the deepest source: what reqwest says in between repeats itself.
-    fn unreachable(&self, error: &reqwest::Error) -> MintError {
-        let host = self.oauth.token_url.host_str().unwrap_or("the token endpoint");
+    async fn fetch_keys(&self, url: &Url) -> Result<KeySet, String> {
+        // Keys are public: nobody needs to see the certificate for them.
+        let request = self.api.get(url.clone()).header(header::ACCEPT, "application/json");
+        let mut response =
+            request.send().await.map_err(|error| self.unreachable(url, &error).why)?;
+        if response.status() != http::StatusCode::OK {
+            return Err(format!("{} answered {}", host(url), response.status()));
+        }
+        let body = self.body(&mut response, url, MAX_JWKS).await.map_err(|error| error.why)?;
+        KeySet::read(&body).map_err(|why| format!("{}: {why}", host(url)))
+    }
+
+    /// The whole body, up to `most` bytes.
+    pub(super) async fn body(
+        &self,
+        response: &mut reqwest::Response,
+        url: &Url,
+        most: usize,
+    ) -> Result<Vec<u8>, MintError> {
+        let mut body = Vec::new();
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) if body.len() + chunk.len() > most => {
+                    let why = format!("the answer of {} is larger than {most} bytes", host(url));
+                    return Err(MintError::new(Kind::BadAnswer, why));
+                }
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Ok(None) => return Ok(body),
+                Err(error) if error.is_timeout() => return Err(self.unreachable(url, &error)),
+                Err(error) => {
+                    let (host, cause) = (host(url), innermost(&error));
+                    let why = format!("the answer of {host} was cut before its end: {cause}");
+                    return Err(MintError::new(Kind::BadAnswer, why));
+                }
+            }
+        }
+    }
+
+    /// The host and the innermost cause: what reqwest says in between repeats itself.
+    pub(super) fn unreachable(&self, url: &Url, error: &reqwest::Error) -> MintError {
+        let host = host(url);
+        // Which of the two names does not resolve, or does not answer, the cause does not say.
+        let via =
+            if self.proxied && url.scheme() == "https" { " through upstream.proxy" } else { "" };
+        let cause = innermost(error);
         if error.is_timeout() {
-            return MintError::transient(format!("{host} did not answer in time"));
+            return MintError::new(Kind::Timeout, format!("{host} did not answer in time{via}"));
         }
-        let mut deepest: &dyn std::error::Error = error;
-        while let Some(source) = deepest.source() {
-            deepest = source;
+        let kind = if is_dns(error) { Kind::Dns } else { Kind::of_network(error) };
+        let why = match kind {
+            Kind::Dns => format!("{host}{via}: the name does not resolve: {cause}"),
+            Kind::Tls => format!("no TLS with {host}{via}: {cause}"),
+            _ if error.is_connect() => format!("{host} cannot be reached{via}: {cause}"),
+            _ => format!("{host} broke off before it answered{via}: {cause}"),
+        };
+        MintError::new(kind, why)
+    }
+
+    fn measure(&self, headers: &HeaderMap, asked: SystemTime) -> Option<Skew> {
+        let date = headers.get(header::DATE)?.to_str().ok()?;
+        let date = httpdate::parse_http_date(date).ok()?;
+        let skew = Skew::measured(date, asked, SystemTime::now());
+        self.skew.store(skew.seconds, Ordering::Relaxed);
+        match skew::say(self.warned_of_skew.load(Ordering::Relaxed), skew) {
+            Say::Nothing => {}
+            Say::Off => {
+                self.warned_of_skew.store(true, Ordering::Relaxed);
+                tracing::warn!(skew_seconds = skew.seconds, "{skew}");
+            }
+            Say::Right => {
+                self.warned_of_skew.store(false, Ordering::Relaxed);
+                tracing::info!(skew_seconds = skew.seconds, "this machine's clock is right again");
+            }
         }
-        MintError::transient(format!("{host} cannot be reached: {deepest}"))
+        Some(skew)
+    }
+
+    /// A refused assertion may be refused for its times.
+    fn with_skew(&self, mut error: MintError, skew: Option<Skew>) -> MintError {
+        let asserted = match self.oauth.client_auth {
+            ClientAuth::ClientSecretJwt | ClientAuth::PrivateKeyJwt => true,
+            ClientAuth::Basic | ClientAuth::Body | ClientAuth::TlsClientAuth => false,
+        };
+        if let Some(skew) =
+            skew.filter(|skew| asserted && error.kind.refuses_client() && skew.worth_warning())
+        {
+            error.why = format!("{}; assertions carry the time, and {skew}", error.why);
+        }
+        error
     }
 }
 
-#[derive(Deserialize)]
-struct Granted {
-    access_token: String,
-    token_type: Option<String>,
-    expires_in: Option<serde_json::Value>,
-}
-
-#[derive(Deserialize, Default)]
-struct Refused {
-    #[serde(default)]
-    error: String,
-    #[serde(default)]
-    error_description: String,
-}
-
-/// What an answer of the token endpoint means. Pure, and the target of fuzzing.
-pub fn read_answer(
-    status: StatusCode,
-    retry_after: Option<Duration>,
-    body: &[u8],
-) -> Result<Minted, MintError> {
-    if status == StatusCode::OK {
-        return read_granted(body).map_err(MintError::transient);
+impl Issuer for Login {
+    fn client(&self) -> &str {
+        &self.client.id
     }
-    let refused: Refused = serde_json::from_slice(body).unwrap_or_default();
-    let limited = refused.error_description.to_ascii_lowercase().contains("rate limit");
-    let (trouble, why) = if status == StatusCode::TOO_MANY_REQUESTS
-        // Genesys throttles mints with 400 invalid_request and this description.
-        || (status == StatusCode::BAD_REQUEST && limited)
-    {
-        (Trouble::Throttled, "the token endpoint is throttling".to_owned())
-    } else if let Some(code) = permanent(&refused.error) {
-        (Trouble::Permanent, format!("the token endpoint answered {status}: {code}"))
-    } else if status.is_redirection() {
-        (Trouble::Transient, format!("the token endpoint redirects ({status}): not followed"))
-    } else {
-        (Trouble::Transient, format!("the token endpoint answered {status}"))
-    };
-    Err(MintError { trouble, retry_after, why })
-}
 
-/// The error codes of RFC 6749 section 5.2 that only a change of configuration mends.
-fn permanent(error: &str) -> Option<&'static str> {
-    [
-        "invalid_client",
-        "unauthorized_client",
-        "unsupported_grant_type",
-        "invalid_scope",
-        "invalid_grant",
-        "access_denied",
-    ]
-    .into_iter()
-    .find(|code| *code == error)
-}
-
-fn read_granted(body: &[u8]) -> Result<Minted, &'static str> {
-    let granted: Granted = serde_json::from_slice(body)
-        .map_err(|_| "the token answer is not JSON with an access_token")?;
-    if granted.token_type.is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
-        return Err("the token answer's token_type is not bearer");
+    /// One token; at most two requests, the second with the other client secret.
+    async fn mint(&self) -> Result<Minted, MintError> {
+        let live = self.live_secret();
+        let secret = self.fresh(live).await?;
+        let result = self.ask(&secret).await;
+        let other = live.other();
+        let has_other = self.secrets.next.is_some();
+        let Then::Try(which) = rotation::then(live, live, outcome(&result), has_other) else {
+            return result;
+        };
+        let next = match self.fresh(which).await {
+            Ok(next) if next.expose_secret() != secret.expose_secret() => next,
+            Ok(_) => return result,
+            Err(unreadable) => {
+                let also = |mut error: MintError| {
+                    error.why = format!("{}; the other secret: {}", error.why, unreadable.why);
+                    error
+                };
+                return result.map_err(also);
+            }
+        };
+        let result = self.ask(&next).await.map_err(|mut error| {
+            if error.kind.refuses_client() {
+                error.why.push_str(", with client_secret and with next_client_secret");
+            }
+            error
+        });
+        if rotation::then(live, which, outcome(&result), has_other) == Then::Live {
+            self.live.store(other as u8, Ordering::Relaxed);
+            match other {
+                Which::Next => tracing::info!(
+                    client = self.client(),
+                    "the next client secret is live: move it to client_secret and remove \
+                     next_client_secret"
+                ),
+                Which::Current => tracing::info!(
+                    client = self.client(),
+                    "client_secret is live again, and next_client_secret is refused"
+                ),
+            }
+        }
+        result
     }
-    if !is_b64token(&granted.access_token) {
-        return Err("the access_token is empty or holds characters that no bearer token has");
+}
+
+/// What a mint says about the secret it was asked for with: a token that is not good for something
+/// else was still given for it.
+fn outcome(result: &Result<Minted, MintError>) -> Outcome {
+    match result.as_ref().map_err(|error| &error.kind) {
+        Ok(_) | Err(Kind::MissingScope(_) | Kind::Foreign | Kind::Signature | Kind::Jwks) => {
+            Outcome::Accepted
+        }
+        Err(kind) if kind.refuses_client() => Outcome::ClientRefused,
+        Err(_) => Outcome::Failed,
     }
-    let life = match granted.expires_in {
-        Some(value) => seconds(&value).ok_or("the token answer's expires_in is no time to live")?,
-        None => claims::life(&granted.access_token).unwrap_or(UNKNOWN_LIFE),
-    };
-    let digest = digest::digest(&digest::SHA256, granted.access_token.as_bytes());
-    let mut authorization = HeaderValue::try_from(format!("Bearer {}", granted.access_token))
-        .map_err(|_| "the access_token cannot be a header value")?;
-    authorization.set_sensitive(true);
-    Ok(Minted {
-        authorization,
-        life: life.min(MAX_LIFE),
-        fingerprint: fingerprint(digest.as_ref()),
-    })
 }
 
-fn fingerprint(digest: &[u8]) -> String {
-    digest.iter().take(6).fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+fn client_of(
+    oauth: &OAuth,
+    network: &Network<'_>,
+    tls: rustls::ClientConfig,
+) -> Result<reqwest::Client, reqwest::Error> {
+    let mut builder = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .no_proxy()
+        .user_agent(concat!("genesys-proxy/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(network.connect_timeout)
+        .timeout(oauth.timeout)
+        .pool_max_idle_per_host(1);
+    if let Some(proxy) = network.proxy {
+        let mut via = reqwest::Proxy::https(proxy.origin.to_string())?;
+        if let Some((user, password)) = &proxy.credentials {
+            via = via.basic_auth(user, password.expose_secret());
+        }
+        builder = builder.proxy(via);
+    }
+    builder.build()
 }
 
-/// RFC 6750 section 2.1: `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.
-fn is_b64token(token: &str) -> bool {
-    let body = token.trim_end_matches('=');
-    !body.is_empty()
-        && body.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte))
+fn host(url: &Url) -> &str {
+    url.host_str().unwrap_or("the endpoint")
 }
 
-/// `expires_in` as servers really send it: a number, sometimes in quotes. At least a second.
-fn seconds(value: &serde_json::Value) -> Option<Duration> {
-    let number = match value {
-        serde_json::Value::Number(number) => number.as_f64()?,
-        serde_json::Value::String(text) => text.trim().parse().ok()?,
-        _ => return None,
-    };
-    (number >= 1.0)
-        .then(|| Duration::try_from_secs_f64(number.floor()).unwrap_or(MAX_LIFE).min(MAX_LIFE))
+/// reqwest marks the names that it resolves itself; hyper-util marks its own by this word only.
+fn is_dns(error: &reqwest::Error) -> bool {
+    let mut source: Option<&dyn std::error::Error> = Some(error);
+    while let Some(cause) = source {
+        if cause.to_string() == "dns error" {
+            return true;
+        }
+        source = cause.source();
+    }
+    error.is_dns()
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn granted(body: &str) -> Result<Minted, MintError> {
-        read_answer(StatusCode::OK, None, body.as_bytes())
-    }
-
-    #[test]
-    fn genesyss_own_answer_is_a_token() {
-        let minted =
-            granted(r#"{"access_token":"abc-_.~+/==","token_type":"bearer","expires_in":86400}"#)
-                .unwrap();
-        assert_eq!(minted.authorization, "Bearer abc-_.~+/==");
-        assert!(minted.authorization.is_sensitive());
-        assert_eq!(minted.life, Duration::from_secs(86_400));
-    }
-
-    #[test]
-    fn lives_are_read_as_servers_send_them_and_nonsense_is_refused() {
-        let life = |text: &str| {
-            granted(&format!(r#"{{"access_token":"a","expires_in":{text}}}"#))
-                .map(|minted| minted.life.as_secs())
-                .ok()
-        };
-        assert_eq!(life("300"), Some(300));
-        assert_eq!(life("\"3600\""), Some(3600));
-        assert_eq!(life("59.9"), Some(59));
-        assert_eq!(life("38880000"), Some(38_880_000));
-        assert_eq!(life("1e300"), Some(450 * 86_400));
-        for nonsense in ["0", "-1", "\"soon\"", "[]", "true", "0.5"] {
-            assert_eq!(life(nonsense), None, "{nonsense}");
-        }
-        assert_eq!(granted(r#"{"access_token":"a"}"#).unwrap().life, UNKNOWN_LIFE);
-    }
-
-    #[test]
-    fn a_200_that_is_no_token_is_transient() {
-        for body in [
-            "",
-            "{}",
-            "<html>",
-            "null",
-            "[]",
-            r#"{"access_token":""}"#,
-            r#"{"access_token":17,"expires_in":1}"#,
-            r#"{"access_token":"a b","expires_in":60}"#,
-            r#"{"access_token":"a\r\nx: y","expires_in":60}"#,
-            r#"{"access_token":"a\u0000","expires_in":60}"#,
-            r#"{"access_token":"a","token_type":"mac","expires_in":60}"#,
-        ] {
-            assert_eq!(granted(body).unwrap_err().trouble, Trouble::Transient, "{body}");
-        }
-    }
-
-    #[test]
-    fn the_three_kinds_of_refusal_are_told_apart() {
-        for (status, body, trouble) in [
-            (429, "", Trouble::Throttled),
-            (
-                400,
-                r#"{"error":"invalid_request","error_description":"rate limit exceeded; slow"}"#,
-                Trouble::Throttled,
-            ),
-            (400, r#"{"error":"invalid_request"}"#, Trouble::Transient),
-            (400, r#"{"error":"invalid_client"}"#, Trouble::Permanent),
-            (401, r#"{"error":"invalid_client"}"#, Trouble::Permanent),
-            (401, "<html>", Trouble::Transient),
-            (302, "", Trouble::Transient),
-            (500, r#"{"error":{}}"#, Trouble::Transient),
-            (503, "", Trouble::Transient),
-        ] {
-            let status = StatusCode::from_u16(status).unwrap();
-            let error = read_answer(status, None, body.as_bytes()).unwrap_err();
-            assert_eq!(error.trouble, trouble, "{status} {body}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_answer_panics_and_no_error_repeats_the_answer(
-            status in 100u16..600,
-            body in prop_oneof![
-                prop::collection::vec(any::<u8>(), 0..200),
-                "\\{\"access_token\":\"[ -~]{0,20}\",\"expires_in\":[0-9eE.+-]{1,8}\\}".prop_map(String::into_bytes),
-            ],
-        ) {
-            let status = StatusCode::from_u16(status).unwrap();
-            let _ = read_answer(status, None, &body);
-            let planted = br#"{"error":"S3CR3T","error_description":"S3CR3T","access_token":"S3CR3T "}"#;
-            let error = read_answer(status, None, planted).unwrap_err();
-            prop_assert!(!error.why.contains("S3CR3T"));
-        }
-    }
-}
+mod tests;

@@ -76,7 +76,7 @@ impl Tokens {
     async fn failed(&self, error: &MintError, check: &impl Check, checks: bool) {
         self.metrics.minted(
             &self.of,
-            match error.trouble {
+            match error.trouble() {
                 Trouble::Transient => MintOutcome::transient,
                 Trouble::Throttled => MintOutcome::throttled,
                 Trouble::Permanent => MintOutcome::permanent,
@@ -117,7 +117,7 @@ impl Tokens {
     fn note(&self, error: &MintError) {
         let now = Instant::now().into_std();
         let mut freshness = self.freshness();
-        freshness.failed(now, error.trouble, error.retry_after, fastrand::f64());
+        freshness.failed(now, error.trouble(), error.retry_after, fastrand::f64());
         let next = freshness.task(now);
         let valid = matches!(freshness.step(now), Step::Use(_));
         drop(freshness);
@@ -129,7 +129,7 @@ impl Tokens {
             u64::try_from(next_try.as_millis()).unwrap_or(u64::MAX),
         ));
         let token = self.lane.number();
-        if error.trouble == Trouble::Permanent {
+        if error.trouble() == Trouble::Permanent {
             tracing::error!(
                 token, why = %error, %next_try,
                 "Genesys Cloud refuses the client id or secret: check oauth.client_id, \

@@ -1,11 +1,16 @@
 //! The token that signs every call: minted once for everybody, renewed before it ends.
 //! It never lets a caller own a mint: one task of its own fetches, callers only wait.
 
+pub mod answer;
 pub mod awake;
+pub mod certificate;
 pub mod claims;
 pub mod client_auth;
+pub mod error;
+pub mod expectations;
 pub mod issuer;
 mod keep;
+pub mod keys;
 mod oversee;
 pub mod pool;
 pub mod verify;

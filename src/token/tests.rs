@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicUsize;
 
 use http::HeaderValue;
-use issuer::{MintError, Minted};
+use issuer::{Kind, MintError, Minted};
 use verify::Alive;
 
 use super::*;
@@ -30,12 +30,19 @@ impl Issuer for Script {
         tokio::time::sleep(Duration::from_millis(100)).await;
         let answer = self.answers.get(n).or(self.answers.last()).copied().unwrap();
         answer
-            .map(|life| Minted {
-                authorization: HeaderValue::try_from(format!("Bearer t{n}")).unwrap(),
-                life: Duration::from_secs(life),
-                fingerprint: String::new(),
+            .map(|life| {
+                let authorization = HeaderValue::try_from(format!("Bearer t{n}")).unwrap();
+                Minted::opaque(authorization, Duration::from_secs(life))
             })
-            .map_err(|trouble| MintError { trouble, retry_after: None, why: String::new() })
+            .map_err(|trouble| MintError::new(kind(trouble), ""))
+    }
+}
+
+fn kind(trouble: Trouble) -> Kind {
+    match trouble {
+        Trouble::Transient => Kind::Status(500),
+        Trouble::Throttled => Kind::Throttled,
+        Trouble::Permanent => Kind::WrongSecret,
     }
 }
 

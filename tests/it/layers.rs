@@ -27,7 +27,8 @@ const CRATES: &[(&str, &[&str])] = &[
         "jsonwebtoken::",
         &[
             "src/token/claims.rs",
-            "src/token/client_auth.rs",
+            "src/token/client_auth",
+            "src/token/keys.rs",
             "src/gateway/identify.rs",
             "src/simulator/",
         ],

@@ -14,14 +14,14 @@ use std::{
 use genesys_proxy::{
     config::RateLimit,
     decide::{
-        freshness::{Trouble, Verdict},
+        freshness::Verdict,
         lanes::{Lane, Spot},
         retry::{self, Facts, History, Next, Outcome},
     },
     gateway::admit::Admission,
     token::{
         Keeping, Token, Tokens,
-        issuer::{Issuer, MintError, Minted},
+        issuer::{Issuer, Kind, MintError, Minted},
         verify::{Alive, Check},
     },
 };
@@ -119,9 +119,9 @@ impl Issuer for Login {
         genesys.mints_running -= 1;
         if genesys.in_trouble(self.begin) {
             genesys.failures.push(Instant::now());
-            let trouble = if kind < 8 { Trouble::Transient } else { Trouble::Throttled };
+            let trouble = if kind < 8 { Kind::Status(500) } else { Kind::Throttled };
             let retry_after = (kind == 0).then_some(Duration::from_secs(2));
-            return Err(MintError { trouble, retry_after, why: "simulated".to_owned() });
+            return Err(MintError { retry_after, ..MintError::new(trouble, "simulated") });
         }
         genesys.mints += 1;
         let life = Duration::from_secs(genesys.dice.u64(3..60));
@@ -129,7 +129,7 @@ impl Issuer for Login {
         let dies = Instant::now() + life;
         genesys.issued.insert(value.clone(), Issued { dies, revoked: false, calls: Vec::new() });
         let authorization = HeaderValue::try_from(value).unwrap();
-        Ok(Minted { authorization, life, fingerprint: String::new() })
+        Ok(Minted::opaque(authorization, life))
     }
 }
 

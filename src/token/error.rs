@@ -1,0 +1,223 @@
+//! Why there is no token: precise enough to say whose fault it is, and what to do about it.
+//! It never holds anything that an endpoint could have planted a secret in.
+
+use std::{error::Error, fmt, io, time::Duration};
+
+use crate::decide::freshness::Trouble;
+
+/// What kind of failure a mint ended in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// 400 `invalid_client`: at Genesys, an id that nobody knows.
+    UnknownClient,
+    /// 401 `invalid_client`: at Genesys, a known id with another secret.
+    WrongSecret,
+    /// `unauthorized_client`, `unsupported_grant_type`, `invalid_grant`: not a client for
+    /// client credentials.
+    WrongGrant,
+    /// `invalid_scope`
+    BadScope,
+    /// 403, `access_denied`: an address that is not allowed, a disabled client.
+    Blocked,
+    /// 429, or Genesys's 400 for it.
+    Throttled,
+    /// The host's name, or the outbound proxy's, does not resolve.
+    Dns,
+    /// No connection, or one that broke before an answer.
+    Connect,
+    /// No trust, another name, no common protocol.
+    Tls,
+    /// No answer in time.
+    Timeout,
+    /// A 3xx, which is not followed.
+    Redirect,
+    /// Another status that is not 200.
+    Status(u16),
+    /// A 200 that brings no usable token.
+    BadAnswer,
+    /// The token lacks these scopes.
+    MissingScope(Vec<String>),
+    /// The client secret or private key cannot be read where it is kept.
+    Secret,
+    /// What was read is no key that can sign.
+    Key,
+    /// The keys that sign tokens cannot be fetched, and none is known.
+    Jwks,
+    /// No key of the issuer signed the token.
+    Signature,
+    /// The token is another issuer's, or for another audience.
+    Foreign,
+}
+
+impl Kind {
+    /// How to go on. Permanent is what only a change of the configuration mends, here or there.
+    pub fn trouble(&self) -> Trouble {
+        match self {
+            Self::UnknownClient
+            | Self::WrongSecret
+            | Self::WrongGrant
+            | Self::BadScope
+            | Self::Blocked
+            | Self::MissingScope(_)
+            | Self::Key
+            | Self::Foreign => Trouble::Permanent,
+            Self::Throttled => Trouble::Throttled,
+            // A signature may be a key rotation under way, a secret may be a file being replaced.
+            Self::Dns
+            | Self::Connect
+            | Self::Tls
+            | Self::Timeout
+            | Self::Redirect
+            | Self::Status(_)
+            | Self::BadAnswer
+            | Self::Secret
+            | Self::Jwks
+            | Self::Signature => Trouble::Transient,
+        }
+    }
+
+    /// What somebody can do about it.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::UnknownClient => {
+                "nobody knows this id there: check oauth.client_id and upstream.region"
+            }
+            Self::WrongSecret => {
+                "check oauth.client_secret: it was replaced, or belongs to another client"
+            }
+            Self::WrongGrant => {
+                "give the client the grant type Client Credentials (Admin > Integrations > OAuth)"
+            }
+            Self::BadScope => "the client may not have one of the scopes: check oauth.scope",
+            Self::Blocked => {
+                "the client is disabled, or may not be used from this machine's address"
+            }
+            Self::Throttled => "wait: other programs may be minting with this client, too",
+            Self::Dns => "check upstream.region, oauth.token_url, upstream.proxy and the resolver",
+            Self::Connect => "check firewalls, upstream.proxy and oauth.token_url",
+            Self::Tls => {
+                "check upstream.ca_file, the name in oauth.token_url, oauth.client_cert, and \
+                 whether something in between opens TLS"
+            }
+            Self::Timeout => "check firewalls and upstream.proxy, or raise oauth.timeout",
+            Self::Redirect => "set oauth.token_url to where the token endpoint really is",
+            Self::Status(404 | 405) => "check oauth.token_url: there is no token endpoint",
+            Self::Status(_) => "the authorization server is in trouble: see its status page",
+            Self::BadAnswer => "check oauth.token_url, and what stands between it and here",
+            Self::MissingScope(_) => {
+                "grant the client these scopes, or take them out of oauth.required_scopes"
+            }
+            Self::Secret => "check where the secret is kept, and who may read it",
+            Self::Key => "give oauth.private_key an RSA or P-256 private key, as PEM or JWK",
+            Self::Jwks => "check oauth.jwks_url",
+            Self::Signature => "check that oauth.jwks_url belongs to oauth.token_url's issuer",
+            Self::Foreign => "check oauth.expected_issuer, oauth.expected_audience and token_url",
+        }
+    }
+
+    /// The endpoint does not know this id with this secret: the other secret may be right.
+    pub fn refuses_client(&self) -> bool {
+        matches!(self, Self::UnknownClient | Self::WrongSecret)
+    }
+
+    /// What the network did, as far as the sources of an error tell.
+    pub fn of_network(error: &(dyn Error + 'static)) -> Self {
+        for cause in causes(error) {
+            if cause.is::<rustls::Error>() {
+                return Self::Tls;
+            }
+            if let Some(io) = cause.downcast_ref::<io::Error>() {
+                match io.kind() {
+                    io::ErrorKind::TimedOut => return Self::Timeout,
+                    // tokio-rustls's word for a peer that hangs up in the handshake.
+                    io::ErrorKind::UnexpectedEof if io.to_string().contains("tls handshake") => {
+                        return Self::Tls;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Self::Connect
+    }
+}
+
+/// What the innermost cause says: what stands around it repeats itself.
+pub(super) fn innermost(error: &(dyn Error + 'static)) -> String {
+    causes(error).last().map_or_else(String::new, ToString::to_string)
+}
+
+/// An error and all that caused it. An [`io::Error`] skips the error that it wraps when it is asked
+/// for its source; here that one counts too.
+fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    fn next<'e>(error: &&'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)> {
+        let error = *error;
+        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        }
+    }
+    std::iter::successors(Some(error), next).take(16)
+}
+
+/// Why there is no token. Says nothing that the endpoint could have planted a secret in.
+#[derive(Debug, Clone)]
+pub struct MintError {
+    /// For a diagnosis.
+    pub kind: Kind,
+    /// The endpoint's own wish.
+    pub retry_after: Option<Duration>,
+    /// For the log.
+    pub why: String,
+}
+
+impl MintError {
+    /// Without a wish of the endpoint's.
+    pub fn new(kind: Kind, why: impl Into<String>) -> Self {
+        Self { kind, retry_after: None, why: why.into() }
+    }
+
+    /// A token that had ended before it came.
+    pub fn dead_on_arrival() -> Self {
+        Self::new(Kind::BadAnswer, "the token had expired before it arrived")
+    }
+
+    /// How to go on.
+    pub fn trouble(&self) -> Trouble {
+        self.kind.trouble()
+    }
+}
+
+impl fmt::Display for MintError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl Error for MintError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_inside_an_io_error_is_found() {
+        let inner = rustls::Error::General("no".to_owned());
+        let error = io::Error::other(io::Error::other(inner));
+        assert_eq!(Kind::of_network(&error), Kind::Tls);
+        let eof = io::Error::new(io::ErrorKind::UnexpectedEof, "tls handshake eof");
+        assert_eq!(Kind::of_network(&eof), Kind::Tls);
+        let reset = io::Error::from(io::ErrorKind::ConnectionReset);
+        assert_eq!(Kind::of_network(&reset), Kind::Connect);
+    }
+
+    #[test]
+    fn only_what_a_configuration_mends_is_permanent() {
+        for kind in [Kind::UnknownClient, Kind::WrongSecret, Kind::BadScope, Kind::Blocked] {
+            assert_eq!(kind.trouble(), Trouble::Permanent);
+        }
+        for kind in [Kind::BadAnswer, Kind::Dns, Kind::Status(503), Kind::Secret, Kind::Jwks] {
+            assert_eq!(kind.trouble(), Trouble::Transient);
+        }
+        assert_eq!(Kind::Throttled.trouble(), Trouble::Throttled);
+    }
+}
