@@ -12,6 +12,7 @@ pub mod framing;
 pub mod freshness;
 pub mod headers;
 pub mod lanes;
+pub mod lease;
 pub mod path;
 pub mod permissions;
 pub mod queue;

@@ -17,6 +17,7 @@ use crate::{
     admin,
     config::{Config, Listen, Verify},
     gateway::{Shared, admit::Admission, guard::Hosts},
+    secret,
     telemetry::output::Output,
     token::{Keeping, awake, issuer::Unbuildable},
     upstream::{pool::Warm, replay::Memory, tls},
@@ -44,6 +45,9 @@ pub enum StartError {
     /// The token endpoint's client.
     #[error(transparent)]
     Issuer(#[from] Unbuildable),
+    /// Vault's client.
+    #[error(transparent)]
+    Vault(#[from] secret::Unbuildable),
     /// Nobody to log in as.
     #[error("no OAuth client is configured")]
     NoClient,

@@ -7,10 +7,12 @@ use rustls::ClientConfig;
 
 use super::StartError;
 use crate::{
-    config::{Config, Verify},
+    config::{Config, SecretKind, SecretSource, Verify},
     decide::lanes::Lane,
     gateway::admit::{Admission, Toll},
+    secret::{Secret, VaultClient},
     token::{Keeping, Tokens, issuer::HttpIssuer, pool::Pool},
+    upstream::tls,
 };
 
 /// Starts the keepers.
@@ -21,6 +23,7 @@ pub(super) fn start(
     keeping: &Keeping,
 ) -> Result<Pool, StartError> {
     let each = config.oauth.tokens as usize;
+    let sources = Sources::new(config, keeping)?;
     let mut keepers = Vec::new();
     for client in &config.oauth.clients {
         let issuer = Arc::new(HttpIssuer::new(
@@ -29,6 +32,7 @@ pub(super) fn start(
             config.upstream.connect_timeout,
             config.upstream.proxy.as_ref(),
             tls.clone(),
+            client.credentials.source().map(|s| sources.secret(s, client.credentials.kind())),
         )?);
         for _ in 0..each {
             let (lane, issuer) = (Lane::new(keepers.len()), Arc::clone(&issuer));
@@ -56,4 +60,29 @@ pub(super) fn start(
     let mut keepers = keepers.into_iter();
     let first = keepers.next().ok_or(StartError::NoClient)?;
     Ok(Pool::new(first, keepers.collect()))
+}
+
+/// Where secrets are read, by tasks that end with the keepers.
+struct Sources<'k> {
+    vault: Option<Arc<VaultClient>>,
+    keeping: &'k Keeping,
+}
+
+impl<'k> Sources<'k> {
+    fn new(config: &Config, keeping: &'k Keeping) -> Result<Self, StartError> {
+        let Keeping { tasks, runtime, stop, .. } = keeping;
+        let vault = match &config.vault {
+            Some(vault) => {
+                let tls = tls::client_config(vault.ca_file.as_deref())?;
+                Some(VaultClient::spawn(vault, tls, tasks, runtime, stop.clone())?)
+            }
+            None => None,
+        };
+        Ok(Self { vault, keeping })
+    }
+
+    fn secret(&self, source: &SecretSource, kind: SecretKind) -> Secret {
+        let Keeping { tasks, runtime, stop, .. } = self.keeping;
+        Secret::spawn(source.clone(), kind, self.vault.as_ref(), tasks, runtime, stop.clone())
+    }
 }

@@ -95,13 +95,14 @@ pub struct HttpIssuer {
 }
 
 impl HttpIssuer {
-    /// `tls` carries the roots that upstream is verified with.
+    /// `tls` carries the roots that upstream is verified with; `secret` is none for a certificate.
     pub fn new(
         oauth: OAuth,
         client: OAuthClient,
         connect_timeout: Duration,
         proxy: Option<&OutboundProxy>,
         tls: rustls::ClientConfig,
+        secret: Option<Secret>,
     ) -> Result<Self, Unbuildable> {
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
@@ -120,7 +121,6 @@ impl HttpIssuer {
             }
             builder = builder.proxy(via);
         }
-        let secret = client.credentials.source().cloned().map(Secret::new);
         Ok(Self { http: builder.build()?, oauth, client, secret })
     }
 }
