@@ -43,6 +43,7 @@ async fn promise(source: &impl Source, oauth: &str) {
     };
     called(1).await;
     // Both ends of the rotation at once: Genesys knows the new one only, and so does the source.
+    // A mint has just been, and the next is far: none has one foot on each side.
     source.put("S3cret-2");
     genesys.client(Client::new("demo", "S3cret-2"));
     let before = genesys.counters();
@@ -57,6 +58,7 @@ async fn promise(source: &impl Source, oauth: &str) {
     };
     named("secret changed: the new one is live");
     named("the last good one is used");
+    called(genesys.counters().mints + 1).await;
     source.put("S3cret-3");
     genesys.client(Client::new("demo", "S3cret-3"));
     called(genesys.counters().mints + 2).await;
