@@ -18,7 +18,7 @@
 //!
 //! ```text
 //! main → cli → { config, server, admin, simulator }
-//! server → gateway → { token, upstream } → decide     token → secret
+//! server → gateway → { token, upstream } → decide     token → secret → decide
 //! config → decide      admin → { token, gateway }      everyone may use telemetry and config
 //! ```
 //!

@@ -1,16 +1,44 @@
-//! `genesys-proxy check`, offline: every problem of the configuration, or what it amounts to.
-//! It never prints a secret and never opens a connection.
+//! `genesys-proxy check`: every problem of the configuration, or what it amounts to.
+//! It never prints a secret, and never opens a connection unless asked with `--live`.
 
 use std::{
     fmt::Write as _,
     io::{self, Write},
 };
 
-use super::exit;
+use super::{ConfigArgs, exit, live, serve::LAST_LINES};
 use crate::config::{Config, Http2, Listen, Sources, load, show_duration, show_size};
 
-/// Writes the report or the summary to `out` and returns the exit code.
-pub fn run(sources: &Sources, out: &mut dyn Write, color: bool) -> io::Result<u8> {
+/// Check the configuration: every problem with its line and what to do about it
+#[derive(Debug, Clone, clap::Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Log in and call the API, too, and explain what does not work
+    #[arg(long)]
+    live: bool,
+}
+
+/// Writes the report or the summary to `out`, with `--live` what a try shows, and returns the exit
+/// code.
+///
+/// # Errors
+/// When `out` cannot be written to.
+pub async fn run(args: CheckArgs, out: &mut dyn Write, color: bool) -> io::Result<u8> {
+    let sources = args.config.sources();
+    let code = offline(&sources, out, color)?;
+    match load(&sources) {
+        Ok(config) if args.live => {
+            let warnings = live::warnings(&config)?;
+            let code = live::run(&config, out).await;
+            warnings.flush(LAST_LINES);
+            code
+        }
+        Ok(_) | Err(_) => Ok(code),
+    }
+}
+
+fn offline(sources: &Sources, out: &mut dyn Write, color: bool) -> io::Result<u8> {
     match load(sources) {
         Ok(config) => {
             out.write_all(summary(&config).as_bytes())?;
@@ -111,7 +139,7 @@ mod tests {
             pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let sources = Sources { env, dir: dir.path().to_owned(), ..Sources::default() };
         let mut out = Vec::new();
-        let code = run(&sources, &mut out, false).unwrap();
+        let code = offline(&sources, &mut out, false).unwrap();
         (code, String::from_utf8(out).unwrap())
     }
 

@@ -4,8 +4,10 @@
 pub mod check;
 pub mod demo;
 pub mod exit;
+mod live;
 pub mod serve;
 pub mod simulate;
+pub mod token;
 
 use std::{io::IsTerminal, path::PathBuf};
 
@@ -48,8 +50,8 @@ enum Command {
     /// Try it: the gateway and a simulated Genesys Cloud, no credentials needed
     Demo(demo::DemoArgs),
     Simulate(simulate::SimulateArgs),
-    /// Check the configuration: every problem with its line and what to do about it
-    Check(ConfigArgs),
+    Check(check::CheckArgs),
+    Token(token::TokenArgs),
 }
 
 /// Where the configuration comes from.
@@ -109,7 +111,12 @@ impl Cli {
             Command::Check(args) => {
                 let mut stdout = std::io::stdout();
                 let color = stdout.is_terminal();
-                Ok(check::run(&args.sources(), &mut stdout, color)?)
+                Ok(check::run(args, &mut stdout, color).await?)
+            }
+            Command::Token(args) => {
+                let mut stderr = std::io::stderr();
+                let color = stderr.is_terminal();
+                Ok(token::run(args, &mut std::io::stdout(), &mut stderr, color).await?)
             }
         }
     }
@@ -125,7 +132,9 @@ mod tests {
     fn the_command_line_is_sound_and_its_help_names_what_a_stranger_needs() {
         Cli::command().debug_assert();
         let help = Cli::command().render_help().to_string();
-        for word in ["serve", "demo", "simulate", "check", "GENESYS_CLIENT_SECRET", "Exit codes"] {
+        for word in
+            ["serve", "demo", "simulate", "check", "token", "GENESYS_CLIENT_SECRET", "Exit codes"]
+        {
             assert!(help.contains(word), "{word}");
         }
     }

@@ -37,7 +37,7 @@ const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
 /// What a source must hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
     /// One line.
     Word,
     /// PEM or JWK.
@@ -366,18 +366,21 @@ pub(crate) fn not_a_word(text: &str) -> Option<&'static str> {
     }
 }
 
+/// Why a text is not of this kind.
+pub(crate) fn unusable(text: &str, kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::Word => not_a_word(text),
+        Kind::PrivateKey => (!text.contains("-----BEGIN") && !text.trim_start().starts_with('{'))
+            .then_some("is neither PEM nor a JWK"),
+    }
+}
+
 fn checked(key: Key, text: &str, place: &Place, kind: Kind) -> Result<SecretString, Problem> {
-    let (wrong, hint) = match kind {
-        Kind::Word => {
-            (not_a_word(text), "copy it again from Admin > Integrations > OAuth in Genesys Cloud")
-        }
-        Kind::PrivateKey => (
-            (!text.contains("-----BEGIN") && !text.trim_start().starts_with('{'))
-                .then_some("is neither PEM nor a JWK"),
-            "PEM begins with -----BEGIN PRIVATE KEY-----, a JWK is a JSON object",
-        ),
+    let hint = match kind {
+        Kind::Word => "copy it again from Admin > Integrations > OAuth in Genesys Cloud",
+        Kind::PrivateKey => "PEM begins with -----BEGIN PRIVATE KEY-----, a JWK is a JSON object",
     };
-    match wrong {
+    match unusable(text, kind) {
         None => Ok(SecretString::from(text)),
         Some(wrong) => Err(Problem::at(place, format!("`{key}` {wrong}")).hint(hint)),
     }

@@ -22,9 +22,10 @@ use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 
-pub(crate) use self::credential::{read as read_credential, without_newline};
+pub(crate) use self::credential::{MAX_BYTES, read as read_credential, unusable, without_newline};
 pub(crate) use self::units::{show_duration, show_size};
 pub use self::{
+    credential::Kind as SecretKind,
     load::{Sources, load},
     oauth::{
         ClientAuth, ClientCert, Command, CredentialSource, Credentials, KvEngine, MissingScope,

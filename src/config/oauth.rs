@@ -7,6 +7,8 @@ use http::{HeaderName, HeaderValue};
 use secrecy::SecretString;
 use url::Url;
 
+use super::credential::Kind as SecretKind;
+
 /// How the client proves who it is (RFC 6749 section 2.3, RFC 7523 section 2.2, RFC 8705 section 2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientAuth {
@@ -193,6 +195,14 @@ pub enum Credentials {
 }
 
 impl Credentials {
+    /// What the source must hold.
+    pub fn kind(&self) -> SecretKind {
+        match self {
+            Self::PrivateKey { .. } => SecretKind::PrivateKey,
+            Self::Secret { .. } | Self::Certificate => SecretKind::Word,
+        }
+    }
+
     /// Where the secret or key is; `None` for a certificate.
     pub fn source(&self) -> Option<&SecretSource> {
         match self {

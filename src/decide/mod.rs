@@ -13,6 +13,7 @@ pub mod freshness;
 pub mod headers;
 pub mod keys;
 pub mod lanes;
+pub mod lease;
 pub mod path;
 pub mod permissions;
 pub mod queue;

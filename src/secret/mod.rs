@@ -1,13 +1,37 @@
-//! Secrets where they are kept: read anew for every mint, so that a changed one needs no restart.
+//! Secrets where they are kept: watched, and read anew for every mint, so that a changed one needs
+//! no restart.
 //! It never logs a value, and never gives up the last good one because its source fails.
 
+mod command;
 mod file;
+mod json;
+mod vault;
+mod watch;
 
-use std::fmt;
+pub use self::{
+    command::read_output,
+    file::loose,
+    vault::{Auth, Unbuildable, VaultClient, read_auth, read_secret},
+};
+pub use crate::config::SecretKind as Kind;
 
-use secrecy::SecretString;
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
-use crate::config::SecretSource;
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot, watch as channel},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::config::{self, SecretSource};
+use watch::{Ask, Reader, Watcher};
 
 /// Why a secret cannot be read: for the log and for `check --live`. Never holds a part of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,27 +45,132 @@ impl fmt::Display for Unreadable {
 
 impl std::error::Error for Unreadable {}
 
-/// One secret and its source.
+/// The newest good value. Each value that differs from its predecessor has the next number.
 #[derive(Debug, Clone)]
-pub struct Secret {
-    source: SecretSource,
+struct Live {
+    value: SecretString,
+    number: u64,
 }
 
-impl Secret {
-    /// Nothing is read yet.
-    pub fn new(source: SecretSource) -> Self {
-        Self { source }
-    }
+/// Mints that ask at once; more wait to ask.
+const ASKS: usize = 16;
 
-    /// As it is now.
-    #[expect(clippy::unused_async, reason = "commands and Vault are asked, and waited for")]
-    pub async fn fresh(&self) -> Result<SecretString, Unreadable> {
-        match &self.source {
-            SecretSource::Variable { value, .. } => Ok(value.clone()),
-            SecretSource::File(path) => file::read(path),
-            SecretSource::Command(_) | SecretSource::Vault(_) => {
-                Err(Unreadable(format!("{} cannot be read", self.source)))
-            }
+/// One secret, a cheap handle on the task that reads it. `Debug` shows its source.
+pub struct Secret {
+    name: Arc<str>,
+    way: Way,
+    /// The number of the value that this handle last told of.
+    told: AtomicU64,
+}
+
+#[derive(Clone)]
+enum Way {
+    /// It cannot change.
+    Fixed(SecretString),
+    /// A task reads it.
+    Watched { asks: mpsc::Sender<Ask>, live: channel::Receiver<Option<Live>> },
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Secret").field("source", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// The clone sees the same changes, each for itself.
+impl Clone for Secret {
+    fn clone(&self) -> Self {
+        Self {
+            name: Arc::clone(&self.name),
+            way: self.way.clone(),
+            told: AtomicU64::new(self.told.load(Ordering::Relaxed)),
         }
     }
 }
+
+impl Secret {
+    /// Starts the one task that reads it, which ends when `stop` is cancelled; a variable needs
+    /// none. `vault` is asked for a secret in Vault.
+    pub fn spawn(
+        source: SecretSource,
+        kind: Kind,
+        vault: Option<&Arc<VaultClient>>,
+        tasks: &TaskTracker,
+        runtime: &Handle,
+        stop: CancellationToken,
+    ) -> Self {
+        let name: Arc<str> = source.to_string().into();
+        let reader = match source {
+            SecretSource::Variable { value, .. } => {
+                return Self { name, way: Way::Fixed(value), told: AtomicU64::new(0) };
+            }
+            SecretSource::File(path) => Reader::File(path),
+            SecretSource::Command(command) => Reader::Command(command),
+            SecretSource::Vault(secret) => Reader::Vault(vault.cloned(), secret),
+        };
+        let (asks, asked) = mpsc::channel(ASKS);
+        let (sender, live) = channel::channel(None);
+        let watcher = Watcher::new(Arc::clone(&name), reader, kind, asked, sender);
+        tasks.spawn_on(
+            async move {
+                stop.run_until_cancelled(watcher.watch()).await;
+            },
+            runtime,
+        );
+        Self { name, way: Way::Watched { asks, live }, told: AtomicU64::new(0) }
+    }
+
+    /// As it is now, by a read that begins after this call; all who ask meanwhile share one read.
+    /// When the source fails: the last good one.
+    ///
+    /// # Errors
+    /// The source fails and there never was a good one.
+    pub async fn fresh(&self) -> Result<SecretString, Unreadable> {
+        let (asks, live) = match &self.way {
+            Way::Fixed(value) => return Ok(value.clone()),
+            Way::Watched { asks, live } => (asks, live),
+        };
+        let (answer, answered) = oneshot::channel();
+        let read = match asks.send(answer).await {
+            Ok(()) => answered.await.ok(),
+            Err(_) => None,
+        };
+        // The task has ended: so does the gateway, which may need it once more.
+        let ended = || Unreadable(format!("{}: the gateway is stopping", self.name));
+        let read = read.unwrap_or_else(|| live.borrow().clone().ok_or_else(ended))?;
+        self.told.store(read.number, Ordering::Relaxed);
+        Ok(read.value)
+    }
+
+    /// Resolves when the value is another one than `fresh` last returned, or than it was when this
+    /// last resolved: a mint that was refused may work now. Never for a variable.
+    pub async fn changed(&self) {
+        if let Way::Watched { live, .. } = &self.way {
+            let told = self.told.load(Ordering::Relaxed);
+            let mut live = live.clone();
+            let newer = |live: &Option<Live>| live.as_ref().is_some_and(|l| l.number > told);
+            if let Ok(live) = live.wait_for(newer).await {
+                let number = live.as_ref().map_or(told, |live| live.number);
+                self.told.store(number, Ordering::Relaxed);
+                return;
+            }
+        }
+        std::future::pending::<()>().await;
+    }
+
+    /// Where it is, for people.
+    pub fn source(&self) -> String {
+        self.name.to_string()
+    }
+}
+
+/// The secret, if it can be one; else why not.
+fn usable(secret: SecretString, kind: Kind) -> Result<SecretString, &'static str> {
+    match config::unusable(secret.expose_secret(), kind) {
+        None => Ok(secret),
+        Some(wrong) => Err(wrong),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -17,11 +17,16 @@ use crate::{
     admin,
     config::{Config, Listen, Verify},
     gateway::{Shared, admit::Admission, guard::Hosts},
+    secret,
     telemetry::output::Output,
-    token::{Keeping, awake, issuer::Unbuildable},
+    token::{
+        Keeping, awake,
+        issuer::{Login, Unbuildable},
+    },
     upstream::{pool::Warm, replay::Memory, tls},
 };
 use listen::Bound;
+pub use tokens::logins;
 use worker::{Worker, WorkerPlan};
 
 /// What connections that are cut may take to end.
@@ -44,6 +49,9 @@ pub enum StartError {
     /// The token endpoint's client.
     #[error(transparent)]
     Issuer(#[from] Unbuildable),
+    /// Vault's client.
+    #[error(transparent)]
+    Vault(#[from] secret::Unbuildable),
     /// Nobody to log in as.
     #[error("no OAuth client is configured")]
     NoClient,
@@ -63,6 +71,7 @@ pub struct Server {
     /// The admin listener's address, if there is one.
     pub admin: Option<SocketAddr>,
     shared: Arc<Shared>,
+    logins: Vec<Arc<Login>>,
     workers: Vec<Worker>,
     stop_accepting: CancellationToken,
     stop: CancellationToken,
@@ -92,7 +101,8 @@ impl Server {
                 .then_some(config.oauth.verify_every),
             ..Keeping::new(config.oauth.refresh_before, &tasks, runtime, stop.clone())
         };
-        let tokens = tokens::start(&config, &admission, &tls, &keeping)?;
+        let logins = logins(&config, &tasks, runtime, &stop)?;
+        let tokens = tokens::start(&config, &logins, &admission, &keeping)?;
         let shared = Arc::new(Shared {
             tokens,
             admission,
@@ -125,7 +135,7 @@ impl Server {
             bound.serve(Arc::clone(&shared), draining, &tasks, runtime, stop.clone());
             address
         });
-        Ok(Self { addresses, admin, shared, workers, stop_accepting, stop, tasks })
+        Ok(Self { addresses, admin, shared, logins, workers, stop_accepting, stop, tasks })
     }
 
     /// Stops accepting, lets what is in flight end within `shutdown_timeout`, then cuts the rest.
@@ -161,7 +171,12 @@ impl Server {
         if tokio::time::timeout(Duration::from_secs(5), joined).await.is_err() {
             tracing::error!("a worker did not end");
         }
+        // The keepers end first, or they would renew what is revoked.
+        let oauth = &shared.config.oauth;
         self.stop.cancel();
+        if oauth.revoke_on_exit {
+            tokens::revoke(&self.logins, &shared.tokens, oauth.tokens as usize).await;
+        }
         self.tasks.close();
         self.tasks.wait().await;
         clean

@@ -83,7 +83,7 @@ pub struct Metrics {
     expires_in: Family<OfToken, Gauge<f64, AtomicU64>>,
     generation: Family<OfToken, Gauge<i64, AtomicI64>>,
     live_secret: Family<OfSecret, Gauge<i64, AtomicI64>>,
-    skew: Family<OfClient, Gauge<f64, AtomicU64>>,
+    skew: Family<OfClient, Gauge<i64, AtomicI64>>,
 }
 
 impl fmt::Debug for Metrics {
@@ -112,7 +112,7 @@ impl Default for Metrics {
         let text =
             "1 for the client secret that was accepted last, client_secret or next_client_secret";
         registry.register("client_secret_live", text, live_secret.clone());
-        let text = "By how much the token endpoint's clock is ahead of this machine's";
+        let text = "By how much this machine's clock is ahead of the token endpoint's";
         registry.register("clock_skew_seconds", text, skew.clone());
         Self { registry, mints, verifications, expires_in, generation, live_secret, skew }
     }
@@ -146,8 +146,8 @@ impl Metrics {
         }
     }
 
-    /// The token endpoint's clock against ours.
-    pub fn skew(&self, client: &str, seconds: f64) {
+    /// Our clock against the token endpoint's.
+    pub fn skew(&self, client: &str, seconds: i64) {
         self.skew.get_or_create(&OfClient { client: client.to_owned() }).set(seconds);
     }
 
@@ -173,7 +173,7 @@ mod tests {
         metrics.verified(&of, CheckOutcome::inactive);
         metrics.token(&of, 86_399.5, 2);
         metrics.live_secret("an-id", true);
-        metrics.skew("an-id", -1.5);
+        metrics.skew("an-id", -2);
         let page = metrics.render();
         for line in [
             "genesys_proxy_token_mints_total{client=\"an-id\",token=\"0\",outcome=\"minted\"} 2",
@@ -182,7 +182,7 @@ mod tests {
             "genesys_proxy_token_generation{client=\"an-id\",token=\"0\"} 2",
             "genesys_proxy_client_secret_live{client=\"an-id\",secret=\"client_secret\"} 0",
             "genesys_proxy_client_secret_live{client=\"an-id\",secret=\"next_client_secret\"} 1",
-            "genesys_proxy_clock_skew_seconds{client=\"an-id\"} -1.5",
+            "genesys_proxy_clock_skew_seconds{client=\"an-id\"} -2",
             "# EOF",
         ] {
             assert!(page.lines().any(|of_page| of_page == line), "{line}\n{page}");

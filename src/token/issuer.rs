@@ -9,6 +9,7 @@ use std::{
 
 use http::{HeaderMap, header};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Semaphore;
 use url::Url;
 
 pub use super::{
@@ -24,7 +25,10 @@ use super::{
     keys::{KeySet, Keys, MAX_JWKS},
 };
 use crate::{
-    config::{ClientAuth, Credentials, OAuth, OAuthClient, Origin, OutboundProxy},
+    config::{
+        ClientAuth, Credentials, OAuth, OAuthClient, Origin, OutboundProxy, SecretKind,
+        SecretSource,
+    },
     decide::{
         retry,
         rotation::{self, Outcome, Then, Which},
@@ -32,6 +36,7 @@ use crate::{
         skew::{self, Say, Skew},
     },
     secret::Secret,
+    telemetry::metrics::Metrics,
 };
 
 /// Where tokens come from; tests bring their own.
@@ -46,6 +51,9 @@ pub trait Issuer: Send + Sync + 'static {
 
     /// Whose tokens they are: the client id.
     fn client(&self) -> &str;
+
+    /// Shows what it knows of itself, after each mint.
+    fn show(&self, _metrics: &Metrics) {}
 }
 
 /// The HTTP client for the authorization server cannot be made.
@@ -70,16 +78,17 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// The sources of a client.
-    pub fn of(credentials: &Credentials) -> Self {
+    /// The sources of a client, each made readable by `open`.
+    pub fn of(
+        credentials: &Credentials,
+        open: impl Fn(&SecretSource, SecretKind) -> Secret,
+    ) -> Self {
         let next = match credentials {
-            Credentials::Secret { next, .. } => next.clone(),
+            Credentials::Secret { next, .. } => next.as_ref(),
             Credentials::PrivateKey { .. } | Credentials::Certificate => None,
         };
-        Self {
-            current: credentials.source().cloned().map(Secret::new),
-            next: next.map(Secret::new),
-        }
+        let open = |source| open(source, credentials.kind());
+        Self { current: credentials.source().map(open), next: next.map(open) }
     }
 }
 
@@ -114,6 +123,7 @@ pub struct Login {
     skew: AtomicI64,
     warned_of_skew: AtomicBool,
     proxied: bool,
+    turn: Semaphore,
 }
 
 impl fmt::Debug for Login {
@@ -146,6 +156,7 @@ impl Login {
             keys: Keys::default(),
             skew: AtomicI64::new(NO_SKEW),
             warned_of_skew: AtomicBool::new(false),
+            turn: Semaphore::new(1),
         })
     }
 
@@ -330,8 +341,30 @@ impl Issuer for Login {
         &self.client.id
     }
 
+    fn show(&self, metrics: &Metrics) {
+        if self.secrets.next.is_some() {
+            metrics.live_secret(self.client(), self.live_secret() == Which::Next);
+        }
+        if let Some(skew) = self.skew() {
+            metrics.skew(self.client(), skew.seconds);
+        }
+    }
+
+    async fn changed(&self) {
+        let changed = async |secret: &Option<Secret>| match secret {
+            Some(secret) => secret.changed().await,
+            None => std::future::pending().await,
+        };
+        tokio::select! {
+            () = changed(&self.secrets.current) => {}
+            () = changed(&self.secrets.next) => {}
+        }
+    }
+
     /// One token; at most two requests, the second with the other client secret.
     async fn mint(&self) -> Result<Minted, MintError> {
+        // Tokens of one client are asked for one after the other: minting is throttled.
+        let _turn = self.turn.acquire().await;
         let live = self.live_secret();
         let secret = self.fresh(live).await?;
         let result = self.ask(&secret).await;

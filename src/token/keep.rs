@@ -27,7 +27,9 @@ impl Tokens {
                 Task::Fetch => {
                     // Its life began somewhere on the way: from the request on is safe.
                     let asked = Instant::now();
-                    match issuer.mint().await {
+                    let minted = issuer.mint().await;
+                    issuer.show(&self.metrics);
+                    match minted {
                         Ok(minted) if minted.life <= asked.elapsed() => {
                             self.failed(&MintError::dead_on_arrival(), issuer, checks).await;
                         }
@@ -131,9 +133,8 @@ impl Tokens {
         let token = self.lane.number();
         if error.trouble() == Trouble::Permanent {
             tracing::error!(
-                token, why = %error, %next_try,
-                "Genesys Cloud refuses the client id or secret: check oauth.client_id, \
-                 oauth.client_secret and upstream.region"
+                token, why = %error, %next_try, advice = error.kind.advice(),
+                "no token: the client or the configuration must change"
             );
         } else {
             tracing::warn!(

@@ -11,6 +11,7 @@ pub mod expectations;
 pub mod issuer;
 mod keep;
 pub mod keys;
+pub mod look;
 mod oversee;
 pub mod pool;
 pub mod verify;
@@ -305,11 +306,6 @@ impl Tokens {
     /// A replay with a renewed token went through.
     pub fn recovered(&self) {
         self.freshness().recovered();
-    }
-
-    /// When the current token ends; `None` when there is none. For `/readyz`.
-    pub fn expires_at(&self) -> Option<Instant> {
-        self.current(Instant::now()).map(|token| token.expires_at)
     }
 
     /// The machine slept: the token is so much older than our clock says.

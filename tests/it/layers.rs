@@ -9,7 +9,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("config", &["decide"]),
     ("decide", &[]),
     ("gateway", &["decide", "token", "upstream"]),
-    ("secret", &[]),
+    ("secret", &["decide"]),
     ("server", &["admin", "decide", "gateway", "secret", "token", "upstream"]),
     ("simulator", &[]),
     ("telemetry", &["decide"]),

@@ -73,7 +73,7 @@ async fn a_client_that_is_disabled_costs_nobody_a_call_while_another_has_a_token
     for _ in 0..3 {
         assert_all(&at_once((0..50).map(|_| world.request(Method::POST, ME))).await, 405);
     }
-    world.gateway.wait_for_log("refuses the client id or secret");
+    world.gateway.wait_for_log("the client or the configuration must change");
     let by_status: BTreeMap<_, _> = at_once((0..50).map(|_| world.request(Method::GET, ME)))
         .await
         .into_iter()

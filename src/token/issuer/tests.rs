@@ -1,6 +1,10 @@
 //! A client against servers on loopback: what each failure is called, and what is sent.
 
-use std::{net::SocketAddr, path::PathBuf, sync::{Arc, Mutex}};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
@@ -13,9 +17,10 @@ use rustls::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpListener,
+    runtime::Handle,
 };
 use tokio_rustls::TlsAcceptor;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::*;
 use crate::{
@@ -147,7 +152,10 @@ fn login_over(oauth: OAuth, tls: ClientConfig) -> Login {
     };
     let network = Network { connect_timeout: Duration::from_secs(5), proxy: None, tls, api: &api };
     let client = oauth.clients[0].clone();
-    let secrets = Secrets::of(&client.credentials);
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    let secrets = Secrets::of(&client.credentials, |source, kind| {
+        Secret::spawn(source.clone(), kind, None, &tasks, &Handle::current(), stop.clone())
+    });
     Login::new(oauth, client, secrets, &network).unwrap()
 }
 

@@ -7,6 +7,7 @@ pub mod oidc;
 pub mod raw;
 pub mod socket;
 pub mod tools;
+pub mod vault;
 pub mod world;
 
 pub use gateway::Gateway;

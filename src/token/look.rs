@@ -1,0 +1,51 @@
+//! One plain call to the API with a token, for `check --live`.
+//! It never carries traffic: that is the gateway's.
+
+use http::{HeaderValue, StatusCode, header};
+use url::Url;
+
+use super::issuer::{Login, MintError};
+
+/// Genesys's answers about oneself have a few kilobytes.
+const MAX_BODY: usize = 64 * 1024;
+
+/// An answer of the API.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+impl Login {
+    /// `GET <api_url>/api/v2/tokens/me`: any token may look at itself, whatever its roles.
+    ///
+    /// # Errors
+    /// When there is no answer: DNS, connection, TLS, time.
+    pub async fn tokens_me(&self, authorization: &HeaderValue) -> Result<Seen, MintError> {
+        self.get(&self.tokens_me.clone(), authorization).await
+    }
+
+    /// `GET <api_url>/api/v2/organizations/me`: the smallest call that needs a role.
+    ///
+    /// # Errors
+    /// As `tokens_me`.
+    pub async fn organization(&self, authorization: &HeaderValue) -> Result<Seen, MintError> {
+        let mut url = self.tokens_me.clone();
+        url.set_path("/api/v2/organizations/me");
+        self.get(&url, authorization).await
+    }
+
+    async fn get(&self, url: &Url, authorization: &HeaderValue) -> Result<Seen, MintError> {
+        let request = self
+            .api
+            .get(url.clone())
+            .header(header::AUTHORIZATION, authorization)
+            .header(header::ACCEPT, "application/json");
+        let mut response = request.send().await.map_err(|error| self.unreachable(url, &error))?;
+        let status = response.status();
+        let body = self.body(&mut response, url, MAX_BODY).await?;
+        Ok(Seen { status, body })
+    }
+}
