@@ -1,6 +1,10 @@
 //! A client against servers on loopback: what each failure is called, and what is sent.
 
-use std::{net::SocketAddr, path::PathBuf, sync::{Arc, Mutex}};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
