@@ -160,6 +160,17 @@ mod tests {
     }
 
     #[test]
+    fn what_has_more_or_fewer_than_three_parts_says_nothing() {
+        let whole = jwt(r#"{"iss":"i"}"#);
+        let (unsigned, _) = whole.rsplit_once('.').unwrap();
+        let (header, claims) = unsigned.split_once('.').unwrap();
+        for token in [unsigned, header, &format!("{header}.x.{claims}.s"), &format!("{whole}.x")] {
+            assert_eq!(read(token), None, "{token}");
+        }
+        assert!(read(&whole).is_some());
+    }
+
+    #[test]
     fn a_claim_of_the_wrong_kind_takes_no_other_with_it() {
         let claims = read(&jwt(r#"{"exp":"soon","iat":{},"aud":7,"scope":1,"iss":"i"}"#)).unwrap();
         assert_eq!(claims.iss.as_deref(), Some("i"));

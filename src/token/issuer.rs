@@ -292,7 +292,7 @@ impl Login {
         if error.is_timeout() {
             return MintError::new(Kind::Timeout, format!("{host} did not answer in time{via}"));
         }
-        let kind = if is_dns(error) { Kind::Dns } else { Kind::of_network(error) };
+        let kind = if error.is_dns() { Kind::Dns } else { Kind::of_network(error) };
         let why = match kind {
             Kind::Dns => format!("{host}{via}: the name does not resolve: {cause}"),
             Kind::Tls => format!("no TLS with {host}{via}: {cause}"),
@@ -447,18 +447,6 @@ fn client_of(
 
 fn host(url: &Url) -> &str {
     url.host_str().unwrap_or("the endpoint")
-}
-
-/// reqwest marks the names that it resolves itself; hyper-util marks its own by this word only.
-fn is_dns(error: &reqwest::Error) -> bool {
-    let mut source: Option<&dyn std::error::Error> = Some(error);
-    while let Some(cause) = source {
-        if cause.to_string() == "dns error" {
-            return true;
-        }
-        source = cause.source();
-    }
-    error.is_dns()
 }
 
 #[cfg(test)]

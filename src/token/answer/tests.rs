@@ -123,6 +123,11 @@ fn a_jwt_that_was_cut_is_refused() {
     ] {
         let whole = jwt(alg, r#"{"iss":"i"}"#, length);
         assert_eq!(token(&whole).unwrap().claims.unwrap().alg, alg);
+        // An RSA key may be of any size, and nobody here knows ML-DSA's.
+        if !["RS256", "PS512", "ML-DSA-44"].contains(&alg) {
+            let error = token(&whole[..whole.len() - 2]).unwrap_err();
+            assert!(error.why.contains("was cut"), "{alg}: {error}");
+        }
         let signature = whole.rfind('.').unwrap();
         let header = whole.find('.').unwrap();
         for end in [signature + 4, signature + 1, signature, signature - 1, header + 1, header] {

@@ -265,6 +265,15 @@ fn what_cannot_sign_says_what_it_is() {
         (json!({ "kty": "EC", "crv": "P-521", "d": "AA" }).to_string(), "another curve"),
         (json!({ "kty": "EC", "crv": "P-256", "x": "AA", "y": "AA" }).to_string(), "public JWK"),
         (json!({ "kty": "EC", "crv": "P-256", "d": "S3CR3T" }).to_string(), "32 bytes"),
+        (
+            json!({ "kty": "EC", "crv": "P-256", "d": "AA", "x": "AA", "y": "AA" }).to_string(),
+            "32 bytes",
+        ),
+        (
+            json!({ "kty": "EC", "crv": "P-256", "d": b64([1; 32]), "x": b64([1; 32]), "y": b64([1; 32]) })
+                .to_string(),
+            "does not belong",
+        ),
     ] {
         let error = proof(&with_private_key(), &text).err().expect(says).to_string();
         assert!(error.contains(says), "{error} instead of {says}");
