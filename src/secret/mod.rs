@@ -155,7 +155,7 @@ impl Secret {
                 return;
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Where it is, for people.

@@ -1,4 +1,4 @@
-//! HashiCorp Vault: its requests as vaultrs makes them, sent by a client of our own.
+//! `HashiCorp` Vault: its requests as vaultrs makes them, sent by a client of our own.
 //! It never reads a `VAULT_…` variable, follows a redirect or repeats itself.
 //!
 //! vaultrs's own way to send reads answers of any size and leaves copies of secrets in memory;

@@ -131,12 +131,11 @@ impl Session {
                 answer = Some(raw);
             }
         }
-        let (status, body) = match answer {
-            Some(raw) => raw,
-            None => {
-                let token = self.log_in().await?;
-                self.ask(secret, &token).await?
-            }
+        let (status, body) = if let Some(raw) = answer {
+            raw
+        } else {
+            let token = self.log_in().await?;
+            self.ask(secret, &token).await?
         };
         read_secret(status, &body, secret).map_err(|why| self.wire.told(&why))
     }
