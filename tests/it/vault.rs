@@ -1,4 +1,4 @@
-//! The gateway's side of HashiCorp Vault, against a stand-in for Vault's HTTP interface.
+//! The gateway's side of `HashiCorp` Vault, against a stand-in for Vault's HTTP interface.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,7 +24,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 struct Client {
     vault: Vault,
-    client: Arc<VaultClient>,
+    handle: Arc<VaultClient>,
     tasks: TaskTracker,
     stop: CancellationToken,
     _guard: DropGuard,
@@ -69,13 +69,13 @@ impl Client {
         };
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let tls = upstream::tls::client_config(None).unwrap();
-        let client =
+        let handle =
             VaultClient::spawn(&config, tls, &tasks, &Handle::current(), stop.clone()).unwrap();
-        Self { vault, client, tasks, _guard: stop.clone().drop_guard(), stop }
+        Self { vault, handle, tasks, _guard: stop.clone().drop_guard(), stop }
     }
 
     async fn read(&self, engine: KvEngine) -> Result<String, Unreadable> {
-        let read = self.client.read(&genesys(engine)).await;
+        let read = self.handle.read(&genesys(engine)).await;
         read.map(|secret| secret.expose_secret().to_owned())
     }
 
@@ -239,7 +239,7 @@ async fn each_trouble_is_told_with_what_to_do() {
     client.vault.put("secret/data/team/genesys", json!({"password": "S3cret"}));
     assert!(client.told().await.contains("there are: password"));
     let gone = VaultSecret { path: "gone".to_owned(), ..genesys(KvEngine::V2) };
-    let told = client.client.read(&gone).await.unwrap_err().0;
+    let told = client.handle.read(&gone).await.unwrap_err().0;
     assert!(told.contains("nothing at secret/data/gone (404)"), "{told}");
     let wrong = VaultAuth::AppRole {
         mount: "approle".to_owned(),
@@ -266,7 +266,7 @@ async fn while_vault_is_away_the_last_good_secret_stays() {
     let secret = Secret::spawn(
         SecretSource::Vault(genesys(KvEngine::V2)),
         Kind::Word,
-        Some(&client.client),
+        Some(&client.handle),
         &client.tasks,
         &Handle::current(),
         client.stop.clone(),

@@ -1,5 +1,5 @@
-//! A stand-in for HashiCorp Vault, written from the documentation of its HTTP interface: KV v1 and
-//! v2, the logins of AppRole and Kubernetes, and a token's look at itself and renewal.
+//! A stand-in for `HashiCorp` Vault, written from the documentation of its HTTP interface: KV v1 and
+//! v2, the logins of `AppRole` and Kubernetes, and a token's look at itself and renewal.
 
 use std::{
     collections::HashMap,
@@ -151,7 +151,7 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
-    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
     let path = head.uri.path().strip_prefix("/v1/").unwrap_or("not under /v1/").to_owned();
     let header = |name: &str| head.headers.get(name).and_then(|v| v.to_str().ok());
