@@ -93,7 +93,7 @@ impl Server {
         };
         let (stop, stop_accepting) = (CancellationToken::new(), CancellationToken::new());
         let tasks = TaskTracker::new();
-        let tls = tls::client_config(config.upstream.ca_file.as_deref())?;
+        let tls = tls::client_config("upstream.ca_file", config.upstream.ca_file.as_deref())?;
         let lanes = config.oauth.clients.len() * config.oauth.tokens as usize;
         let admission = Admission::spawn(config.rate_limit, lanes, &tasks, runtime, stop.clone());
         let keeping = Keeping {

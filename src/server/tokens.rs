@@ -36,12 +36,12 @@ pub fn logins(
     let network = Network {
         connect_timeout: config.upstream.connect_timeout,
         proxy: config.upstream.proxy.as_ref(),
-        tls: tls::client_config(config.upstream.ca_file.as_deref())?,
+        tls: tls::client_config("upstream.ca_file", config.upstream.ca_file.as_deref())?,
         api: &config.upstream.api,
     };
     let vault = match &config.vault {
         Some(vault) => {
-            let tls = tls::client_config(vault.ca_file.as_deref())?;
+            let tls = tls::client_config("vault.ca_file", vault.ca_file.as_deref())?;
             Some(VaultClient::spawn(vault, tls, tasks, runtime, stop.clone())?)
         }
         None => None,

@@ -12,34 +12,43 @@ use rustls::{
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// The file cannot be read, or is no PEM.
-    #[error("upstream.ca_file: {0}")]
-    CaFile(String),
+    #[error("{key}, {path}: {why}")]
+    CaFile {
+        /// `upstream.ca_file`, or another section's.
+        key: &'static str,
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// Nothing would be trusted.
     #[error(
         "no trusted roots: install the system's CA certificates (Debian: ca-certificates) or set \
-         upstream.ca_file"
+         {key}"
     )]
-    NoRoots,
+    NoRoots {
+        /// The key that could name some.
+        key: &'static str,
+    },
     /// rustls refuses its own defaults.
     #[error(transparent)]
     Rustls(#[from] rustls::Error),
 }
 
-/// TLS 1.2 and 1.3 on aws-lc-rs, sessions resumed, no ALPN yet.
-pub fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
+/// TLS 1.2 and 1.3 on aws-lc-rs, sessions resumed, no ALPN yet. `key` names `ca_file` in errors.
+pub fn client_config(key: &'static str, ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
     let mut roots = RootCertStore::empty();
     // What the system cannot read is skipped; an empty result is refused below.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(path) = ca_file {
-        let certificates = CertificateDer::pem_file_iter(path)
-            .map_err(|error| TlsError::CaFile(error.to_string()))?;
-        for certificate in certificates {
-            let certificate = certificate.map_err(|e| TlsError::CaFile(e.to_string()))?;
-            roots.add(certificate).map_err(|error| TlsError::CaFile(error.to_string()))?;
+        let wrong = |why: String| TlsError::CaFile { key, path: path.display().to_string(), why };
+        for certificate in CertificateDer::pem_file_iter(path).map_err(|e| wrong(e.to_string()))? {
+            let certificate = certificate.map_err(|e| wrong(e.to_string()))?;
+            roots.add(certificate).map_err(|e| wrong(e.to_string()))?;
         }
     }
     if roots.is_empty() {
-        return Err(TlsError::NoRoots);
+        return Err(TlsError::NoRoots { key });
     }
     Ok(trusting(roots)?)
 }
@@ -50,4 +59,21 @@ pub(super) fn trusting(roots: RootCertStore) -> Result<ClientConfig, rustls::Err
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_file_of_roots_is_named_with_its_key() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let bad = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        std::fs::write(file.path(), bad).unwrap();
+        let missing = Path::new("/does/not/exist");
+        for (key, path) in [("upstream.ca_file", file.path()), ("vault.ca_file", missing)] {
+            let error = client_config(key, Some(path)).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{key}, {}: ", path.display())), "{error}");
+        }
+    }
 }

@@ -469,7 +469,7 @@ async fn a_handshake_that_stalls_ends_at_the_timeout_for_all_who_wait() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = silent.local_addr().unwrap().port();
     let origin = Origin { scheme: Scheme::Https, host: "localhost".to_owned(), port };
-    let tls = tls::client_config(None).unwrap();
+    let tls = tls::client_config("upstream.ca_file", None).unwrap();
     let patience = Duration::from_millis(200);
     let connector = Connector::new(&tls, Http2::Auto, None, patience);
     let pool =
