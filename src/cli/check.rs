@@ -2,21 +2,33 @@
 //! It never prints a secret, and never opens a connection unless asked with `--live`.
 
 use std::{
+    collections::BTreeSet,
     fmt::Write as _,
     io::{self, Write},
 };
 
 use super::{ConfigArgs, exit, live, serve::LAST_LINES};
-use crate::config::{Config, Http2, Listen, Sources, load, show_duration, show_size};
+use crate::{
+    config::{
+        Config, Credentials, Http2, Listen, SecretSource, Sources, VaultAuth, load, show_duration,
+        show_size,
+    },
+    secret::loose,
+};
 
 /// Check the configuration: every problem with its line and what to do about it
+///
+/// Without problems, what the gateway would do. Nothing is connected to unless asked with --live:
+/// then a token is minted and tried for each client, and what fails is explained. The exit code is
+/// 0 when all is well, 78 when the configuration or the credentials are wrong, 69 when a server
+/// cannot be reached.
 #[derive(Debug, Clone, clap::Args)]
 pub struct CheckArgs {
-    #[command(flatten)]
-    config: ConfigArgs,
     /// Log in and call the API, too, and explain what does not work
     #[arg(long)]
     live: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
 }
 
 /// Writes the report or the summary to `out`, with `--live` what a try shows, and returns the exit
@@ -26,7 +38,7 @@ pub struct CheckArgs {
 /// When `out` cannot be written to.
 pub async fn run(args: CheckArgs, out: &mut dyn Write, color: bool) -> io::Result<u8> {
     let sources = args.config.sources();
-    let code = offline(&sources, out, color)?;
+    let code = offline(&sources, args.live, out, color)?;
     match load(&sources) {
         Ok(config) if args.live => {
             let warnings = live::warnings(&config)?;
@@ -38,10 +50,10 @@ pub async fn run(args: CheckArgs, out: &mut dyn Write, color: bool) -> io::Resul
     }
 }
 
-fn offline(sources: &Sources, out: &mut dyn Write, color: bool) -> io::Result<u8> {
+fn offline(sources: &Sources, live: bool, out: &mut dyn Write, color: bool) -> io::Result<u8> {
     match load(sources) {
         Ok(config) => {
-            out.write_all(summary(&config).as_bytes())?;
+            out.write_all(summary(&config, live).as_bytes())?;
             Ok(exit::OK)
         }
         Err(problems) => {
@@ -52,9 +64,10 @@ fn offline(sources: &Sources, out: &mut dyn Write, color: bool) -> io::Result<u8
 }
 
 /// What the gateway would do, one fact a line.
-fn summary(config: &Config) -> String {
+fn summary(config: &Config, live: bool) -> String {
     let mut text = String::from("The configuration is good.\n\n");
-    for (name, fact) in facts(config) {
+    let notes = notes(config, live).into_iter().map(|note| ("note", note));
+    for (name, fact) in facts(config).into_iter().chain(notes) {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{name:<14}{fact}");
     }
@@ -105,6 +118,37 @@ fn facts(config: &Config) -> Vec<(&'static str, String)> {
     ]
 }
 
+/// What is not wrong, and yet should be known: secrets that others can read, and those that were
+/// not looked at.
+fn notes(config: &Config, live: bool) -> Vec<String> {
+    let Config { oauth, vault, .. } = config;
+    let mut sources = Vec::new();
+    for client in &oauth.clients {
+        match &client.credentials {
+            Credentials::Secret { current, next } => sources.extend([Some(current), next.as_ref()]),
+            Credentials::PrivateKey { key, .. } => sources.push(Some(key)),
+            Credentials::Certificate => {}
+        }
+    }
+    match vault.as_ref().map(|vault| &vault.auth) {
+        Some(VaultAuth::Token(token)) => sources.push(Some(token)),
+        Some(VaultAuth::AppRole { secret_id, .. }) => sources.push(secret_id.as_ref()),
+        Some(VaultAuth::Kubernetes { .. }) | None => {}
+    }
+    let of_source = |source: &SecretSource| match source {
+        SecretSource::File(path) => loose(path),
+        SecretSource::Variable { .. } => None,
+        SecretSource::Command(_) | SecretSource::Vault(_) if live => None,
+        SecretSource::Command(_) => Some(format!("{source} is not run without --live")),
+        SecretSource::Vault(_) => Some(format!("{source} is not asked without --live")),
+    };
+    let key = oauth.client_cert.iter().filter_map(|files| loose(&files.key));
+    // Several clients may share a file.
+    let notes: BTreeSet<_> =
+        sources.into_iter().flatten().filter_map(of_source).chain(key).collect();
+    notes.into_iter().collect()
+}
+
 fn place(listen: &Listen) -> String {
     match listen {
         Listen::Tcp(address) => address.to_string(),
@@ -139,7 +183,7 @@ mod tests {
             pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let sources = Sources { env, dir: dir.path().to_owned(), ..Sources::default() };
         let mut out = Vec::new();
-        let code = offline(&sources, &mut out, false).unwrap();
+        let code = offline(&sources, false, &mut out, false).unwrap();
         (code, String::from_utf8(out).unwrap())
     }
 

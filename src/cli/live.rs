@@ -10,21 +10,26 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::exit;
 use crate::{
-    config::{Config, Telemetry},
-    decide::permissions,
+    config::{Config, OAuth, Telemetry, show_duration},
     server::logins,
     telemetry::{log, output::Output},
     token::{
-        issuer::{Issuer as _, Kind, Login, MintError, Minted},
+        expectations,
+        issuer::{Issuer as _, Kind, Login, MintError, Minted, host},
         look::Seen,
     },
 };
 
-/// What was found, worst first when several are compared.
+/// The name of a line about what works and should be mended all the same.
+const WARNING: &str = "warning";
+
+/// What was found, from best to worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Found {
     Good,
-    /// A server cannot be reached.
+    /// It works, and something should be mended.
+    Doubtful,
+    /// A server cannot be reached, or cannot serve.
     Unavailable,
     /// The configuration or the credentials are wrong.
     Wrong,
@@ -33,7 +38,7 @@ enum Found {
 impl Found {
     fn code(self) -> u8 {
         match self {
-            Self::Good => exit::OK,
+            Self::Good | Self::Doubtful => exit::OK,
             Self::Unavailable => exit::UNAVAILABLE,
             Self::Wrong => exit::CONFIG,
         }
@@ -45,12 +50,35 @@ impl Found {
 struct Diagnosis {
     found: Found,
     what: String,
-    advice: String,
+    advice: &'static str,
 }
 
-/// What the gateway would warn about while it logs in, on stderr.
+/// What is told line by line, and the worst of it.
+struct Report<'o> {
+    out: &'o mut dyn Write,
+    worst: Found,
+}
+
+impl Report<'_> {
+    fn line(&mut self, name: &str, fact: &str) -> io::Result<()> {
+        if name == WARNING {
+            self.worst = self.worst.max(Found::Doubtful);
+        }
+        writeln!(self.out, "  {name:<12}{fact}")
+    }
+
+    fn wrong(&mut self, name: &str, diagnosis: &Diagnosis) -> io::Result<()> {
+        self.worst = self.worst.max(diagnosis.found);
+        self.line(name, &format!("does not work: {}", diagnosis.what))?;
+        self.line("fix", diagnosis.advice)
+    }
+}
+
+/// What the gateway would warn about while it logs in, on stderr; not what the report says anyway:
+/// what a token is, and how a secret is kept.
 pub(super) fn warnings(config: &Config) -> io::Result<Output> {
-    log::init(&Telemetry { log: "genesys_proxy=warn".to_owned(), ..config.telemetry.clone() })
+    let log = "genesys_proxy=warn,genesys_proxy::token=off,genesys_proxy::secret::watch=off";
+    log::init(&Telemetry { log: log.to_owned(), ..config.telemetry.clone() })
 }
 
 /// Tries every client; the exit code is the worst of them.
@@ -66,91 +94,85 @@ pub async fn run(config: &Config, out: &mut dyn Write) -> io::Result<u8> {
             return Ok(exit::CONFIG);
         }
     };
-    let mut worst = Found::Good;
+    let mut report = Report { out, worst: Found::Good };
     for login in &logins {
-        writeln!(out, "\nclient {}", login.client())?;
-        worst = worst.max(client(config, login, out).await?);
+        let name = login.client().escape_debug();
+        writeln!(report.out, "\nclient {name} at {}", host(&config.oauth.token_url))?;
+        client(config, login, &mut report).await?;
     }
     stop.cancel();
     tasks.close();
     tasks.wait().await;
-    match worst {
-        Found::Good => writeln!(out, "\nEverything works.")?,
-        Found::Unavailable | Found::Wrong => writeln!(out, "\nIt does not work yet.")?,
-    }
-    Ok(worst.code())
+    let verdict = match report.worst {
+        Found::Good => "Everything works.",
+        Found::Doubtful => "It works; see the warnings.",
+        Found::Unavailable | Found::Wrong => "It does not work yet.",
+    };
+    writeln!(report.out, "\n{verdict}")?;
+    Ok(report.worst.code())
 }
 
-async fn client(config: &Config, login: &Login, out: &mut dyn Write) -> io::Result<Found> {
+async fn client(config: &Config, login: &Login, report: &mut Report<'_>) -> io::Result<()> {
     let minted = match login.mint().await {
         Ok(minted) => minted,
-        Err(error) => return tell(out, "token", &no_token(&error)),
+        Err(error) => return report.wrong("token", &no_token(&error)),
     };
-    for (name, fact) in facts(&minted) {
-        fact_line(out, name, &fact)?;
+    for (name, fact) in facts(&config.oauth, &minted) {
+        report.line(name, &fact)?;
     }
-    let api = config.upstream.api.authority();
-    let found = match login.tokens_me(&minted.authorization).await {
-        Err(error) => tell(out, "API", &no_api(&error, &api))?,
+    match login.tokens_me(&minted.authorization).await {
+        Err(error) => report.wrong("API", &no_api(&error))?,
         Ok(seen) => match about_the_token(&seen, config) {
-            Err(diagnosis) => tell(out, "API", &diagnosis)?,
-            Ok(known) => {
-                fact_line(out, "API", &known)?;
-                organization(login, &minted, &api, out).await?
+            Err(diagnosis) => report.wrong("API", &diagnosis)?,
+            Ok((name, known)) => {
+                report.line(name, &known)?;
+                organization(login, &minted, report).await?;
             }
         },
-    };
+    }
     if config.oauth.revoke_on_exit
         && let Err(why) = login.revoke(&minted.authorization).await
     {
-        fact_line(out, "revocation", &format!("failed: {why}"))?;
+        let line = format!("the token is not revoked and lives until it expires: {why}");
+        report.line(WARNING, &line)?;
     }
-    Ok(found)
+    Ok(())
 }
 
-async fn organization(
-    login: &Login,
-    minted: &Minted,
-    api: &str,
-    out: &mut dyn Write,
-) -> io::Result<Found> {
+async fn organization(login: &Login, minted: &Minted, report: &mut Report<'_>) -> io::Result<()> {
     match login.organization(&minted.authorization).await {
-        Err(error) => tell(out, "role", &no_api(&error, api)),
+        Err(error) => report.wrong("role", &no_api(&error)),
         Ok(seen) => match about_the_role(&seen) {
-            Err(diagnosis) => tell(out, "role", &diagnosis),
-            Ok(known) => fact_line(out, "role", &known).map(|()| Found::Good),
+            Err(diagnosis) => report.wrong("role", &diagnosis),
+            Ok((name, known)) => report.line(name, &known),
         },
     }
 }
 
-fn fact_line(out: &mut dyn Write, name: &str, fact: &str) -> io::Result<()> {
-    writeln!(out, "  {name:<12}{fact}")
-}
-
-fn tell(out: &mut dyn Write, name: &str, diagnosis: &Diagnosis) -> io::Result<Found> {
-    fact_line(out, name, &format!("does not work: {}", diagnosis.what))?;
-    fact_line(out, "", &diagnosis.advice)?;
-    Ok(diagnosis.found)
-}
-
 /// What a token is, for people; never its value.
-pub(super) fn facts(minted: &Minted) -> Vec<(&'static str, String)> {
+pub(super) fn facts(oauth: &OAuth, minted: &Minted) -> Vec<(&'static str, String)> {
     let mut facts = vec![
-        ("token", format!("lives {}", humantime::format_duration(minted.life))),
+        ("token", format!("lives {}", show_duration(minted.life))),
         ("fingerprint", minted.fingerprint.clone()),
     ];
+    let shown = |text: &String| text.escape_debug().to_string();
     let format = match &minted.claims {
         None => "opaque".to_owned(),
         Some(claims) => {
-            let alg: String = claims.alg.chars().filter(char::is_ascii_alphanumeric).collect();
-            let signed =
-                if minted.verified { "signature verified" } else { "signature not checked" };
-            format!("JWT, {alg}, {signed}")
+            let key = claims
+                .kid
+                .as_ref()
+                .map_or_else(|| "no key id".to_owned(), |kid| format!("key {}", shown(kid)));
+            let signed = if minted.verified {
+                "signature verified"
+            } else {
+                "signature not checked (no oauth.jwks_url)"
+            };
+            format!("JWT, {}, {key}, {signed}", shown(&claims.alg))
         }
     };
     facts.push(("format", format));
     if let Some(claims) = &minted.claims {
-        let shown = |text: &String| text.escape_debug().to_string();
         facts.extend(claims.iss.as_ref().map(|iss| ("issuer", shown(iss))));
         facts.extend(claims.sub.as_ref().map(|sub| ("subject", shown(sub))));
         let aud: Vec<_> = claims.aud.iter().map(shown).collect();
@@ -162,7 +184,17 @@ pub(super) fn facts(minted: &Minted) -> Vec<(&'static str, String)> {
         Some(scopes) => scopes.join(" ").escape_debug().to_string(),
     };
     facts.push(("scopes", scopes));
-    facts.extend(minted.skew.map(|skew| ("clock", skew.to_string())));
+    if let Some(skew) = minted.skew {
+        facts.push(if skew.worth_warning() {
+            (WARNING, skew.to_string())
+        } else {
+            ("clock", "agrees with the token endpoint's".to_owned())
+        });
+    }
+    if let Ok(Some(missing)) = expectations::required_scopes(oauth, minted) {
+        let advice = Kind::MissingScope(Vec::new()).advice();
+        facts.push((WARNING, format!("{missing}; {advice}")));
+    }
     facts
 }
 
@@ -180,7 +212,7 @@ fn no_token(error: &MintError) -> Diagnosis {
         | Kind::BadScope
         | Kind::Blocked
         | Kind::Redirect
-        | Kind::Status(404 | 405)
+        | Kind::Status(400..=499)
         | Kind::BadAnswer
         | Kind::MissingScope(_)
         | Kind::Secret
@@ -190,100 +222,103 @@ fn no_token(error: &MintError) -> Diagnosis {
         Kind::Throttled
         | Kind::Dns
         | Kind::Connect
-        | Kind::Tls
+        | Kind::Tls(_)
         | Kind::Timeout
         | Kind::Status(_)
+        | Kind::SecretAway
         | Kind::Jwks => Found::Unavailable,
     };
-    Diagnosis { found, what: error.why.clone(), advice: error.kind.advice().to_owned() }
+    Diagnosis { found, what: error.why.clone(), advice: error.advice }
 }
 
 /// Why the API cannot be reached.
-fn no_api(error: &MintError, api: &str) -> Diagnosis {
+fn no_api(error: &MintError) -> Diagnosis {
     let advice = match error.kind {
         Kind::Dns => "check upstream.region or upstream.api_url, upstream.proxy and the resolver",
-        Kind::Tls => {
-            "check upstream.ca_file, the name in upstream.api_url, and whether something in between \
-             opens TLS"
-        }
-        _ => "check firewalls and upstream.proxy",
+        Kind::Tls(handshake) => handshake.advice(),
+        Kind::BadAnswer => "check what stands between it and here",
+        _ => "check firewalls, upstream.proxy and upstream.api_url",
     };
-    let what = format!("{api}: {}", error.why);
-    Diagnosis { found: Found::Unavailable, what, advice: advice.to_owned() }
+    Diagnosis { found: Found::Unavailable, what: error.why.clone(), advice }
 }
 
+type Told = Result<(&'static str, String), Diagnosis>;
+
 /// What `/api/v2/tokens/me` says.
-fn about_the_token(seen: &Seen, config: &Config) -> Result<String, Diagnosis> {
-    let wrong = |found, what: String, advice: &str| {
-        Err(Diagnosis { found, what, advice: advice.to_owned() })
-    };
-    let (api, login) = (config.upstream.api.authority(), config.oauth.token_url.host_str());
+fn about_the_token(seen: &Seen, config: &Config) -> Told {
+    let wrong = |found, what: String, advice| Err(Diagnosis { found, what, advice });
+    let (api, login) = (config.upstream.api.authority(), host(&config.oauth.token_url));
     match seen.status {
         StatusCode::UNAUTHORIZED => wrong(
             Found::Wrong,
-            format!("{api} does not know the token that {} gave", login.unwrap_or("the login")),
-            "they belong to different regions or organisations: set upstream.region, and remove \
-             api_url, login_url and token_url unless they are meant",
+            format!("{api} does not know the token that {login} gave"),
+            "set upstream.region, and remove api_url, login_url and token_url unless they are \
+             meant: these two belong to different regions or organisations",
         ),
         StatusCode::FORBIDDEN => wrong(
             Found::Wrong,
             format!("{api} answered 403 to a token that looks at itself"),
-            "this machine's address is not among those that the client may be used from, or the \
-             client is disabled (Admin > Integrations > OAuth)",
+            Kind::Blocked.advice(),
         ),
         StatusCode::TOO_MANY_REQUESTS => wrong(
             Found::Unavailable,
-            format!("{api} answered 429"),
-            "other programs use up this client's limit: wait, or give the gateway its own client",
+            format!("{api} answered 429: the client's limit is used up"),
+            "wait a minute; if other programs use this client, give the gateway its own",
         ),
         status if status.is_server_error() => wrong(
             Found::Unavailable,
             format!("{api} answered {status}"),
-            "it is in trouble: see its status page",
+            "see its status page: it is in trouble",
         ),
         status if status.is_success() => {
             let body: Value = serde_json::from_slice(&seen.body).unwrap_or_default();
             let name = |pointer: &str| body.pointer(pointer).and_then(Value::as_str);
             let organization = name("/organization/name").unwrap_or_default();
             let client = name("/OAuthClient/name").unwrap_or_default();
-            Ok(if organization.is_empty() {
+            let known = if organization.is_empty() {
                 format!("{api} accepts the token")
             } else {
                 let (organization, client) = (organization.escape_debug(), client.escape_debug());
                 format!("{api} knows it: organisation \"{organization}\", client \"{client}\"")
-            })
+            };
+            Ok(("API", known))
         }
-        status => Ok(format!("{api} answers ({status} to /api/v2/tokens/me: not Genesys Cloud?)")),
+        status => Ok((
+            WARNING,
+            format!(
+                "{api} answered {status} to GET /api/v2/tokens/me: unless it is meant not to be \
+                 Genesys Cloud, check upstream.api_url"
+            ),
+        )),
     }
 }
 
 /// What `/api/v2/organizations/me` says.
-fn about_the_role(seen: &Seen) -> Result<String, Diagnosis> {
+fn about_the_role(seen: &Seen) -> Told {
+    const CALL: &str = "GET /api/v2/organizations/me";
     match seen.status {
         StatusCode::FORBIDDEN => {
-            let missing = permissions::missing(&seen.body);
-            let named = missing.map(|missing| missing.permissions).unwrap_or_default();
-            let lacking = if named.is_empty() {
-                "the client has no role that allows GET /api/v2/organizations/me".to_owned()
+            let missing = seen.missing();
+            let lacking = if missing.is_empty() {
+                format!("the client has no role that allows {CALL}")
             } else {
-                format!("the client's roles lack {}", named.join(", "))
+                format!("the client's roles lack {}, for {CALL}", missing.join(", "))
             };
             Err(Diagnosis {
                 found: Found::Wrong,
                 what: lacking,
                 advice: "give it a role that has what its callers need (Admin > Integrations > \
-                         OAuth > Roles)"
-                    .to_owned(),
+                         OAuth > Roles)",
             })
         }
         status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
             Err(Diagnosis {
                 found: Found::Unavailable,
-                what: format!("GET /api/v2/organizations/me answered {status}"),
-                advice: "try again later".to_owned(),
+                what: format!("{CALL} was answered {status}"),
+                advice: "see its status page, and try again later",
             })
         }
-        status if status.is_success() => Ok("GET /api/v2/organizations/me is allowed".to_owned()),
-        status => Ok(format!("GET /api/v2/organizations/me answered {status}")),
+        status if status.is_success() => Ok(("role", format!("{CALL} is allowed"))),
+        status => Ok((WARNING, format!("{CALL} was answered {status}"))),
     }
 }

@@ -27,7 +27,8 @@ Start in a minute:
 Configuration: proxy.toml in this directory, or --config; without a file the three variables
 above do. Any key can be overridden: GENESYS_PROXY__RATE_LIMIT__MAX_WAIT=5s.
 
-Exit codes: 0 done, 2 wrong arguments, 69 a server cannot be reached, 78 wrong configuration.";
+Exit codes: 0 done, 2 wrong arguments, 69 a server cannot be reached, 78 wrong configuration
+or credentials.";
 
 /// An authenticating reverse proxy for Genesys Cloud
 ///

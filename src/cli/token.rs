@@ -2,28 +2,46 @@
 //! It never prints the value, unless that was asked for with `--reveal`.
 
 use std::{
+    fmt::Display,
     io::{self, Write},
+    path::PathBuf,
     time::SystemTime,
 };
 
 use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{ConfigArgs, exit, live, serve::LAST_LINES};
+use super::{exit, live, serve::LAST_LINES};
 use crate::{
-    config::{Config, load},
+    config::{Config, Sources, load},
     server::logins,
-    token::issuer::{Issuer as _, Login},
+    token::issuer::{Issuer as _, Login, Minted},
 };
 
 /// Mint a token and say what it is: life, format, claims, scopes, fingerprint
+///
+/// A new token is minted; a running gateway keeps its own. The value is not shown unless asked for
+/// with --reveal. With `oauth.revoke_on_exit` the token is revoked after it was looked at, unless
+/// it was revealed.
 #[derive(Debug, Clone, clap::Args)]
 pub struct TokenArgs {
-    #[command(flatten)]
-    config: ConfigArgs,
+    /// Configuration file [default: proxy.toml here, if there is one]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Print the token itself, too: whoever sees it can use it until it expires
     #[arg(long)]
     reveal: bool,
+}
+
+impl TokenArgs {
+    fn sources(&self) -> Sources {
+        Sources {
+            file: self.config.clone(),
+            // Nothing is listened on here.
+            insecure_open_listener: true,
+            ..Sources::of_process()
+        }
+    }
 }
 
 /// Writes to `out`; why it failed goes to `err`.
@@ -36,7 +54,7 @@ pub async fn run(
     err: &mut dyn Write,
     color: bool,
 ) -> io::Result<u8> {
-    let config = match load(&args.config.sources()) {
+    let config = match load(&args.sources()) {
         Ok(config) => config,
         Err(problems) => {
             err.write_all(problems.render(color).as_bytes())?;
@@ -52,9 +70,26 @@ pub async fn run(
             return Ok(exit::CONFIG);
         }
     };
-    let mut code = exit::OK;
+    let (mut code, mut told) = (exit::OK, false);
     for login in &logins {
-        code = code.max(one(&config, login, args.reveal, out, err).await?);
+        match login.mint().await {
+            Ok(minted) => {
+                // A block for each client.
+                if std::mem::replace(&mut told, true) {
+                    writeln!(out)?;
+                }
+                tell(&config, login, &minted, args.reveal, out)?;
+                if config.oauth.revoke_on_exit && !args.reveal {
+                    revoke(login, &minted, err).await?;
+                }
+            }
+            Err(error) => {
+                let client = login.client().escape_debug();
+                writeln!(err, "genesys-proxy: no token for client {client}: {error}")?;
+                writeln!(err, "  {}", error.advice)?;
+                code = code.max(live::exit_code(&error));
+            }
+        }
     }
     stop.cancel();
     tasks.close();
@@ -63,35 +98,34 @@ pub async fn run(
     Ok(code)
 }
 
-async fn one(
+fn tell(
     config: &Config,
     login: &Login,
+    minted: &Minted,
     reveal: bool,
     out: &mut dyn Write,
-    err: &mut dyn Write,
-) -> io::Result<u8> {
-    let minted = match login.mint().await {
-        Ok(minted) => minted,
-        Err(error) => {
-            writeln!(err, "genesys-proxy: {}: no token: {error}", login.client())?;
-            writeln!(err, "  {}", error.kind.advice())?;
-            return Ok(live::exit_code(&error));
-        }
-    };
-    writeln!(out, "{:<14}{}", "client", login.client())?;
-    for (name, fact) in live::facts(&minted) {
-        writeln!(out, "{name:<14}{fact}")?;
+) -> io::Result<()> {
+    let mut line = |name: &str, fact: &dyn Display| writeln!(out, "{name:<14}{fact}");
+    line("client", &login.client().escape_debug())?;
+    for (name, fact) in live::facts(&config.oauth, minted) {
+        line(name, &fact)?;
     }
     if let Some(ends) = SystemTime::now().checked_add(minted.life) {
-        writeln!(out, "{:<14}{}", "expires", humantime::format_rfc3339_seconds(ends))?;
+        line("expires", &humantime::format_rfc3339_seconds(ends))?;
     }
     if reveal {
         let value = minted.authorization.to_str().unwrap_or_default();
-        writeln!(out, "{:<14}{}", "value", value.trim_start_matches("Bearer "))?;
-    } else if config.oauth.revoke_on_exit
-        && let Err(why) = login.revoke(&minted.authorization).await
-    {
-        writeln!(err, "genesys-proxy: the token could not be revoked: {why}")?;
+        line("value", &value.trim_start_matches("Bearer "))?;
     }
-    Ok(exit::OK)
+    Ok(())
+}
+
+async fn revoke(login: &Login, minted: &Minted, err: &mut dyn Write) -> io::Result<()> {
+    match login.revoke(&minted.authorization).await {
+        Ok(()) => Ok(()),
+        Err(why) => writeln!(
+            err,
+            "genesys-proxy: the token is not revoked and lives until it expires: {why}"
+        ),
+    }
 }

@@ -52,7 +52,7 @@ impl fmt::Display for Skew {
         let by = humantime::format_duration(by);
         write!(f, "this machine's clock is {by} {side} the token endpoint's")?;
         if self.worth_warning() {
-            f.write_str(": set this machine's clock: timedatectl set-ntp true")?;
+            f.write_str(": set it: timedatectl set-ntp true")?;
         }
         Ok(())
     }

@@ -22,7 +22,7 @@ use crate::config::{Command, MAX_BYTES, without_newline};
 /// What it prints, at most 64 KiB, within its timeout.
 pub(super) async fn run(command: &Command, kind: Kind) -> Result<SecretString, Unreadable> {
     let program = &command.program;
-    let told = |what: String| Unreadable(format!("command {program}: {what}"));
+    let told = |what: String| Unreadable::new(format!("command {program}: {what}"));
     let child = Process::new(program)
         .args(&command.arguments)
         .stdin(Stdio::null())
@@ -127,7 +127,7 @@ mod tests {
     }
 
     async fn refusal(command: &Command) -> String {
-        run(command, Kind::Word).await.unwrap_err().0
+        run(command, Kind::Word).await.unwrap_err().why
     }
 
     #[test]

@@ -12,11 +12,11 @@ use crate::config::{read_credential, without_newline};
 pub(super) fn read(path: &Path, kind: Kind) -> Result<SecretString, Unreadable> {
     let shown = path.display();
     let bytes = read_credential(path)
-        .map_err(|error| Unreadable(format!("cannot read {shown}: {error}")))?;
+        .map_err(|error| Unreadable::new(format!("cannot read {shown}: {error}")))?;
     let text =
-        std::str::from_utf8(&bytes).map_err(|_| Unreadable(format!("{shown} is not text")))?;
+        std::str::from_utf8(&bytes).map_err(|_| Unreadable::new(format!("{shown} is not text")))?;
     usable(SecretString::from(without_newline(text)), kind)
-        .map_err(|wrong| Unreadable(format!("{shown} {wrong}")))
+        .map_err(|wrong| Unreadable::new(format!("{shown} {wrong}")))
 }
 
 /// Who else can read the file, and the remedy; `None` when nobody can, or when it cannot be told.
@@ -61,17 +61,17 @@ mod tests {
             match (read(&path, kind), expected) {
                 (Ok(secret), Ok(expected)) => assert_eq!(secret.expose_secret(), expected),
                 (Err(error), Err(expected)) => {
-                    assert!(error.0.contains(expected), "{error}");
-                    assert!(error.0.contains(path.to_str().unwrap()), "{error}");
-                    assert!(!error.0.contains("S3"), "{error}");
+                    assert!(error.why.contains(expected), "{error}");
+                    assert!(error.why.contains(path.to_str().unwrap()), "{error}");
+                    assert!(!error.why.contains("S3"), "{error}");
                 }
                 (read, _) => panic!("{text:?}: {read:?}"),
             }
         }
         std::fs::write(&path, [0xff, 0xfe]).unwrap();
-        assert!(read(&path, Kind::Word).unwrap_err().0.contains("is not text"));
+        assert!(read(&path, Kind::Word).unwrap_err().why.contains("is not text"));
         std::fs::remove_file(&path).unwrap();
-        assert!(read(&path, Kind::Word).unwrap_err().0.contains("cannot read"));
+        assert!(read(&path, Kind::Word).unwrap_err().why.contains("cannot read"));
     }
 
     #[test]

@@ -35,11 +35,23 @@ use watch::{Ask, Reader, Watcher};
 
 /// Why a secret cannot be read: for the log and for `check --live`. Never holds a part of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unreadable(pub String);
+pub struct Unreadable {
+    /// Names the source.
+    pub why: String,
+    /// The server that keeps it cannot be reached, or cannot serve now; nothing here is wrong.
+    pub away: bool,
+}
+
+impl Unreadable {
+    /// Something is wrong with the source, or with where we look for it.
+    pub fn new(why: impl Into<String>) -> Self {
+        Self { why: why.into(), away: false }
+    }
+}
 
 impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.why)
     }
 }
 
@@ -136,7 +148,7 @@ impl Secret {
             Err(_) => None,
         };
         // The task has ended: so does the gateway, which may need it once more.
-        let ended = || Unreadable(format!("{}: the gateway is stopping", self.name));
+        let ended = || Unreadable::new(format!("{}: the gateway is stopping", self.name));
         let read = read.unwrap_or_else(|| live.borrow().clone().ok_or_else(ended))?;
         self.told.store(read.number, Ordering::Relaxed);
         Ok(read.value)

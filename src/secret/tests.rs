@@ -44,7 +44,7 @@ impl Kept {
 
     async fn fresh(&self) -> Result<String, String> {
         let read = self.secret.fresh().await;
-        read.map(|secret| secret.expose_secret().to_owned()).map_err(|why| why.0)
+        read.map(|secret| secret.expose_secret().to_owned()).map_err(|error| error.why)
     }
 
     async fn unchanged_for(&self, time: Duration) -> bool {

@@ -79,7 +79,7 @@ impl VaultClient {
     /// The secret as it is now.
     pub async fn read(&self, secret: &VaultSecret) -> Result<SecretString, Unreadable> {
         let (answer, answered) = oneshot::channel();
-        let stopping = || Unreadable("Vault is not asked: the gateway is stopping".to_owned());
+        let stopping = || Unreadable::new("Vault is not asked: the gateway is stopping");
         self.asks.send((secret.clone(), answer)).await.map_err(|_| stopping())?;
         answered.await.map_err(|_| stopping())?
     }
@@ -148,18 +148,28 @@ impl Wire {
 
     /// `Vault at https://vault.example.com:8200 is sealed …`
     fn told(&self, what: &str) -> Unreadable {
-        Unreadable(format!("Vault at {} {what}", self.address.as_str().trim_end_matches('/')))
+        Unreadable::new(format!("Vault at {} {what}", self.address.as_str().trim_end_matches('/')))
+    }
+
+    /// The same for an answer: with some, Vault is in trouble, not we.
+    fn refused(&self, status: u16, what: &str) -> Unreadable {
+        let away = matches!(status, 429 | 500..);
+        Unreadable { away, ..self.told(what) }
     }
 
     /// The deepest source: what reqwest says in between repeats itself.
     fn unreachable(&self, error: &reqwest::Error) -> Unreadable {
         if error.is_timeout() {
-            return self.told("does not answer in time (vault.timeout)");
+            return self.away("does not answer in time (vault.timeout)");
         }
         let mut deepest: &dyn std::error::Error = error;
         while let Some(source) = deepest.source() {
             deepest = source;
         }
-        self.told(&format!("cannot be reached: {deepest}"))
+        self.away(&format!("cannot be reached: {deepest}"))
+    }
+
+    fn away(&self, what: &str) -> Unreadable {
+        Unreadable { away: true, ..self.told(what) }
     }
 }

@@ -50,14 +50,17 @@ impl Reader {
                 // Off this thread: a file may be on a network that hangs.
                 let path = path.clone();
                 let read = tokio::task::spawn_blocking(move || file::read(&path, kind)).await;
-                read.unwrap_or_else(|_| Err(Unreadable("the read was broken off".to_owned())))
+                read.unwrap_or_else(|_| Err(Unreadable::new("the read was broken off")))
             }
             Self::Command(command) => command::run(command, kind).await,
             Self::Vault(Some(vault), secret) => {
                 let value = vault.read(secret).await?;
-                usable(value, kind).map_err(|wrong| Unreadable(format!("Vault {secret} {wrong}")))
+                usable(value, kind)
+                    .map_err(|wrong| Unreadable::new(format!("Vault {secret} {wrong}")))
             }
-            Self::Vault(None, secret) => Err(Unreadable(format!("Vault {secret}: no [vault]"))),
+            Self::Vault(None, secret) => {
+                Err(Unreadable::new(format!("Vault {secret}: no [vault]")))
+            }
         }
     }
 }

@@ -110,7 +110,7 @@ pub fn read_answer(
         (_, Some(code)) => format!("the token endpoint answered {status}: {code}"),
         (_, None) => format!("the token endpoint answered {status}"),
     };
-    Err(MintError { kind, retry_after, why })
+    Err(MintError { retry_after, ..MintError::new(kind, why) })
 }
 
 /// The error codes of RFC 6749 section 5.2, as far as they tell more than the status does.

@@ -181,7 +181,15 @@ impl Login {
     /// The secret as it is now; an empty one for a certificate.
     pub(super) async fn fresh(&self, which: Which) -> Result<SecretString, MintError> {
         let Some(secret) = self.secret(which) else { return Ok(SecretString::default()) };
-        secret.fresh().await.map_err(|why| MintError::new(Kind::Secret, why.0))
+        secret.fresh().await.map_err(|unreadable| {
+            let kind = if unreadable.away { Kind::SecretAway } else { Kind::Secret };
+            let key = match (which, &self.client.credentials) {
+                (Which::Next, _) => "next_client_secret",
+                (Which::Current, Credentials::PrivateKey { .. }) => "private_key",
+                (Which::Current, _) => "client_secret",
+            };
+            MintError::new(kind, format!("oauth.{key}: {unreadable}"))
+        })
     }
 
     /// What a request to `endpoint` carries to say that it is from us.
@@ -221,7 +229,7 @@ impl Login {
             .and_then(|value| retry::retry_after(value.as_bytes(), SystemTime::now()));
         let body = self.body(&mut response, url, MAX_ANSWER).await?;
         let answer = answer::read_answer(status, retry_after, &body);
-        let minted = answer.map_err(|error| self.with_skew(error, skew))?;
+        let minted = answer.map_err(|error| self.explained(error, skew))?;
         self.accept(Minted { skew, ..minted }).await
     }
 
@@ -295,7 +303,7 @@ impl Login {
         let kind = if error.is_dns() { Kind::Dns } else { Kind::of_network(error) };
         let why = match kind {
             Kind::Dns => format!("{host}{via}: the name does not resolve: {cause}"),
-            Kind::Tls => format!("no TLS with {host}{via}: {cause}"),
+            Kind::Tls(_) => format!("no TLS with {host}{via}: {cause}"),
             _ if error.is_connect() => format!("{host} cannot be reached{via}: {cause}"),
             _ => format!("{host} broke off before it answered{via}: {cause}"),
         };
@@ -321,16 +329,29 @@ impl Login {
         Some(skew)
     }
 
-    /// A refused assertion may be refused for its times.
-    fn with_skew(&self, mut error: MintError, skew: Option<Skew>) -> MintError {
-        let asserted = match self.oauth.client_auth {
-            ClientAuth::ClientSecretJwt | ClientAuth::PrivateKeyJwt => true,
-            ClientAuth::Basic | ClientAuth::Body | ClientAuth::TlsClientAuth => false,
+    /// A refused client, with what it proved itself with; an assertion may be refused for its times.
+    fn explained(&self, mut error: MintError, skew: Option<Skew>) -> MintError {
+        if !error.kind.refuses_client() {
+            return error;
+        }
+        let (asserted, advice) = match self.oauth.client_auth {
+            ClientAuth::Basic | ClientAuth::Body => (false, error.advice),
+            ClientAuth::ClientSecretJwt => (true, error.advice),
+            ClientAuth::PrivateKeyJwt => (
+                true,
+                "check oauth.client_id, and that its public key there is that of \
+                 oauth.private_key and oauth.key_id; some servers want their issuer in \
+                 oauth.assertion_audience",
+            ),
+            ClientAuth::TlsClientAuth => {
+                (false, "check oauth.client_id, and that oauth.client_cert is registered for it")
+            }
         };
-        if let Some(skew) =
-            skew.filter(|skew| asserted && error.kind.refuses_client() && skew.worth_warning())
-        {
+        error.advice = advice;
+        if let Some(skew) = skew.filter(|skew| asserted && skew.worth_warning()) {
             error.why = format!("{}; assertions carry the time, and {skew}", error.why);
+            error.advice = "set the clock first; if that does not help, check oauth.client_id and \
+                            what proves it";
         }
         error
     }
@@ -445,8 +466,10 @@ fn client_of(
     builder.build()
 }
 
-fn host(url: &Url) -> &str {
-    url.host_str().unwrap_or("the endpoint")
+/// `login.mypurecloud.com`, with its port unless that is the usual one.
+pub fn host(url: &Url) -> String {
+    let host = url.host_str().unwrap_or("the endpoint");
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 #[cfg(test)]

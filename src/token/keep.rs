@@ -133,7 +133,7 @@ impl Tokens {
         let token = self.lane.number();
         if error.trouble() == Trouble::Permanent {
             tracing::error!(
-                token, why = %error, %next_try, advice = error.kind.advice(),
+                token, why = %error, %next_try, advice = error.advice,
                 "no token: the client or the configuration must change"
             );
         } else {

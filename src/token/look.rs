@@ -5,6 +5,7 @@ use http::{HeaderValue, StatusCode, header};
 use url::Url;
 
 use super::issuer::{Login, MintError};
+use crate::decide::permissions;
 
 /// Genesys's answers about oneself have a few kilobytes.
 const MAX_BODY: usize = 64 * 1024;
@@ -16,6 +17,13 @@ pub struct Seen {
     pub status: StatusCode,
     /// Its body.
     pub body: Vec<u8>,
+}
+
+impl Seen {
+    /// The permissions that a 403 says are missing; empty when it does not say.
+    pub fn missing(&self) -> Vec<String> {
+        permissions::missing(&self.body).map(|missing| missing.permissions).unwrap_or_default()
+    }
 }
 
 impl Login {

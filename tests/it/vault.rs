@@ -68,7 +68,7 @@ impl Client {
             timeout: PATIENCE,
         };
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let tls = upstream::tls::client_config(None).unwrap();
+        let tls = upstream::tls::client_config("vault.ca_file", None).unwrap();
         let handle =
             VaultClient::spawn(&config, tls, &tasks, &Handle::current(), stop.clone()).unwrap();
         Self { vault, handle, tasks, _guard: stop.clone().drop_guard(), stop }
@@ -85,7 +85,7 @@ impl Client {
 
     /// The reason, which holds no part of a secret.
     async fn told(&self) -> String {
-        let told = self.read(KvEngine::V2).await.unwrap_err().0;
+        let told = self.read(KvEngine::V2).await.unwrap_err().why;
         assert!(!told.contains("S3cret"), "{told}");
         assert!(told.contains(&format!("http://{}", self.vault.address)), "{told}");
         told
@@ -125,7 +125,7 @@ async fn kubernetes_reads_the_service_accounts_token_at_each_login() {
     std::fs::remove_file(jwt.path()).unwrap();
     client.good().await;
     client.vault.revoke_all();
-    let told = client.read(KvEngine::V2).await.unwrap_err().0;
+    let told = client.read(KvEngine::V2).await.unwrap_err().why;
     assert!(told.contains("cannot read") && told.contains(jwt.path().to_str().unwrap()), "{told}");
 }
 
@@ -239,7 +239,7 @@ async fn each_trouble_is_told_with_what_to_do() {
     client.vault.put("secret/data/team/genesys", json!({"password": "S3cret"}));
     assert!(client.told().await.contains("there are: password"));
     let gone = VaultSecret { path: "gone".to_owned(), ..genesys(KvEngine::V2) };
-    let told = client.handle.read(&gone).await.unwrap_err().0;
+    let told = client.handle.read(&gone).await.unwrap_err().why;
     assert!(told.contains("nothing at secret/data/gone (404)"), "{told}");
     let wrong = VaultAuth::AppRole {
         mount: "approle".to_owned(),

@@ -137,7 +137,7 @@ impl Session {
             let token = self.log_in().await?;
             self.ask(secret, &token).await?
         };
-        read_secret(status, &body, secret).map_err(|why| self.wire.told(&why))
+        read_secret(status, &body, secret).map_err(|why| self.wire.refused(status, &why))
     }
 
     async fn ask(&self, secret: &VaultSecret, token: &SecretString) -> Result<Raw, Unreadable> {
@@ -180,12 +180,12 @@ impl Session {
                     secret_id: secret_id.expose_secret().to_owned(),
                 };
                 let (status, body) = self.wire.call(request, None).await?;
-                read_auth(status, &body).map_err(|why| self.wire.told(&why))?
+                read_auth(status, &body).map_err(|why| self.wire.refused(status, &why))?
             }
             Proof::Kubernetes { mount, role, jwt_file } => {
                 let path = Arc::clone(jwt_file);
                 let jwt = tokio::task::spawn_blocking(move || file::read(&path, Kind::Word)).await;
-                let broken = |_| Unreadable("the read was broken off".to_owned());
+                let broken = |_| Unreadable::new("the read was broken off");
                 let jwt = jwt.map_err(broken)??;
                 let request = LoginWithKubernetesRequest {
                     mount: mount.clone(),
@@ -193,7 +193,7 @@ impl Session {
                     jwt: jwt.expose_secret().to_owned(),
                 };
                 let (status, body) = self.wire.call(request, None).await?;
-                read_auth(status, &body).map_err(|why| self.wire.told(&why))?
+                read_auth(status, &body).map_err(|why| self.wire.refused(status, &why))?
             }
         };
         tracing::info!(life = %life(grant), renewable = grant.renewable, "logged in at Vault");
@@ -208,12 +208,12 @@ impl Session {
         let token = source.fresh().await?;
         if !sendable(token.expose_secret()) {
             let why = format!("{}: a Vault token has visible ASCII only", source.source());
-            return Err(Unreadable(why));
+            return Err(Unreadable::new(why));
         }
         let (status, body) = self.wire.call(LookupTokenSelfRequest {}, Some(&token)).await?;
         let grant = match status {
             403 => Grant { life: None, renewable: false },
-            status => read_lookup(status, &body).map_err(|why| self.wire.told(&why))?,
+            status => read_lookup(status, &body).map_err(|why| self.wire.refused(status, &why))?,
         };
         Ok(Auth { token, grant })
     }

@@ -220,11 +220,11 @@ fn https(peer: &Peer) -> Url {
 #[tokio::test]
 async fn a_closed_port_is_a_connection_failure() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let address = listener.local_addr().unwrap();
     drop(listener);
-    let error = failure(oauth(url.parse().unwrap())).await;
+    let error = failure(oauth(format!("http://{address}/").parse().unwrap())).await;
     assert_eq!(error.kind, Kind::Connect, "{error}");
-    assert!(error.why.contains("127.0.0.1 cannot be reached"), "{error}");
+    assert!(error.why.starts_with(&format!("{address} cannot be reached")), "{error}");
 }
 
 #[tokio::test]
@@ -245,7 +245,7 @@ async fn strangers_and_wrong_names_are_tls_failures() {
     assert!(login_over(oauth(https(&good)), tls.clone()).mint().await.is_ok());
     for (peer, says) in [(stranger, "UnknownIssuer"), (misnamed, "not valid for name")] {
         let error = login_over(oauth(https(&peer)), tls.clone()).mint().await.unwrap_err();
-        assert_eq!(error.kind, Kind::Tls, "{error}");
+        assert!(matches!(error.kind, Kind::Tls(_)), "{error}");
         assert!(error.why.contains(says), "{error}");
     }
 }
@@ -262,7 +262,7 @@ async fn plain_text_where_tls_should_be_is_a_tls_failure() {
     };
     let (minted, _stream) = tokio::join!(login.mint(), peer);
     let error = minted.unwrap_err();
-    assert_eq!(error.kind, Kind::Tls, "{error}");
+    assert!(matches!(error.kind, Kind::Tls(_)), "{error}");
 }
 
 #[tokio::test]
@@ -279,7 +279,7 @@ async fn a_hang_up_in_the_handshake_is_a_tls_failure() {
     };
     let (minted, _stream) = tokio::join!(login.mint(), peer);
     let error = minted.unwrap_err();
-    assert_eq!(error.kind, Kind::Tls, "{error}");
+    assert!(matches!(error.kind, Kind::Tls(_)), "{error}");
 }
 
 #[tokio::test]
@@ -451,7 +451,7 @@ async fn a_token_must_be_signed_when_keys_are_named() {
     let with_keys = login(oauth.clone());
     let error = with_keys.mint().await.unwrap_err();
     assert_eq!(error.kind, Kind::Jwks);
-    assert!(error.why.contains("127.0.0.1 answered 500"), "{error}");
+    assert!(error.why.contains(" answered 500"), "{error}");
     for _ in 0..2 {
         let minted = with_keys.mint().await.unwrap();
         assert!(minted.verified);
@@ -485,7 +485,7 @@ async fn the_certificate_is_shown_to_the_authorization_server_alone() {
     oauth.client_auth = ClientAuth::TlsClientAuth;
     oauth.clients[0].credentials = Credentials::Certificate;
     let without = login_over(oauth.clone(), tls.clone()).mint().await.unwrap_err();
-    assert_eq!(without.kind, Kind::Tls, "{without}");
+    assert!(matches!(without.kind, Kind::Tls(_)), "{without}");
     oauth.client_cert = Some(files.clone());
     let login = login_over(oauth.clone(), tls.clone());
     let minted = login.mint().await.unwrap();

@@ -5,6 +5,7 @@ pub mod gateway;
 pub mod load;
 pub mod oidc;
 pub mod raw;
+pub mod scene;
 pub mod socket;
 pub mod tools;
 pub mod vault;
