@@ -120,6 +120,11 @@ async fn client(config: &Config, login: &Login, report: &mut Report<'_>) -> io::
     for (name, fact) in facts(&config.oauth, &minted) {
         report.line(name, &fact)?;
     }
+    if login.rotated() {
+        let line = "oauth.client_secret is refused and oauth.next_client_secret works: move it to \
+                    client_secret and remove next_client_secret";
+        report.line(WARNING, line)?;
+    }
     match login.tokens_me(&minted.authorization).await {
         Err(error) => report.wrong("API", &no_api(&error))?,
         Ok(seen) => match about_the_token(&seen, config) {

@@ -165,6 +165,11 @@ impl Login {
         Which::from_number(self.live.load(Ordering::Relaxed))
     }
 
+    /// `client_secret` was refused and `next_client_secret` was not.
+    pub fn rotated(&self) -> bool {
+        self.live_secret() == Which::Next
+    }
+
     /// Our clock against the authorization server's, as last measured.
     pub fn skew(&self) -> Option<Skew> {
         let seconds = self.skew.load(Ordering::Relaxed);
@@ -364,7 +369,7 @@ impl Issuer for Login {
 
     fn show(&self, metrics: &Metrics) {
         if self.secrets.next.is_some() {
-            metrics.live_secret(self.client(), self.live_secret() == Which::Next);
+            metrics.live_secret(self.client(), self.rotated());
         }
         if let Some(skew) = self.skew() {
             metrics.skew(self.client(), skew.seconds);

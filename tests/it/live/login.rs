@@ -1,12 +1,14 @@
 //! The login refuses, or what proves the client cannot be had.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use insta::assert_snapshot;
 
 use super::{check, friendly};
 use crate::support::{
     front::Authority,
-    raw::{SECRET, grants},
-    scene::{Scene, answers},
+    raw::{Line, SECRET, TOKEN, granted, grants},
+    scene::{Scene, answer, answers},
 };
 
 /// A login that refuses.
@@ -241,4 +243,39 @@ fn a_key_or_certificate_that_the_login_does_not_know() {
     It does not work yet.
     --- exit 78
     ");
+}
+
+#[test]
+fn a_secret_that_the_next_one_has_replaced() {
+    let old = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(old.path(), "replaced").unwrap();
+    let refused = AtomicBool::new(false);
+    let login = move |line: &mut Line| {
+        while line.request().is_some() {
+            let answered = if refused.swap(true, Ordering::Relaxed) {
+                granted(TOKEN, "86400")
+            } else {
+                answer("401 Unauthorized", "", "{\"error\":\"invalid_client\"}")
+            };
+            line.send(&answered);
+        }
+    };
+    let settings = format!(
+        "oauth.client_secret = {{ file = {:?} }}\n\
+         oauth.next_client_secret = {{ env = \"GENESYS_CLIENT_SECRET\" }}",
+        old.path().display().to_string()
+    );
+    assert_snapshot!(Scene::new(login, friendly()).check(&settings), @r#"
+    client demo at LOGIN
+      token       lives 24h
+      fingerprint bab722f11aa0
+      format      opaque
+      scopes      not told
+      warning     oauth.client_secret is refused and oauth.next_client_secret works: move it to client_secret and remove next_client_secret
+      API         API knows it: organisation "ACME", client "billing"
+      role        GET /api/v2/organizations/me is allowed
+
+    It works; see the warnings.
+    --- exit 0
+    "#);
 }

@@ -113,19 +113,19 @@ fn a_server_that_hangs_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_of_nobody_trusted_or_for_another_name() {
+async fn a_certificate_of_nobody_trusted_for_another_name_or_out_of_date() {
     let (genesys, _stop) = world::simulator(unlimited()).await;
-    let (ours, theirs) = (Authority::new(), Authority::new());
-    let said = async |signer: &Authority, name: &str| {
+    let (ours, theirs, late) = (Authority::new(), Authority::new(), Authority::late());
+    let said = async |trusted: &Authority, signer: &Authority, name: &str| {
         let front = Front::new(genesys.addr(), signer, name, &["http/1.1"]).await;
         let port = front.address.port().to_string();
         let toml = format!(
             "upstream.api_url = \"https://localhost:{port}\"\nupstream.ca_file = \"{}\"",
-            ours.path()
+            trusted.path()
         );
-        check(&toml).naming(&port, "PORT").live()
+        check(&toml).naming(&port, "PORT").naming_after("certificate expired: ", "WHEN").live()
     };
-    assert_snapshot!(said(&theirs, "localhost").await, @"
+    assert_snapshot!(said(&ours, &theirs, "localhost").await, @"
     client demo at localhost:PORT
       token       does not work: no TLS with localhost:PORT: invalid peer certificate: UnknownIssuer
       fix         add the root that signed its certificate to upstream.ca_file; a proxy that opens TLS has its own
@@ -133,7 +133,15 @@ async fn a_certificate_of_nobody_trusted_or_for_another_name() {
     It does not work yet.
     --- exit 69
     ");
-    assert_snapshot!(said(&ours, "elsewhere.example").await, @r#"
+    assert_snapshot!(said(&late, &late, "localhost").await, @"
+    client demo at localhost:PORT
+      token       does not work: no TLS with localhost:PORT: invalid peer certificate: certificate expired: WHEN
+      fix         check this machine's clock, then tell who runs the server: its certificate has ended or not begun
+
+    It does not work yet.
+    --- exit 69
+    ");
+    assert_snapshot!(said(&ours, &ours, "elsewhere.example").await, @r#"
     client demo at localhost:PORT
       token       does not work: no TLS with localhost:PORT: invalid peer certificate: certificate not valid for name "localhost"; certificate is only valid for DnsName("elsewhere.example")
       fix         check oauth.token_url, for the API upstream.api_url, and whether something in between opens TLS

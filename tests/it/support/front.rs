@@ -24,6 +24,8 @@ use tokio_rustls::TlsAcceptor;
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     file: tempfile::NamedTempFile,
+    /// What it issues for fronts has ended.
+    late: bool,
 }
 
 impl Authority {
@@ -36,7 +38,12 @@ impl Authority {
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), issuer.pem()).unwrap();
-        Self { issuer, file }
+        Self { issuer, file, late: false }
+    }
+
+    /// One whose servers forgot to renew.
+    pub fn late() -> Self {
+        Self { late: true, ..Self::new() }
     }
 
     /// Its certificate, for `upstream.ca_file`.
@@ -59,7 +66,10 @@ impl Authority {
 
     fn acceptor(&self, name: &str, alpn: &[&str]) -> TlsAcceptor {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        if self.late {
+            params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        }
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
