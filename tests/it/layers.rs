@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 /// What each room may name of ours. `config` types, `telemetry` and itself go without saying.
 const ARROWS: &[(&str, &[&str])] = &[
     ("admin", &["gateway", "server", "token"]),
-    ("cli", &["secret", "server", "simulator", "token", "upstream"]),
+    ("cli", &["decide", "secret", "server", "simulator", "token", "upstream"]),
     ("config", &["decide"]),
     ("decide", &[]),
     ("gateway", &["decide", "token", "upstream"]),
