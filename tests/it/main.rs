@@ -41,4 +41,5 @@ mod token_trouble;
 mod unread_log;
 mod upstream_tls;
 mod vault;
+mod verified;
 mod warm;
