@@ -21,7 +21,13 @@ const ARROWS: &[(&str, &[&str])] = &[
 const CRATES: &[(&str, &[&str])] = &[
     (
         "reqwest::",
-        &["src/token/issuer.rs", "src/token/verify.rs", "src/secret/vault.rs", "src/simulator/"],
+        &[
+            "src/token/issuer.rs",
+            "src/token/wire.rs",
+            "src/token/verify.rs",
+            "src/secret/vault.rs",
+            "src/simulator/",
+        ],
     ),
     (
         "jsonwebtoken::",
