@@ -43,7 +43,7 @@ use crate::{
     },
 };
 
-use look::Look;
+use look::{Look, unproved};
 
 /// A request that was admitted: all that its tries need.
 #[derive(Debug)]
@@ -119,7 +119,7 @@ impl Gateway {
             let now = if fresh { record.started() + record.queue } else { Instant::now() };
             let token = self.token(&call, &mut permit, now, record).await?;
             permit.bind(token.generation);
-            if self.unproved(&call, &token, looks) {
+            if unproved(&call, &token, looks) {
                 looks += 1;
                 match Box::pin(self.look(&token, &permit, looks)).await {
                     Look::Dead => continue,

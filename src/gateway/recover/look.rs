@@ -35,12 +35,12 @@ pub(super) enum Look {
     Unknown,
 }
 
-impl Gateway {
-    /// The token must be looked at first.
-    pub(super) fn unproved(&self, call: &Call, token: &Token, looks: u32) -> bool {
-        call.body.too_large() && !token.worked_within(PROOF_LASTS) && looks < MAX_LOOKS
-    }
+/// The token must be looked at before this call goes out under it.
+pub(super) fn unproved(call: &Call, token: &Token, looks: u32) -> bool {
+    call.body.too_large() && !token.worked_within(PROOF_LASTS) && looks < MAX_LOOKS
+}
 
+impl Gateway {
     /// A body that cannot be sent twice meets as few 401s as can be: a HEAD finds them first. It is
     /// a call like any other, so it takes a place in the budget; without one, the upload decides.
     pub(super) async fn look(&self, token: &Arc<Token>, permit: &Permit, looks: u32) -> Look {
