@@ -104,3 +104,27 @@ async fn tokens_are_revoked_at_the_end_only_when_that_is_wanted() {
         assert_eq!(world.genesys.revoke() > 0, alive);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_needs_a_user_is_the_callers_to_see_and_renews_nothing() {
+    let world = World::new().await;
+    let answer = world.get("/api/v2/users/me").await;
+    assert_eq!(answer.status(), 400);
+    assert!(answer.text().await.unwrap().contains("not.a.user"));
+    assert_eq!(world.genesys.counters().mints, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_dies_before_its_time_costs_one_mint_and_no_caller_notices() {
+    let world = World::beginning(unlimited(), NO_LIMIT, json!({"dies_after_ms": 300})).await;
+    world.until(|seen| seen.mints == 1).await;
+    world.faults(json!({"dies_after_ms": 0}));
+    let mut calls = 0;
+    while world.genesys.counters().mints < 2 {
+        assert_all(&at_once((0..20).map(|_| world.request(Method::GET, ME))).await, 200);
+        calls += 20;
+    }
+    let seen = world.genesys.counters();
+    assert_eq!((seen.mints, seen.requests), (2, calls + seen.unauthorized));
+    assert!(seen.unauthorized >= 1);
+}
