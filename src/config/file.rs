@@ -93,6 +93,7 @@ pub(crate) const SECTIONS: [(&str, &[&str]); 8] = [
         "access",
         &[
             "hosts",
+            "deny",
             "max_connections",
             "header_timeout",
             "body_timeout",

@@ -22,6 +22,8 @@ use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 
+use crate::decide::access::Rule;
+
 pub(crate) use self::credential::{MAX_BYTES, read as read_credential, unusable, without_newline};
 pub(crate) use self::units::{show_duration, show_size};
 pub use self::{
@@ -171,6 +173,8 @@ pub struct Access {
     /// Accepted `Host` values besides the listen addresses, lower case, no port; an IPv6 address
     /// without brackets.
     pub hosts: Vec<String>,
+    /// Calls that are refused whoever asks.
+    pub deny: Vec<Rule>,
     /// Open connections at once.
     pub max_connections: usize,
     /// For a request's whole head.

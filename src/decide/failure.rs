@@ -18,6 +18,8 @@ pub enum Failure {
     CrossSite,
     /// CONNECT, TRACE and their like.
     MethodRefused,
+    /// `access.deny` names it.
+    Denied,
     /// The caller's body broke, or its chunks were malformed.
     BodyBroken,
     /// The caller stopped sending in mid-body.
@@ -103,6 +105,12 @@ impl Failure {
             Self::MethodRefused => {
                 (405, "proxy.method.refused", "This method is not forwarded", "http_request_denied")
             }
+            Self::Denied => (
+                403,
+                "proxy.denied",
+                "The gateway's access.deny does not let this call through",
+                "http_request_denied",
+            ),
             Self::BodyBroken => (
                 400,
                 "proxy.body.broken",
@@ -202,6 +210,7 @@ impl Failure {
             | Self::Misdirected
             | Self::CrossSite
             | Self::MethodRefused
+            | Self::Denied
             | Self::BodyBroken
             | Self::BodyTimeout
             | Self::Unreachable
@@ -225,6 +234,7 @@ impl Failure {
             Self::Misdirected
             | Self::CrossSite
             | Self::MethodRefused
+            | Self::Denied
             | Self::RateLimited { .. }
             | Self::QueueFull { .. }
             | Self::TokenUnavailable { .. }
@@ -261,6 +271,7 @@ mod tests {
             Failure::Misdirected,
             Failure::CrossSite,
             Failure::MethodRefused,
+            Failure::Denied,
             Failure::BodyBroken,
             Failure::BodyTimeout,
             Failure::RateLimited { retry_after },

@@ -2,6 +2,7 @@
 //! It never reads a clock, rolls dice, takes a lock or logs, so that hundreds of seeded simulations
 //! run in a second and a surprising answer can be replayed.
 
+pub mod access;
 pub mod answer;
 pub mod asked;
 pub mod backoff;

@@ -2,6 +2,7 @@
 //! It never loses a place: whoever leaves, at whatever moment, gives back what it held.
 
 mod desk;
+mod toll;
 
 use std::{
     ops::{Deref, DerefMut},
@@ -27,10 +28,11 @@ use crate::{
         lanes::{Lane, Lanes, Spot},
         queue::{Full, Queue, Ticket},
     },
-    token::{self, Tokens},
+    token::Tokens,
 };
 
 pub use desk::Desk;
+pub use toll::Toll;
 
 /// The right to send one request. Dropped unspent, it goes to the next in line; spent, it is kept
 /// until the last byte of the answer: a slow download is still load.
@@ -307,27 +309,6 @@ impl Admission {
         Instant::from_std(self.state().lanes.available_at(now.into_std(), 0))
     }
 
-    /// A place under this very token for a call of the gateway's own, if there is one now.
-    pub fn visit_now(&self, spot: Spot, now: Instant) -> bool {
-        let mut state = self.state();
-        let taken = state.lanes.take_under(spot.lane, now.into_std()).is_ok();
-        if taken && self.limited {
-            state.lanes.leave(1, spot, now.into_std());
-        }
-        taken
-    }
-
-    /// The same for one that can wait: a full budget is asked once more when it says so.
-    pub async fn visit(&self, spot: Spot) -> bool {
-        let now = Instant::now();
-        if self.visit_now(spot, now) {
-            return true;
-        }
-        let (_, free_at) = self.state().lanes.usage(spot.lane, now.into_std());
-        sleep_until(Instant::from_std(free_at)).await;
-        self.visit_now(spot, Instant::now())
-    }
-
     /// Follows a token for as long as it is polled: a line moves although nobody new comes.
     pub async fn follow(&self, lane: Lane, tokens: &Tokens) {
         tokens.follow(|generation| self.seen(Spot { lane, generation })).await;
@@ -435,21 +416,6 @@ impl Drop for InLine<'_> {
         // The sender is dropped outside the lock.
         let left = self.admission.state().queue.leave(self.ticket);
         drop(left);
-    }
-}
-
-/// Checks of a token at Genesys are calls, and count.
-#[derive(Debug)]
-pub struct Toll {
-    /// Where they count.
-    pub admission: Arc<Admission>,
-    /// As whose.
-    pub lane: Lane,
-}
-
-impl token::Toll for Toll {
-    async fn pay(&self, generation: Generation) -> bool {
-        self.admission.visit(Spot { lane: self.lane, generation }).await
     }
 }
 

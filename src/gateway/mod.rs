@@ -21,7 +21,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::Config,
-    decide::{asked::Asked, failure::Failure},
+    decide::{access, asked::Asked, failure::Failure},
     telemetry::{
         access_log::{AccessLog, Record},
         metrics::Metrics,
@@ -181,6 +181,9 @@ impl Gateway {
         record: &Record,
     ) -> Result<Guarded, Failure> {
         guard::guard(&parts, asked, &self.shared.hosts, self.shared.config.access.max_headers)?;
+        if access::denied(&self.shared.config.access.deny, &parts.method, parts.uri.path()) {
+            return Err(Failure::Denied);
+        }
         let upgrade = parts.extensions.remove::<OnUpgrade>();
         let interim = (parts.version == Version::HTTP_11).then(|| Arc::clone(caller));
         let head = Box::new(Head::new(parts, asked, &record.request_id));

@@ -6,43 +6,44 @@
 //! What is rare is boxed: a request's future is moved whole, so it holds no room for what nearly
 //! never happens.
 
+mod look;
+mod tokens;
+
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use http::{Request, StatusCode};
+use http::StatusCode;
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
 use super::{
     Caller, Gateway,
     admit::Permit,
-    credential::{self, Head},
+    credential::Head,
     forward::{Broken, forward},
 };
 use crate::{
     decide::{
-        asked::Asked,
         failure::Failure,
         freshness::Verdict,
-        lanes::{Lane, Spot},
+        lanes::Spot,
         path,
         queue::Ticket,
         retry::{self, Facts, History, Next, Outcome},
     },
     telemetry::access_log::Record,
-    token::{
-        Token, Unavailable,
-        pool::{Came, Want},
-    },
+    token::Token,
     upstream::{
         answer::Answered,
         connect::ConnectError,
         pool::{Lease, Pool},
-        replay::{Attempt, Fault, Replay},
+        replay::{Fault, Replay},
     },
 };
+
+use look::{Look, unproved};
 
 /// A request that was admitted: all that its tries need.
 #[derive(Debug)]
@@ -70,27 +71,12 @@ pub struct Recovered {
     pub early: bool,
 }
 
-/// A body that cannot be replayed goes out only if the token worked this recently.
-const PROOF_LASTS: Duration = Duration::from_secs(60);
 /// Renewals for one request: of its token, and of one more when that could not be renewed.
 const MAX_RENEWALS: u32 = 2;
-/// Looks at the token for one request: at the one at hand, and at its successor.
-const MAX_LOOKS: u32 = 2;
 /// An error answer larger than this is not worth reading to save its connection.
 const MAX_DRAIN: usize = 64 * 1024;
 /// Nor is one that takes longer.
 const MAX_DRAIN_TIME: Duration = Duration::from_millis(250);
-
-/// What a look at the token found.
-#[derive(Debug, Clone, Copy)]
-enum Look {
-    /// It works, just now.
-    Alive,
-    /// It is being replaced.
-    Dead,
-    /// The look told nothing.
-    Unknown,
-}
 
 /// A call's latest 401: under which token, and when.
 #[derive(Debug, Clone, Copy)]
@@ -133,8 +119,7 @@ impl Gateway {
             let now = if fresh { record.started() + record.queue } else { Instant::now() };
             let token = self.token(&call, &mut permit, now, record).await?;
             permit.bind(token.generation);
-            let unproved = call.body.too_large() && !token.worked_within(PROOF_LASTS);
-            if unproved && looks < MAX_LOOKS {
+            if unproved(&call, &token, looks) {
                 looks += 1;
                 match Box::pin(self.look(&token, &permit, looks)).await {
                     Look::Dead => continue,
@@ -233,22 +218,6 @@ impl Gateway {
             && self.shared.admission.turn_at(Instant::now()) <= call.deadline
     }
 
-    /// A turn for the replay: under the token's successor, or under another token at once.
-    async fn renew(
-        &self,
-        call: &Call,
-        permit: Permit,
-        record: &mut Record,
-    ) -> Result<Permit, Failure> {
-        let (ticket, lane) = (permit.ticket, permit.spot().lane);
-        drop(permit);
-        let came = self.wait(call, lane, Want::Successor, Instant::now(), record).await?;
-        if let Came::Here(token) = came {
-            self.shared.admission.seen(Spot { lane, generation: token.generation });
-        }
-        self.readmit(call, ticket, record).await
-    }
-
     /// One connection, one signed request, one answer.
     async fn attempt(
         &self,
@@ -293,107 +262,6 @@ impl Gateway {
             Box::pin(pool.lease(failed_at)).await
         };
         dialled.map_err(|error| unreachable_upstream(&error))
-    }
-
-    /// The token of the permit. When there is none, the permit becomes one of another token, if
-    /// that has one.
-    async fn token(
-        &self,
-        call: &Call,
-        permit: &mut Permit,
-        now: Instant,
-        record: &mut Record,
-    ) -> Result<Arc<Token>, Failure> {
-        if let Some(token) = self.shared.tokens.of(permit.spot().lane).current(now) {
-            return Ok(token);
-        }
-        Box::pin(self.another_token(call, permit, record)).await
-    }
-
-    async fn another_token(
-        &self,
-        call: &Call,
-        permit: &mut Permit,
-        record: &mut Record,
-    ) -> Result<Arc<Token>, Failure> {
-        loop {
-            let now = Instant::now();
-            let spot = permit.spot();
-            self.shared.admission.lost(spot);
-            match self.wait(call, spot.lane, Want::Any, now, record).await? {
-                Came::Here(token) => return Ok(token),
-                Came::Elsewhere => {
-                    let ticket = permit.ticket;
-                    *permit = self.readmit(call, ticket, record).await?;
-                    let lane = permit.spot().lane;
-                    if let Some(token) = self.shared.tokens.of(lane).current(Instant::now()) {
-                        return Ok(token);
-                    }
-                }
-            }
-        }
-    }
-
-    /// A token, within the caller's patience; after a late 401 the caller is given it once more.
-    async fn wait(
-        &self,
-        call: &Call,
-        lane: Lane,
-        want: Want,
-        now: Instant,
-        record: &mut Record,
-    ) -> Result<Came, Failure> {
-        let patience = if record.attempts == 0 {
-            call.deadline
-        } else {
-            call.deadline.max(now + self.shared.config.rate_limit.max_wait)
-        };
-        let came = self.shared.tokens.get(lane, want, patience).await;
-        record.token += now.elapsed();
-        came.map_err(|Unavailable { refused, retry_after }| {
-            if refused {
-                Failure::CredentialsRefused { retry_after }
-            } else {
-                Failure::TokenUnavailable { retry_after }
-            }
-        })
-    }
-
-    /// A body that cannot be sent twice meets as few 401s as can be: a HEAD finds them first. It is
-    /// a call like any other, so it takes a place in the budget; without one, the upload decides.
-    async fn look(&self, token: &Arc<Token>, permit: &Permit, looks: u32) -> Look {
-        const PROBE: &str = "/api/v2/tokens/me";
-        let now = Instant::now();
-        let spot = permit.spot();
-        if !self.shared.admission.visit_now(spot, now) {
-            return Look::Unknown;
-        }
-        let Ok(lease) = self.api.lease(None).await else { return Look::Unknown };
-        let Ok(probe) = Request::head(PROBE).body(()) else { return Look::Unknown };
-        let (parts, ()) = probe.into_parts();
-        let head = Head::new(parts, &Asked::default(), &credential::new_request_id());
-        let Ok(signed) = head.sign(&token.authorization, Attempt::empty(), &self.api, lease) else {
-            return Look::Unknown;
-        };
-        let patience = self.patient(self.shared.config.upstream.response_timeout);
-        let Ok(answer) = forward(signed, None, &Replay::empty(), patience).await else {
-            return Look::Unknown;
-        };
-        let status = answer.parts.status;
-        discard(answer).await;
-        if status != StatusCode::UNAUTHORIZED {
-            token.worked(Instant::now());
-            return Look::Alive;
-        }
-        if looks == MAX_LOOKS {
-            // The renewed token is refused too: renewing again would go on for ever.
-            self.shared.tokens.of(spot.lane).fruitless(token, family(&head));
-            return Look::Unknown;
-        }
-        match self.rejected(token, permit, &head) {
-            Verdict::Renew => Look::Dead,
-            Verdict::PassOn => Look::Unknown,
-        }
     }
 
     async fn readmit(

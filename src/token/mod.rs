@@ -15,6 +15,7 @@ pub mod look;
 mod oversee;
 pub mod pool;
 pub mod verify;
+mod wire;
 
 use std::{
     sync::{

@@ -194,3 +194,34 @@ fn a_token_in_the_query_is_refused_and_no_log_holds_it() {
     assert_eq!(stage.get(&target).status, 200);
     assert_eq!(stage.peer.requests()[0].target, target);
 }
+
+#[test]
+fn what_would_end_the_shared_token_is_refused_however_it_is_spelled_unless_configured() {
+    let answers = |line: &mut crate::support::raw::Line| {
+        while line.request().is_some() {
+            line.send(&ok("{}"));
+        }
+    };
+    let calls = [
+        ("DELETE", "/api/v2/tokens/me"),
+        ("DELETE", "/api/v2/x/%2e%2e/tokens/m%65"),
+        ("PUT", "/api/v2/tokens/timeout"),
+        ("POST", "/api/v2/oauth/clients"),
+        ("PATCH", "/api/v2//oauth/clients/1/secret"),
+    ];
+    let call = |stage: &Stage, (method, path): (&str, &str)| {
+        stage.call(format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
+        ))
+    };
+    let stage = Stage::new(answers);
+    for of in calls {
+        let answer = call(&stage, of);
+        assert_eq!((answer.status, answer.code().as_str()), (403, "proxy.denied"), "{of:?}");
+    }
+    assert_eq!(stage.get("/api/v2/tokens/me").status, 200, "looking at it is harmless");
+    assert_eq!(stage.peer.requests().len(), 1);
+
+    let stage = Stage::with("access.deny = []\n", answers);
+    assert!(calls.iter().all(|of| call(&stage, *of).status == 200));
+}

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 /// What each room may name of ours. `config` types, `telemetry` and itself go without saying.
 const ARROWS: &[(&str, &[&str])] = &[
     ("admin", &["gateway", "server", "token"]),
-    ("cli", &["secret", "server", "simulator", "token", "upstream"]),
+    ("cli", &["decide", "secret", "server", "simulator", "token", "upstream"]),
     ("config", &["decide"]),
     ("decide", &[]),
     ("gateway", &["decide", "token", "upstream"]),
@@ -21,7 +21,13 @@ const ARROWS: &[(&str, &[&str])] = &[
 const CRATES: &[(&str, &[&str])] = &[
     (
         "reqwest::",
-        &["src/token/issuer.rs", "src/token/verify.rs", "src/secret/vault.rs", "src/simulator/"],
+        &[
+            "src/token/issuer.rs",
+            "src/token/wire.rs",
+            "src/token/verify.rs",
+            "src/secret/vault.rs",
+            "src/simulator/",
+        ],
     ),
     (
         "jsonwebtoken::",

@@ -43,4 +43,5 @@ mod token_trouble;
 mod unread_log;
 mod upstream_tls;
 mod vault;
+mod verified;
 mod warm;

@@ -5,18 +5,31 @@ use std::{net::Ipv6Addr, time::Duration};
 
 use url::Host;
 
-use crate::config::{
-    Access,
-    file::Key,
-    read::{Checked, Read, Settings},
-    report::{Place, Problem},
+use crate::{
+    config::{
+        Access,
+        file::Key,
+        read::{Checked, Read, Settings},
+        report::{Place, Problem},
+    },
+    decide::access::Rule,
 };
 
 const HOSTS: Key = Key("access", "hosts");
+const DENY: Key = Key("access", "deny");
+
+/// What would end the token that all callers share, or give one of them its client: refused unless
+/// the configuration says otherwise.
+const USUALLY_DENIED: [&str; 3] = [
+    "DELETE /api/v2/tokens/me",
+    "PUT /api/v2/tokens/timeout",
+    "POST,PUT,PATCH,DELETE /api/v2/oauth/clients/**",
+];
 
 /// The whole section.
 pub(super) fn access(settings: &mut Settings<'_>) -> Checked<Access> {
     let hosts = settings.list(HOSTS, "genesys.internal", host);
+    let deny = deny(settings);
     let max_connections =
         settings.number(Key("access", "max_connections"), 10_000, &(1..=1_000_000));
     let mut timeout = |name, seconds| {
@@ -31,12 +44,28 @@ pub(super) fn access(settings: &mut Settings<'_>) -> Checked<Access> {
     let max_headers = settings.number(Key("access", "max_headers"), 100, &(1..=1000));
     Ok(Access {
         hosts: hosts?,
+        deny: deny?,
         max_connections: max_connections?,
         header_timeout: header_timeout?,
         body_timeout: body_timeout?,
         keep_alive: keep_alive?,
         max_header_bytes: max_header_bytes?,
         max_headers: max_headers?,
+    })
+}
+
+/// Rules; an empty list lets everything through.
+fn deny(settings: &mut Settings<'_>) -> Checked<Vec<Rule>> {
+    if !settings.items.contains_key(&DENY) {
+        return Ok(USUALLY_DENIED.into_iter().filter_map(|rule| Rule::parse(rule).ok()).collect());
+    }
+    settings.list(DENY, USUALLY_DENIED[0], |text, place| {
+        Rule::parse(text).map_err(|wrong| {
+            Problem::at(place, format!("`{DENY}`: {wrong}")).hint(format!(
+                "write \"METHODS PATH\", such as \"{}\"; in PATH * is one segment, ** the rest",
+                USUALLY_DENIED[2]
+            ))
+        })
     })
 }
 

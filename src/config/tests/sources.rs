@@ -7,7 +7,7 @@ use secrecy::ExposeSecret;
 
 use super::World;
 use crate::config::{
-    Config, CredentialSource, Listen, LogFormat, Problem, SecretSource,
+    Config, CredentialSource, Credentials, Listen, LogFormat, Problem, SecretSource, VaultAuth,
     file::{Key, SECTIONS},
 };
 
@@ -203,4 +203,78 @@ fn extra_roots_are_certificates_beside_the_file() {
     2: `upstream.ca_file`: a certificate cannot be used: invalid peer certificate: BadEncoding
        export it again, as PEM
     "#);
+}
+
+#[test]
+fn every_source_of_a_secret_is_read_as_written() {
+    let world = World::new()
+        .env("CREDENTIALS_DIRECTORY", "/nowhere")
+        .file("key.pem", "-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----\n")
+        .env("VAULT_ADDR", "https://vault.example.com:8200")
+        .env("VAULT_TOKEN", "a-token");
+    let of = |client_secret: &str| {
+        let toml = format!("[oauth]\nclient_secret = {client_secret}\n");
+        let world = World::new()
+            .env("VAULT_ADDR", "https://vault.example.com:8200")
+            .env("VAULT_TOKEN", "a-token")
+            .toml(&toml);
+        let config = world.config();
+        let source = config.oauth.clients[0].credentials.source().unwrap().clone();
+        (source, config.vault)
+    };
+    let (source, vault) =
+        of("{ command = ['pass', 'show', 'x'], field = 'secret', timeout = '2s' }");
+    let SecretSource::Command(command) = &source else { panic!("{source}") };
+    assert_eq!(source.to_string(), "command pass");
+    assert_eq!((command.arguments.len(), command.field.as_deref()), (2, Some("secret")));
+    assert_eq!((command.usual_field, command.timeout), ("client_secret", Duration::from_secs(2)));
+    assert!(vault.is_none(), "nothing is in Vault");
+
+    let (source, vault) = of("{ vault = 'secret/data/genesys#client_secret' }");
+    assert_eq!(source.to_string(), "Vault secret/data/genesys#client_secret");
+    let vault = vault.unwrap();
+    assert_eq!(vault.address.as_str(), "https://vault.example.com:8200/");
+    assert!(matches!(&vault.auth, VaultAuth::Token(SecretSource::Variable { .. })));
+    assert!(!format!("{vault:?}").contains("a-token"));
+
+    let toml = "[oauth]\nclient_auth = 'private_key_jwt'\nprivate_key = { file = 'key.pem' }\n\
+                key_id = 'k1'\n[vault]\nauth = 'approle'\nrole_id = 'r'\n\
+                secret_id = { env = 'VAULT_TOKEN' }";
+    let config = world.toml(toml).config();
+    let Credentials::PrivateKey { key_id, .. } = &config.oauth.clients[0].credentials else {
+        panic!("a key")
+    };
+    assert_eq!(key_id.as_deref(), Some("k1"));
+    assert!(matches!(config.vault.unwrap().auth, VaultAuth::AppRole { .. }));
+}
+
+#[test]
+fn a_systemd_credential_is_a_file_of_its_directory() {
+    let world = World::new().file("genesys", "s3cret\n");
+    let directory = world.dir.path().display().to_string();
+    let world = world
+        .env("CREDENTIALS_DIRECTORY", &directory)
+        .toml("[oauth]\nclient_secret = { credential = 'genesys' }");
+    let source = world.config().oauth.clients[0].credentials.source().unwrap().to_string();
+    assert_eq!(source, format!("file {directory}/genesys"));
+    let outside = world.toml("[oauth]\nclient_secret = { credential = '../x' }");
+    assert!(outside.wrong().contains("no name of a credential"));
+}
+
+#[test]
+fn several_clients_share_the_section_and_have_their_own_credentials() {
+    let toml = "[oauth]\ntokens = 2\n[[oauth.client]]\nclient_id = 'one'\n\
+                client_secret = { env = 'ONE' }\n[[oauth.client]]\nclient_id = { env = 'ID' }\n\
+                client_secret = { env = 'TWO' }\nnext_client_secret = { env = 'ONE' }";
+    let world = World::new().env("ONE", "s1").env("TWO", "s2").env("ID", "two").toml(toml);
+    let config = world.config();
+    let ids: Vec<_> = config.oauth.clients.iter().map(|client| client.id.as_str()).collect();
+    assert_eq!((ids, config.oauth.tokens), (vec!["one", "two"], 2));
+    let nexts = config.oauth.clients.iter().map(|client| match &client.credentials {
+        Credentials::Secret { next, .. } => next.is_some(),
+        Credentials::PrivateKey { .. } | Credentials::Certificate => panic!("a secret"),
+    });
+    assert_eq!(nexts.collect::<Vec<_>>(), [false, true]);
+    let twice = toml.replace("{ env = 'ID' }", "'one'");
+    assert!(world.toml(&twice).wrong().contains("there twice"));
 }

@@ -36,6 +36,17 @@ fn genesyss_own_answer_is_a_token() {
 }
 
 #[test]
+fn what_other_servers_add_is_honoured_or_left_alone() {
+    // Genesys writes "bearer"; others "Bearer", an hour, a scope and a refresh token nobody needs.
+    let body = r#"{"access_token":"abcdefgh","token_type":"Bearer","expires_in":3600,
+                   "refresh_token":"never-used","scope":"a b"}"#;
+    let minted = granted(body).unwrap();
+    assert_eq!(minted.life, Duration::from_secs(3600));
+    assert_eq!(minted.scopes, Some(vec!["a".to_owned(), "b".to_owned()]));
+    assert!(granted(r#"{"access_token":"abcdefgh","token_type":"mac","expires_in":60}"#).is_err());
+}
+
+#[test]
 fn lives_are_read_as_servers_send_them_and_nonsense_is_refused() {
     let life = |text: &str| {
         granted(&format!(r#"{{"access_token":"abcd","expires_in":{text}}}"#))

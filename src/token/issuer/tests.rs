@@ -4,6 +4,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use rcgen::{
@@ -24,7 +25,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::*;
 use crate::{
-    config::{ClientCert, Scheme, SecretSource, Sources, Verify, load},
+    config::{ClientCert, Origin, Scheme, SecretSource, Sources, Verify, load},
     token::verify::{Alive, Check},
 };
 

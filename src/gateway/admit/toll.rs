@@ -1,0 +1,53 @@
+//! Calls of the gateway's own: they count like any other.
+//! They never stand in line: a full budget is asked once more, and then the call is left out.
+
+use std::sync::Arc;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::Admission;
+use crate::{
+    decide::{
+        freshness::Generation,
+        lanes::{Lane, Spot},
+    },
+    token,
+};
+
+impl Admission {
+    /// A place under this very token for a call of the gateway's own, if there is one now.
+    pub fn visit_now(&self, spot: Spot, now: Instant) -> bool {
+        let mut state = self.state();
+        let taken = state.lanes.take_under(spot.lane, now.into_std()).is_ok();
+        if taken && self.limited {
+            state.lanes.leave(1, spot, now.into_std());
+        }
+        taken
+    }
+
+    /// The same for one that can wait: a full budget is asked once more when it says so.
+    pub async fn visit(&self, spot: Spot) -> bool {
+        let now = Instant::now();
+        if self.visit_now(spot, now) {
+            return true;
+        }
+        let (_, free_at) = self.state().lanes.usage(spot.lane, now.into_std());
+        sleep_until(Instant::from_std(free_at)).await;
+        self.visit_now(spot, Instant::now())
+    }
+}
+
+/// Checks of a token at Genesys are calls, and count.
+#[derive(Debug)]
+pub struct Toll {
+    /// Where they count.
+    pub admission: Arc<Admission>,
+    /// As whose.
+    pub lane: Lane,
+}
+
+impl token::Toll for Toll {
+    async fn pay(&self, generation: Generation) -> bool {
+        self.admission.visit(Spot { lane: self.lane, generation }).await
+    }
+}
