@@ -83,7 +83,8 @@ impl Kind {
                 "nobody knows this id there: check oauth.client_id and upstream.region"
             }
             Self::WrongSecret => {
-                "check oauth.client_secret: it was replaced, or belongs to another client"
+                "check oauth.client_secret, or the private_key or client_cert that is there instead: \
+                 it was replaced, or belongs to another client"
             }
             Self::WrongGrant => {
                 "give the client the grant type Client Credentials (Admin > Integrations > OAuth)"
