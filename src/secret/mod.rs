@@ -73,6 +73,8 @@ pub struct Secret {
     way: Way,
     /// The number of the value that this handle last told of.
     told: AtomicU64,
+    /// The number of the value that `fresh` last returned; 0: none yet.
+    used: AtomicU64,
 }
 
 #[derive(Clone)]
@@ -96,6 +98,7 @@ impl Clone for Secret {
             name: Arc::clone(&self.name),
             way: self.way.clone(),
             told: AtomicU64::new(self.told.load(Ordering::Relaxed)),
+            used: AtomicU64::new(self.used.load(Ordering::Relaxed)),
         }
     }
 }
@@ -114,7 +117,7 @@ impl Secret {
         let name: Arc<str> = source.to_string().into();
         let reader = match source {
             SecretSource::Variable { value, .. } => {
-                return Self { name, way: Way::Fixed(value), told: AtomicU64::new(0) };
+                return Self::new(name, Way::Fixed(value));
             }
             SecretSource::File(path) => Reader::File(path),
             SecretSource::Command(command) => Reader::Command(command),
@@ -129,7 +132,11 @@ impl Secret {
             },
             runtime,
         );
-        Self { name, way: Way::Watched { asks, live }, told: AtomicU64::new(0) }
+        Self::new(name, Way::Watched { asks, live })
+    }
+
+    fn new(name: Arc<str>, way: Way) -> Self {
+        Self { name, way, told: AtomicU64::new(0), used: AtomicU64::new(0) }
     }
 
     /// As it is now, by a read that begins after this call; all who ask meanwhile share one read.
@@ -151,7 +158,17 @@ impl Secret {
         let ended = || Unreadable::new(format!("{}: the gateway is stopping", self.name));
         let read = read.unwrap_or_else(|| live.borrow().clone().ok_or_else(ended))?;
         self.told.store(read.number, Ordering::Relaxed);
+        self.used.store(read.number, Ordering::Relaxed);
         Ok(read.value)
+    }
+
+    /// There is another value by now than `fresh` last returned: what was refused with that one may
+    /// work with this one. Said once for each change, so that nobody tries without an end.
+    pub fn outdated(&self) -> bool {
+        let Way::Watched { live, .. } = &self.way else { return false };
+        let number = live.borrow().as_ref().map_or(0, |live| live.number);
+        let used = self.used.swap(number, Ordering::Relaxed);
+        used > 0 && number > used
     }
 
     /// Resolves when the value is another one than `fresh` last returned, or than it was when this

@@ -86,6 +86,21 @@ async fn a_change_is_told_of_once_and_soon_to_every_handle() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_used_the_former_one_learns_once_that_it_is_outdated() {
+    let kept = Kept::file("one");
+    assert!(!kept.secret.outdated(), "none was used");
+    assert_eq!(kept.fresh().await.unwrap(), "one");
+    assert!(!kept.secret.outdated());
+    kept.write("two");
+    // Somebody who is told of the change takes nothing from who asks afterwards.
+    kept.secret.changed().await;
+    assert!(kept.secret.outdated());
+    assert!(!kept.secret.outdated(), "only once");
+    assert_eq!(kept.fresh().await.unwrap(), "two");
+    assert!(!kept.secret.outdated());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failing_source_keeps_the_last_good_one() {
     let kept = Kept::file("good");
     assert_eq!(kept.fresh().await.unwrap(), "good");

@@ -47,6 +47,12 @@ pub trait Issuer: Send + Sync + 'static {
         std::future::pending()
     }
 
+    /// The credentials have changed while the last mint was on its way: it was asked for with the
+    /// former ones.
+    fn outdated(&self) -> bool {
+        false
+    }
+
     /// Whose tokens they are: the client id.
     fn client(&self) -> &str;
 
@@ -324,6 +330,13 @@ impl Issuer for Login {
             () = changed(&self.secrets.current) => {}
             () = changed(&self.secrets.next) => {}
         }
+    }
+
+    fn outdated(&self) -> bool {
+        // Both are asked: each tells of a change only once.
+        let [current, next] = [&self.secrets.current, &self.secrets.next]
+            .map(|secret| secret.as_ref().is_some_and(Secret::outdated));
+        current || next
     }
 
     /// One token; at most two requests, the second with the other client secret.

@@ -75,7 +75,7 @@ impl Tokens {
         self.changed.send_modify(|count| *count += 1);
     }
 
-    async fn failed(&self, error: &MintError, check: &impl Check, checks: bool) {
+    async fn failed<I: Issuer + Check>(&self, error: &MintError, issuer: &I, checks: bool) {
         self.metrics.minted(
             &self.of,
             match error.trouble() {
@@ -85,9 +85,9 @@ impl Tokens {
             },
         );
         if checks {
-            self.clear(check).await;
+            self.clear(issuer).await;
         }
-        self.note(error);
+        self.note(error, issuer.outdated());
         self.changed.send_modify(|count| *count += 1);
     }
 
@@ -116,10 +116,15 @@ impl Tokens {
         }
     }
 
-    fn note(&self, error: &MintError) {
+    fn note(&self, error: &MintError, outdated: bool) {
         let now = Instant::now().into_std();
         let mut freshness = self.freshness();
         freshness.failed(now, error.trouble(), error.retry_after, fastrand::f64());
+        // A change is told of when it happens. This one happened while the mint was on its way, and
+        // nobody tells of it again. Other troubles are not about the secret: their pace stays.
+        if outdated && error.trouble() == Trouble::Permanent {
+            freshness.try_again();
+        }
         let next = freshness.task(now);
         let valid = matches!(freshness.step(now), Step::Use(_));
         drop(freshness);

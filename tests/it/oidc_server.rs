@@ -19,12 +19,6 @@ async fn login(caller: &reqwest::Client, server: &str, fields: &[(&str, &str)]) 
     Answer::of(caller.post(format!("{server}/token")).form(&form).send().await.unwrap()).await
 }
 
-/// What a call with this token is answered with.
-async fn call(oidc: &Oidc, token: &str) -> u16 {
-    let url = format!("{}/api/v2/users/me", oidc.issuer);
-    world::client().get(url).bearer_auth(token).send().await.unwrap().status().as_u16()
-}
-
 #[tokio::test]
 async fn a_changed_secret_is_the_only_right_one() {
     let oidc = Oidc::start();
@@ -125,7 +119,7 @@ async fn a_rotated_key_signs_at_once_and_the_api_believes_the_former_too() {
     let newest = token(&oidc, "urn:jwt").await;
     assert_eq!(published(&oidc).await, [key_of(&newest)]);
     for token in [&former, &newer, &newest] {
-        assert_eq!(call(&oidc, token).await, 200);
+        assert_eq!(oidc.status_of(token).await, 200);
     }
 }
 
@@ -134,18 +128,18 @@ async fn a_dead_token_is_refused_whether_revoked_expired_or_made_up() {
     let oidc = Oidc::start();
     for resource in ["urn:opaque", "urn:jwt"] {
         let (first, second) = (token(&oidc, resource).await, token(&oidc, resource).await);
-        assert_eq!((call(&oidc, &first).await, call(&oidc, &second).await), (200, 200));
+        assert_eq!((oidc.status_of(&first).await, oidc.status_of(&second).await), (200, 200));
         oidc.revoke_newest().await;
-        assert_eq!((call(&oidc, &first).await, call(&oidc, &second).await), (200, 401));
+        assert_eq!((oidc.status_of(&first).await, oidc.status_of(&second).await), (200, 401));
         oidc.set(json!({"clockSkew": 3601})).await;
-        assert_eq!(call(&oidc, &first).await, 401);
+        assert_eq!(oidc.status_of(&first).await, 401);
         oidc.set(json!({"clockSkew": 0})).await;
-        assert_eq!(call(&oidc, &first).await, 200);
+        assert_eq!(oidc.status_of(&first).await, 200);
         oidc.revoke().await;
-        assert_eq!(call(&oidc, &first).await, 401);
+        assert_eq!(oidc.status_of(&first).await, 401);
         let mut made_up = token(&oidc, resource).await;
         made_up.replace_range(made_up.len() - 8..made_up.len() - 4, "AAAA");
-        assert_eq!(call(&oidc, &made_up).await, 401);
+        assert_eq!(oidc.status_of(&made_up).await, 401);
     }
 }
 
@@ -172,7 +166,7 @@ async fn an_opaque_token_can_be_introspected_and_revoked_and_a_jwt_can_not() {
             (400, &json!("unsupported_token_type"))
         );
     }
-    assert_eq!((call(&oidc, &opaque).await, call(&oidc, &jwt).await), (401, 200));
+    assert_eq!((oidc.status_of(&opaque).await, oidc.status_of(&jwt).await), (401, 200));
     let seen = oidc.seen().await;
     assert_eq!((seen.introspections, seen.revocations, seen.calls), (3, 3, 2));
 }
@@ -201,7 +195,7 @@ async fn every_endpoint_fails_as_told_and_works_again_once_that_is_over() {
             about(&oidc, "introspection", &token).await.status,
             about(&oidc, "revocation", "none").await.status,
             keys.status().as_u16(),
-            call(&oidc, &token).await,
+            oidc.status_of(&token).await,
         ]
     };
     let kinds = ["logins", "introspections", "revocations", "keys", "calls"];

@@ -68,7 +68,10 @@ export function resourceServer(provider, world) {
     if (request.method === 'DELETE' && request.url === '/api/v2/tokens/me') {
       await kill(provider, world, token);
     }
-    const { client, scope, jwt } = token;
-    send(200, { client, scope, jwt, method: request.method, path: request.url });
+    if (request.method === 'HEAD' && request.url === '/api/v2/tokens/me') {
+      world.checked(token.client);
+    }
+    const { client, scope, jwt, jti } = token;
+    send(200, { client, scope, jwt, jti, method: request.method, path: request.url });
   };
 }

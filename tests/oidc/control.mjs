@@ -9,14 +9,19 @@ async function sent(request) {
   return JSON.parse(Buffer.concat(pieces).toString() || '{}');
 }
 
+// Each count that `least` names is at least so high; a missing one is 0.
+const reached = (seen, least) =>
+  Object.entries(least).every(([name, n]) =>
+    typeof n === 'number' ? (seen[name] ?? 0) >= n : reached(seen[name], n),
+  );
+
 export function controls(provider, world) {
   const actions = {
     // The counts.
     seen: () => world.seen,
     // Waits until each count that is named is at least so high; the counts then.
     async until(least) {
-      const reached = ({ seen }) => Object.entries(least).every(([name, n]) => seen[name] >= n);
-      await world.until(reached);
+      await world.until(({ seen }) => reached(seen, least));
       return world.seen;
     },
     // Sets `ttl`, `faults`, `dateSkew` and `clockSkew`; what a removed fault held goes on.
@@ -27,6 +32,8 @@ export function controls(provider, world) {
         world.dateSkew = dateSkew ?? world.dateSkew;
         world.clockSkew = clockSkew ?? world.clockSkew;
       }),
+    // The newest token that no test has killed.
+    newest: () => ({ token: world.tokens.at(-1)?.value }),
     // Kills every token, or only the newest.
     async revoke({ newest }) {
       const dying = newest ? world.tokens.slice(-1) : world.tokens;

@@ -16,13 +16,15 @@ const SHOWN_NAME = 'tls_client_auth_san_dns';
 // but those of ASCII that can be printed.
 const AWKWARD = `:; +/%25&=?#"'<>\\~`;
 
-// One client for each way; those that sign come with the keys they sign with.
+// One client for each way; those that sign come with the keys they sign with, PEM or JWK.
 export function registered({ keys = {} }) {
   const basic = { id: `basic${AWKWARD}`, secret: `secret of basic${AWKWARD}` };
   const post = { id: `post${AWKWARD}`, secret: `secret of post${AWKWARD}` };
   const hs256 = { id: 'hs256', secret: 'a secret of at least thirty-two bytes' };
   const signer = (name) => {
-    const jwks = { keys: [createPublicKey(keys[name]).export({ format: 'jwk' })] };
+    const key = keys[name];
+    const jwk = key.kty ? key : createPublicKey(key).export({ format: 'jwk' });
+    const jwks = { keys: [jwk] };
     const alg = name.toUpperCase();
     return { id: name, method: 'private_key_jwt', more: { jwks, [SIGNED_WITH]: alg } };
   };
@@ -141,6 +143,9 @@ export function authorizationServer(issuer, world, clients) {
     const minted = ctx.oidc?.entities.ClientCredentials;
     if (ctx.oidc?.route === 'token' && minted) {
       world.minted(minted, ctx.body.access_token);
+    }
+    if (ctx.oidc?.route === 'introspection' && ctx.oidc.client) {
+      world.checked(ctx.oidc.client.clientId);
     }
   });
   return provider;

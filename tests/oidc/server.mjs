@@ -3,7 +3,7 @@
 //
 // The first line of stdin says what the test wants:
 //   ttl      seconds a token lives, 3600 if not said
-//   keys     public keys (PEM) of the clients "rs256" and "es256"
+//   keys     public keys (PEM or JWK) of the clients "rs256" and "es256"
 //   tls      {key, cert, ca} (PEM) of a second listener, which asks for a client's certificate
 // The first line of stdout says what there is: the addresses, and each client's id and secret.
 

@@ -6,7 +6,8 @@ import { EventEmitter, once } from 'node:events';
 const now = Date.now;
 
 export class World {
-  // By what was asked; `mints` by client. `basic` is how many logins came with HTTP Basic, which
+  // By what was asked; `mints` and `checks` by client, where a check is an introspection that the
+  // client was let in for, or a HEAD of /api/v2/tokens/me by its live token. `basic` is how many logins came with HTTP Basic, which
   // the provider takes from clients of the form too; `held` is how many requests hang now.
   seen = {
     logins: 0,
@@ -18,6 +19,7 @@ export class World {
     unauthorized: 0,
     held: 0,
     mints: {},
+    checks: {},
   };
 
   // A status, or "hang", by the names of `seen`.
@@ -62,6 +64,10 @@ export class World {
       seen.mints[clientId] = (seen.mints[clientId] ?? 0) + 1;
       tokens.push({ value, jti, jwt: resourceServer.accessTokenFormat === 'jwt' });
     });
+  }
+
+  checked(clientId) {
+    this.change(({ seen }) => (seen.checks[clientId] = (seen.checks[clientId] ?? 0) + 1));
   }
 
   // Counts a request and hangs for as long as it should; the status it fails with, if any.

@@ -14,6 +14,9 @@ use tokio::{sync::watch, time::Instant};
 /// Everything but a hang is faster than this, on a slow machine too.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The variable that gives it an admin listener, on a free port.
+pub const ADMIN: (&str, &str) = ("GENESYS_PROXY__ADMIN", "127.0.0.1:0");
+
 /// A running `genesys-proxy serve`; killed when dropped.
 pub struct Gateway {
     pub address: SocketAddr,
@@ -84,8 +87,8 @@ impl Gateway {
     }
 
     /// The same, while no other test's gateway runs.
-    pub fn start_alone(toml: &str) -> Self {
-        Self::launch(toml, &[], Turn::alone())
+    pub fn start_alone(toml: &str, env: &[(&str, &str)]) -> Self {
+        Self::launch(toml, env, Turn::alone())
     }
 
     fn launch(toml: &str, env: &[(&str, &str)], turn: Turn) -> Self {
@@ -132,6 +135,15 @@ impl Gateway {
     /// The URL of `path`.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    /// A page of the admin listener, which is there when `ADMIN` was among its variables.
+    pub async fn admin(&self, path: &str) -> String {
+        let line = self.wait_for_log("health on http://");
+        let base = line.rsplit_once("http://").unwrap().1.split('/').next().unwrap();
+        let url = format!("http://{base}{path}");
+        let answer = super::world::client().get(url).send().await.unwrap();
+        answer.error_for_status().unwrap().text().await.unwrap()
     }
 
     /// Waits until a line of the log contains `text`; returns it.

@@ -1,12 +1,13 @@
 //! Many callers at once, bodies that come when the test says so, and digests.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use bytes::Bytes;
 use genesys_proxy::simulator::{Counters, Record};
 use http_body_util::channel::{Channel, Sender};
 use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::{World, gateway::PATIENCE};
 
@@ -45,6 +46,39 @@ pub async fn at_once(requests: impl IntoIterator<Item = reqwest::RequestBuilder>
     let mut answers = callers.join_all().await;
     answers.sort_by_key(|(number, _)| *number);
     answers.into_iter().map(|(_, answer)| answer).collect()
+}
+
+/// Calls that keep coming, whatever becomes of those before.
+pub struct Traffic {
+    calls: JoinSet<Vec<Answer>>,
+    end: CancellationToken,
+}
+
+impl Traffic {
+    /// Fifty GETs of this address a second.
+    pub fn of(url: String) -> Self {
+        let (mut calls, end) = (JoinSet::new(), CancellationToken::new());
+        let ended = end.clone();
+        calls.spawn(async move {
+            let caller = super::world::client();
+            let mut callers = JoinSet::new();
+            let mut pace = tokio::time::interval(Duration::from_millis(20));
+            while ended.run_until_cancelled(pace.tick()).await.is_some() {
+                let request = caller.get(&url);
+                callers.spawn(async move { Answer::of(request.send().await.unwrap()).await });
+            }
+            callers.join_all().await
+        });
+        Self { calls, end }
+    }
+
+    /// No more calls. Every one so far was answered with 200; how many there were.
+    pub async fn end(self) -> u64 {
+        self.end.cancel();
+        let answers: Vec<_> = self.calls.join_all().await.into_iter().flatten().collect();
+        assert_all(&answers, 200);
+        u64::try_from(answers.len()).unwrap()
+    }
 }
 
 /// Every answer has this status, or the test says which had not.

@@ -12,7 +12,7 @@ pub mod vault;
 pub mod world;
 
 pub use gateway::Gateway;
-pub use load::{Answer, assert_all, at_once};
+pub use load::{Answer, Traffic, assert_all, at_once};
 pub use oidc::Oidc;
 pub use socket::Socket;
 pub use world::{NO_LIMIT, World, unlimited};

@@ -3,6 +3,7 @@
 //! login with: whether the gateway's request is right is for it to say.
 
 use std::{
+    collections::BTreeMap,
     io::{BufRead, BufReader, Write},
     path::Path,
     process::{Child, ChildStdin, Command, Stdio},
@@ -47,7 +48,10 @@ pub struct Seen {
     /// Requests that hang at this moment.
     pub held: u64,
     /// Tokens given out, by client id.
-    pub mints: std::collections::BTreeMap<String, u64>,
+    pub mints: BTreeMap<String, u64>,
+    /// Introspections that a client was let in for, and looks of a live token at itself, by client
+    /// id.
+    pub checks: BTreeMap<String, u64>,
 }
 
 impl Seen {
@@ -131,17 +135,38 @@ impl Oidc {
     /// A gateway that logs in here as `client` and calls the API here. `oauth` is more of
     /// `[oauth]`, and what comes after it.
     pub fn gateway(&self, client: &str, format: Format, oauth: &str) -> Gateway {
+        self.gateway_with(client, format, oauth, &[])
+    }
+
+    /// The same with more variables, which win over what the file says.
+    pub fn gateway_with(
+        &self,
+        client: &str,
+        format: Format,
+        oauth: &str,
+        more: &[(&str, &str)],
+    ) -> Gateway {
         let (id, secret) = self.credentials(client);
-        let toml = format!(
+        let env = [("GENESYS_CLIENT_ID", id), ("GENESYS_CLIENT_SECRET", secret)];
+        Gateway::start_with(&self.toml(format, oauth), &[&env[..], more].concat())
+    }
+
+    /// The same as `gateway`, while no other test's gateway runs.
+    pub fn gateway_alone(&self, client: &str, format: Format, oauth: &str) -> Gateway {
+        let (id, secret) = self.credentials(client);
+        let env = [("GENESYS_CLIENT_ID", id), ("GENESYS_CLIENT_SECRET", secret)];
+        Gateway::start_alone(&self.toml(format, oauth), &env)
+    }
+
+    fn toml(&self, format: Format, oauth: &str) -> String {
+        format!(
             "[upstream]\napi_url = \"{issuer}\"\n[rate_limit]\nrequests_per_minute = 0\n[oauth]\n\
              token_url = \"{issuer}/token\"\nscope = [\"{scope}\"]\n\
              extra_params = {{ resource = \"{resource}\" }}\n{oauth}",
             issuer = self.issuer,
             scope = SCOPE.replace(' ', "\", \""),
             resource = format.resource(),
-        );
-        let env = [("GENESYS_CLIENT_ID", id), ("GENESYS_CLIENT_SECRET", secret)];
-        Gateway::start_with(&toml, &env)
+        )
     }
 
     /// Does one action of `tests/oidc/control.mjs`.
@@ -169,6 +194,26 @@ impl Oidc {
     /// names of [`Seen`]; the new faults replace those before, and what hung goes on.
     pub async fn set(&self, what: Value) {
         self.control("set", what).await;
+    }
+
+    /// The newest token that `revoke` and `revoke_newest` have not killed.
+    pub async fn newest(&self) -> String {
+        self.control("newest", json!({})).await["token"].as_str().unwrap().to_owned()
+    }
+
+    /// What the API answers to this token.
+    pub async fn status_of(&self, token: &str) -> u16 {
+        let url = format!("{}/api/v2/users/me", self.issuer);
+        self.caller.get(url).bearer_auth(token).send().await.unwrap().status().as_u16()
+    }
+
+    /// Ends a token of a client with a secret as RFC 7009 says.
+    pub async fn revoke_as(&self, client: &str, token: &str) {
+        let (id, secret) = self.credentials(client);
+        let form = [("token", token), ("client_id", id), ("client_secret", secret)];
+        let url = format!("{}/token/revocation", self.issuer);
+        let answer = self.caller.post(url).form(&form).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
     }
 
     /// Kills every token; how many lived.

@@ -45,7 +45,7 @@ impl World {
     /// The same, while no other test's gateway runs: for what a busy machine would spoil.
     pub async fn alone(options: Options, toml: &str) -> Self {
         let (genesys, stop) = simulator(options).await;
-        let gateway = Gateway::start_alone(&format!("{}\n{toml}", upstream(genesys.addr())));
+        let gateway = Gateway::start_alone(&format!("{}\n{toml}", upstream(genesys.addr())), &[]);
         Self { gateway, genesys, client: client(), _stop: stop }
     }
 
