@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use divan::{Bencher, black_box};
-use genesys_proxy::decide::freshness::{Freshness, Generation, Verdict};
+use genesys_proxy::decide::{
+    freshness::{Freshness, Generation, Verdict},
+    renewals::Renewals,
+};
 
 use crate::t0;
 
@@ -30,7 +33,10 @@ fn a_late_401(bencher: Bencher) {
     let now = t0();
     let (mut freshness, old) = fresh(now);
     freshness.fetched(now, DAY, 0.5);
-    bencher.bench_local(|| freshness.rejected(black_box(now), black_box(old), black_box(7), true));
+    let mut renewals = Renewals::default();
+    bencher.bench_local(|| {
+        freshness.rejected(&mut renewals, black_box(now), black_box(old), black_box(7), true)
+    });
 }
 
 /// A 401 for reasons other than the token, with the table of such families full.
@@ -38,11 +44,13 @@ fn a_late_401(bencher: Bencher) {
 fn a_401_of_a_blamed_family(bencher: Bencher) {
     let now = t0();
     let (mut freshness, generation) = fresh(now);
+    let mut renewals = Renewals::default();
     for family in 0..64 {
-        freshness.fruitless(now, generation, family, true);
+        freshness.fruitless(&mut renewals, now, generation, family, true);
     }
-    assert_eq!(freshness.rejected(now, generation, 63, true), Verdict::PassOn);
+    assert_eq!(freshness.rejected(&mut renewals, now, generation, 63, true), Verdict::PassOn);
     bencher.bench_local(|| {
-        freshness.rejected(black_box(now), black_box(generation), black_box(63), true)
+        let (now, family) = (black_box(now), black_box(63));
+        freshness.rejected(&mut renewals, now, black_box(generation), family, true)
     });
 }

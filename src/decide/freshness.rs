@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::backoff::Backoff;
+use super::{backoff::Backoff, renewals::Renewals};
 
 /// Which token a request was signed with. It keeps a late 401 from killing the successor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -80,21 +80,16 @@ pub enum Verdict {
     PassOn,
 }
 
-/// How long a fruitless renewal keeps the next one away. Short at first: it may have been a token
-/// that was revoked on its way.
-const COOL_DOWN: Backoff = Backoff {
-    floor: Duration::from_secs(1),
-    first: Duration::from_secs(1),
-    cap: Duration::from_secs(300),
+/// A secret that changes at each read must not turn a back-off into a storm.
+const BETWEEN_HURRIES: Duration = Duration::from_secs(10);
+
+/// So many tokens in a row a check may find dead; beyond that, it is asked whether it can be right.
+const BELIEVED: u32 = 2;
+const DISTRUST: Backoff = Backoff {
+    floor: Duration::from_secs(60),
+    first: Duration::from_secs(60),
+    cap: Duration::from_secs(3600),
 };
-
-/// Forced renewals that may follow one another without helping, whatever the families; one comes
-/// back every `ALLOWANCE_RETURNS`. Each costs a mint, and minting is throttled for the whole client.
-const FORCED_ALLOWANCE: f64 = 5.0;
-const ALLOWANCE_RETURNS: Duration = Duration::from_secs(10);
-
-/// Path families remembered as "401 whatever the token"; the oldest is forgotten first.
-const MAX_BLAMED: usize = 64;
 
 /// Shares of the refresh margin that jitter may take off, so that replicas do not mint in step.
 const REFRESH_JITTER: f64 = 0.1;
@@ -110,14 +105,12 @@ pub struct Freshness {
     fetching: bool,
     failures: u32,
     trouble: Option<(Trouble, Instant)>,
-    fruitless: u32,
-    /// Forced renewals still allowed, and when that was counted.
-    allowance: f64,
-    allowance_at: Option<Instant>,
-    /// While the current token never worked, 401s pass on until then.
-    unproven_until: Option<Instant>,
-    /// Families that answer 401 although the token works elsewhere.
-    blamed: Vec<(u64, Instant)>,
+    /// When a changed secret last cut a back-off short.
+    hurried: Option<Instant>,
+    /// Tokens in a row that a check found dead and none found alive.
+    dead: u32,
+    /// Until then checks are not believed.
+    distrusted_until: Option<Instant>,
     /// What was given up because of a 401, and which family said so: it may be good after all.
     suspect: Option<Suspect>,
 }
@@ -140,11 +133,9 @@ impl Freshness {
             fetching: false,
             failures: 0,
             trouble: None,
-            fruitless: 0,
-            allowance: FORCED_ALLOWANCE,
-            allowance_at: None,
-            unproven_until: None,
-            blamed: Vec::new(),
+            hurried: None,
+            dead: 0,
+            distrusted_until: None,
             suspect: None,
         }
     }
@@ -210,6 +201,7 @@ impl Freshness {
     /// whether that generation ever got another answer.
     pub fn rejected(
         &mut self,
+        renewals: &mut Renewals,
         now: Instant,
         generation: Generation,
         family: u64,
@@ -218,9 +210,7 @@ impl Freshness {
         if generation != self.generation || self.expires_at.is_none() {
             return Verdict::Renew;
         }
-        let family_blamed = self.blamed.iter().any(|&(f, until)| f == family && now < until);
-        let token_blamed = !worked && self.unproven_until.is_some_and(|until| now < until);
-        if family_blamed || token_blamed || !self.force(now) {
+        if !renewals.grant(now, family, worked) {
             return Verdict::PassOn;
         }
         self.suspect = self.expires_at.take().map(|expires_at| Suspect {
@@ -231,14 +221,46 @@ impl Freshness {
         Verdict::Renew
     }
 
+    /// The replay, signed with a fresh `generation`, got a 401 too: renewing did not help.
+    pub fn fruitless(
+        &self,
+        renewals: &mut Renewals,
+        now: Instant,
+        generation: Generation,
+        family: u64,
+        worked: bool,
+    ) {
+        if generation == self.generation {
+            renewals.fruitless(now, family, worked);
+        }
+    }
+
     /// A check found `generation` dead. It is given up, unless it has been replaced, or checks have
     /// killed too many in a row: then it is they that are wrong.
-    pub fn inactive(&mut self, now: Instant, generation: Generation) -> bool {
-        if generation != self.generation || self.expires_at.is_none() || !self.force(now) {
+    pub fn inactive(
+        &mut self,
+        renewals: &mut Renewals,
+        now: Instant,
+        generation: Generation,
+    ) -> bool {
+        let distrusted = self.distrusted_until.is_some_and(|until| now < until);
+        let current = generation == self.generation && self.expires_at.is_some();
+        if distrusted || !current || !renewals.force(now) {
             return false;
         }
         self.expires_at = None;
+        self.dead = self.dead.saturating_add(1);
+        if self.dead >= BELIEVED {
+            let again = DISTRUST.delay(self.dead + 1 - BELIEVED, 1.0);
+            self.distrusted_until = Some(now + again);
+        }
         true
+    }
+
+    /// A check found the token alive: checks can be believed.
+    pub fn alive(&mut self) {
+        self.dead = 0;
+        self.distrusted_until = None;
     }
 
     /// Which generation was given up because of a 401 and could still be alive.
@@ -248,15 +270,19 @@ impl Freshness {
 
     /// A check found the suspect alive: it is used again, and the family that refused it is to
     /// blame. Its renewal goes on at the pace of its failures.
-    pub fn cleared(&mut self, now: Instant, generation: Generation) -> bool {
+    pub fn cleared(
+        &mut self,
+        renewals: &mut Renewals,
+        now: Instant,
+        generation: Generation,
+    ) -> bool {
         if self.suspect(now) != Some(generation) {
             return false;
         }
         let Some(suspect) = self.suspect.take() else { return false };
         self.expires_at = Some(suspect.expires_at);
         self.refresh_at = suspect.refresh_at;
-        self.fruitless = self.fruitless.saturating_add(1);
-        self.blame(suspect.family, now + COOL_DOWN.delay(self.fruitless, 1.0));
+        renewals.blame(now, suspect.family);
         true
     }
 
@@ -271,41 +297,19 @@ impl Freshness {
         }
     }
 
-    /// Something changed that the last failure may have been about: the next try is now.
-    pub fn try_again(&mut self) {
-        if !self.fetching {
-            self.trouble = None;
+    /// A secret changed that the last failure may have been about: the next try is now, or a little
+    /// later when one was made for the same reason a moment ago. Throttling is not about a secret.
+    pub fn hurry(&mut self, now: Instant) {
+        let earliest = self.hurried.map_or(now, |at| now.max(at + BETWEEN_HURRIES));
+        match &mut self.trouble {
+            Some((Trouble::Transient | Trouble::Permanent, retry_at))
+                if !self.fetching && earliest < *retry_at =>
+            {
+                *retry_at = earliest;
+                self.hurried = Some(earliest);
+            }
+            Some(_) | None => {}
         }
-    }
-
-    /// The replay, signed with a fresh `generation`, got a 401 too: renewing did not help.
-    pub fn fruitless(&mut self, now: Instant, generation: Generation, family: u64, worked: bool) {
-        if generation != self.generation {
-            return;
-        }
-        // A storm of replays is one lesson, not many.
-        let known = if worked {
-            self.blamed.iter().any(|&(f, until)| f == family && now < until)
-        } else {
-            self.unproven_until.is_some_and(|until| now < until)
-        };
-        if known {
-            return;
-        }
-        self.fruitless = self.fruitless.saturating_add(1);
-        let until = now + COOL_DOWN.delay(self.fruitless, 1.0);
-        self.blame(family, until);
-        if !worked {
-            self.unproven_until = Some(until);
-        }
-    }
-
-    /// A replay with a fresh token succeeded: the next 401 deserves a renewal again.
-    pub fn recovered(&mut self) {
-        self.fruitless = 0;
-        self.unproven_until = None;
-        // It helped, so it was no waste.
-        self.allowance = (self.allowance + 1.0).min(FORCED_ALLOWANCE);
     }
 
     /// The newest token there has been.
@@ -316,28 +320,6 @@ impl Freshness {
     /// When the current token ends, if there is one.
     pub fn expires_at(&self) -> Option<Instant> {
         self.expires_at
-    }
-
-    /// One of the forced renewals that are still allowed.
-    fn force(&mut self, now: Instant) -> bool {
-        if let Some(at) = self.allowance_at {
-            let returned = (now - at).div_duration_f64(ALLOWANCE_RETURNS);
-            self.allowance = (self.allowance + returned).min(FORCED_ALLOWANCE);
-        }
-        self.allowance_at = Some(now);
-        let allowed = self.allowance >= 1.0;
-        if allowed {
-            self.allowance -= 1.0;
-        }
-        allowed
-    }
-
-    fn blame(&mut self, family: u64, until: Instant) {
-        self.blamed.retain(|&(f, _)| f != family);
-        if self.blamed.len() == MAX_BLAMED {
-            self.blamed.remove(0);
-        }
-        self.blamed.push((family, until));
     }
 }
 

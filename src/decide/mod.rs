@@ -18,6 +18,7 @@ pub mod lease;
 pub mod path;
 pub mod permissions;
 pub mod queue;
+pub mod renewals;
 pub mod retry;
 pub mod rotation;
 pub mod scopes;

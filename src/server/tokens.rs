@@ -1,7 +1,10 @@
 //! The tokens of all clients: each with its keeper, its budget and what it costs to check it.
 //! It never starts more of them than was configured, and says so when that is more than one.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use tokio::{runtime::Handle, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -9,7 +12,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::StartError;
 use crate::{
     config::{Config, OAuthClient, Verify},
-    decide::lanes::Lane,
+    decide::{lanes::Lane, renewals::Renewals},
     gateway::admit::{Admission, Toll},
     secret::{Secret, VaultClient},
     token::{
@@ -66,15 +69,16 @@ pub(super) fn start(
     let each = config.oauth.tokens as usize;
     let mut keepers = Vec::new();
     for issuer in logins {
+        let renewals = Arc::new(Mutex::new(Renewals::new(config.oauth.tokens)));
         for _ in 0..each {
             let (lane, issuer) = (Lane::new(keepers.len()), Arc::clone(issuer));
             let tokens = match config.oauth.verify {
-                // It is a call to the API like any other.
-                Verify::Genesys => {
+                // A look at the token is a call to the API like any other.
+                Verify::Never | Verify::Genesys => {
                     let toll = Toll { admission: Arc::clone(admission), lane };
-                    Tokens::spawn(issuer, toll, lane, keeping)
+                    Tokens::spawn(issuer, toll, lane, &renewals, keeping)
                 }
-                Verify::Never | Verify::Rfc7662 { .. } => Tokens::spawn(issuer, (), lane, keeping),
+                Verify::Rfc7662 { .. } => Tokens::spawn(issuer, (), lane, &renewals, keeping),
             };
             let (followed, budget) = (Arc::clone(&tokens), Arc::clone(admission));
             keeping.spawn(async move { budget.follow(lane, &followed).await });

@@ -6,7 +6,7 @@ use std::{sync::Arc, sync::atomic::AtomicU32, time::Duration};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    Token, Tokens,
+    Token, Tokens, Toll,
     issuer::{Issuer, MintError, Minted},
     verify::{Alive, Check},
 };
@@ -16,7 +16,7 @@ use crate::{
 };
 
 impl Tokens {
-    pub(super) async fn keep<I: Issuer + Check>(&self, issuer: &I, checks: bool) {
+    pub(super) async fn keep<I: Issuer + Check>(&self, issuer: &I, toll: &impl Toll) {
         loop {
             let task = self.freshness().task(Instant::now().into_std());
             match task {
@@ -31,10 +31,10 @@ impl Tokens {
                     issuer.show(&self.metrics);
                     match minted {
                         Ok(minted) if minted.life <= asked.elapsed() => {
-                            self.failed(&MintError::dead_on_arrival(), issuer, checks).await;
+                            self.failed(&MintError::dead_on_arrival(), issuer, toll).await;
                         }
                         Ok(minted) => self.install(minted, asked),
-                        Err(error) => self.failed(&error, issuer, checks).await,
+                        Err(error) => self.failed(&error, issuer, toll).await,
                     }
                 }
             }
@@ -45,7 +45,7 @@ impl Tokens {
     pub(super) async fn follow_credentials(&self, issuer: &impl Issuer) {
         loop {
             issuer.changed().await;
-            self.freshness().try_again();
+            self.freshness().hurry(Instant::now().into_std());
             self.nudge.notify_one();
         }
     }
@@ -75,7 +75,7 @@ impl Tokens {
         self.changed.send_modify(|count| *count += 1);
     }
 
-    async fn failed<I: Issuer + Check>(&self, error: &MintError, issuer: &I, checks: bool) {
+    async fn failed<I: Issuer + Check>(&self, error: &MintError, issuer: &I, toll: &impl Toll) {
         self.metrics.minted(
             &self.of,
             match error.trouble() {
@@ -84,26 +84,33 @@ impl Tokens {
                 Trouble::Permanent => MintOutcome::permanent,
             },
         );
-        if checks {
-            self.clear(issuer).await;
-        }
+        self.clear(issuer, toll).await;
         self.note(error, issuer.outdated());
         self.changed.send_modify(|count| *count += 1);
     }
 
     /// Without a new token, the one given up because of a 401 is looked at: one odd endpoint must
     /// not cost everybody a good token while none can be had.
-    async fn clear(&self, check: &impl Check) {
+    async fn clear(&self, check: &impl Check, toll: &impl Toll) {
         let Some(suspect) = self.suspect.load_full() else { return };
         if suspect.expires_at <= Instant::now() {
             self.suspect.store(None);
             return;
         }
-        if check.check(&suspect.authorization).await != Alive::Active {
+        if !toll.pay(suspect.generation).await {
             return;
         }
+        match check.look(&suspect.authorization).await {
+            Alive::Active => {}
+            Alive::Inactive => {
+                self.suspect.store(None);
+                return;
+            }
+            Alive::Unknown(_) => return,
+        }
         let mut freshness = self.freshness();
-        if freshness.cleared(Instant::now().into_std(), suspect.generation) {
+        let now = Instant::now().into_std();
+        if freshness.cleared(&mut self.renewals(), now, suspect.generation) {
             self.suspect.store(None);
             self.current.store(Some(Arc::clone(&suspect)));
             drop(freshness);
@@ -123,7 +130,7 @@ impl Tokens {
         // A change is told of when it happens. This one happened while the mint was on its way, and
         // nobody tells of it again. Other troubles are not about the secret: their pace stays.
         if outdated && error.trouble() == Trouble::Permanent {
-            freshness.try_again();
+            freshness.hurry(now);
         }
         let next = freshness.task(now);
         let valid = matches!(freshness.step(now), Step::Use(_));

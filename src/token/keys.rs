@@ -105,7 +105,7 @@ impl KeySet {
         validation.required_spec_claims.clear();
         self.0
             .iter()
-            .filter(|key| header.kid.is_none() || key.id == header.kid)
+            .filter(|key| header.kid.is_none() || key.id.is_none() || key.id == header.kid)
             .filter(|key| key.algorithms.contains(&header.alg))
             .any(|key| jsonwebtoken::decode::<Value>(token, &key.decoding, &validation).is_ok())
     }

@@ -38,6 +38,7 @@ use crate::{
     decide::{
         freshness::{Freshness, Generation, Step, Trouble, Verdict},
         lanes::Lane,
+        renewals::Renewals,
         suspicion::Suspicion,
     },
     telemetry::metrics::{Metrics, OfToken},
@@ -124,6 +125,8 @@ pub struct Tokens {
     metrics: Arc<Metrics>,
     current: ArcSwapOption<Token>,
     freshness: Mutex<Freshness>,
+    /// Of its client, shared by the client's tokens.
+    renewals: Arc<Mutex<Renewals>>,
     suspicion: Mutex<Suspicion>,
     /// The token that a 401 made us give up; it may be good after all.
     suspect: ArcSwapOption<Token>,
@@ -189,6 +192,7 @@ impl Tokens {
         issuer: Arc<I>,
         toll: impl Toll,
         lane: Lane,
+        renewals: &Arc<Mutex<Renewals>>,
         keeping: &Keeping,
     ) -> Arc<Self> {
         let number = u32::try_from(lane.number()).unwrap_or(u32::MAX);
@@ -198,21 +202,22 @@ impl Tokens {
             metrics: Arc::clone(&keeping.metrics),
             current: ArcSwapOption::empty(),
             freshness: Mutex::new(Freshness::new(keeping.refresh_before)),
+            renewals: Arc::clone(renewals),
             suspicion: Mutex::default(),
             suspect: ArcSwapOption::empty(),
             changed: keeping.changed.clone(),
             nudge: Notify::new(),
             doubt: Notify::new(),
         });
-        let every = keeping.verify_every;
-        let (keeper, minter) = (Arc::clone(&tokens), Arc::clone(&issuer));
-        keeping.spawn(async move { keeper.keep(&*minter, every.is_some()).await });
+        let toll = Arc::new(toll);
+        let (keeper, minter, paid) = (Arc::clone(&tokens), Arc::clone(&issuer), Arc::clone(&toll));
+        keeping.spawn(async move { keeper.keep(&*minter, &*paid).await });
         let keeper = Arc::clone(&tokens);
         let watched = Arc::clone(&issuer);
         keeping.spawn(async move { keeper.follow_credentials(&*watched).await });
-        if let Some(every) = every {
+        if let Some(every) = keeping.verify_every {
             let keeper = Arc::clone(&tokens);
-            keeping.spawn(async move { keeper.oversee(&*issuer, toll, every).await });
+            keeping.spawn(async move { keeper.oversee(&*issuer, &*toll, every).await });
         }
         tokens
     }
@@ -275,7 +280,9 @@ impl Tokens {
         let worked = token.ever_worked();
         let now = Instant::now().into_std();
         let mut freshness = self.freshness();
-        let verdict = freshness.rejected(now, token.generation, family, worked);
+        let mut renewals = self.renewals();
+        let verdict = freshness.rejected(&mut renewals, now, token.generation, family, worked);
+        drop(renewals);
         let given_up = freshness.expires_at().is_none() && self.current.load().is_some();
         if given_up {
             self.suspect.store(self.current.swap(None));
@@ -298,7 +305,9 @@ impl Tokens {
     pub fn fruitless(&self, token: &Token, family: u64) {
         let worked = token.ever_worked();
         let now = Instant::now().into_std();
-        self.freshness().fruitless(now, token.generation, family, worked);
+        let freshness = self.freshness();
+        freshness.fruitless(&mut self.renewals(), now, token.generation, family, worked);
+        drop(freshness);
         if self.suspicion().unexplained(now) {
             self.doubt.notify_one();
         }
@@ -306,7 +315,7 @@ impl Tokens {
 
     /// A replay with a renewed token went through.
     pub fn recovered(&self) {
-        self.freshness().recovered();
+        self.renewals().recovered();
     }
 
     /// The machine slept: the token is so much older than our clock says.
@@ -334,6 +343,11 @@ impl Tokens {
     /// The machine never panics while locked, and its state stays sound if something else did.
     fn freshness(&self) -> MutexGuard<'_, Freshness> {
         self.freshness.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Taken last, after `freshness`.
+    fn renewals(&self) -> MutexGuard<'_, Renewals> {
+        self.renewals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn suspicion(&self) -> MutexGuard<'_, Suspicion> {

@@ -28,7 +28,7 @@ impl Toll for () {
 const JITTER: f64 = 0.1;
 
 impl Tokens {
-    pub(super) async fn oversee(&self, check: &impl Check, toll: impl Toll, every: Duration) {
+    pub(super) async fn oversee(&self, check: &impl Check, toll: &impl Toll, every: Duration) {
         let mut failing = false;
         loop {
             let pause = every.mul_f64(1.0 - JITTER + 2.0 * JITTER * fastrand::f64());
@@ -39,6 +39,10 @@ impl Tokens {
             let Some(token) = self.current(Instant::now()) else { continue };
             if !toll.pay(token.generation).await {
                 self.metrics.verified(&self.of, CheckOutcome::skipped);
+                continue;
+            }
+            // It may have been replaced while the toll was waited for.
+            if self.current(Instant::now()).is_none_or(|now| now.generation != token.generation) {
                 continue;
             }
             let found = check.check(&token.authorization).await;
@@ -54,7 +58,10 @@ impl Tokens {
         };
         self.metrics.verified(&self.of, outcome);
         match found {
-            Alive::Active => token.worked(Instant::now()),
+            Alive::Active => {
+                token.worked(Instant::now());
+                self.freshness().alive();
+            }
             Alive::Inactive => self.dead(token),
             Alive::Unknown(why) if !*failing => tracing::warn!(
                 token = self.lane.number(),
@@ -71,12 +78,16 @@ impl Tokens {
     fn dead(&self, token: &Token) {
         let now = Instant::now();
         let mut freshness = self.freshness();
-        let replaced = freshness.inactive(now.into_std(), token.generation);
+        let replaced = freshness.inactive(&mut self.renewals(), now.into_std(), token.generation);
         if replaced {
             self.current.store(None);
         }
         drop(freshness);
         if !replaced {
+            tracing::debug!(
+                token = self.lane.number(),
+                "a check calls the token dead: not believed"
+            );
             return;
         }
         tracing::warn!(

@@ -52,7 +52,7 @@ fn keeper(answers: &[Result<u64, Trouble>]) -> (Arc<Tokens>, Arc<AtomicUsize>) {
     let margin = Duration::from_secs(300);
     let stop = CancellationToken::new();
     let keeping = Keeping::new(margin, &TaskTracker::new(), &Handle::current(), stop);
-    let tokens = Tokens::spawn(Arc::new(script), (), Lane::default(), &keeping);
+    let tokens = Tokens::spawn(Arc::new(script), (), Lane::default(), &Arc::default(), &keeping);
     (tokens, mints)
 }
 
@@ -195,7 +195,7 @@ fn overseen(mints: &[Result<u64, Trouble>], checks: &[Alive], toll: impl Toll) -
         verify_every: Some(EVERY),
         ..Keeping::new(EVERY, &TaskTracker::new(), &Handle::current(), stop)
     };
-    let tokens = Tokens::spawn(Arc::new(issuer), toll, Lane::default(), &keeping);
+    let tokens = Tokens::spawn(Arc::new(issuer), toll, Lane::default(), &Arc::default(), &keeping);
     Overseen { tokens, mints: minted, checks: checked, metrics: keeping.metrics }
 }
 
@@ -292,7 +292,7 @@ async fn of_several_tokens_any_will_do_and_refusal_needs_all_of_them() {
     let keeping = Keeping::new(EVERY, &TaskTracker::new(), &Handle::current(), stop);
     let start = |number, answers: &[Result<u64, Trouble>]| {
         let script = Script { answers: answers.to_vec(), mints: Arc::default() };
-        Tokens::spawn(Arc::new(script), (), Lane::new(number), &keeping)
+        Tokens::spawn(Arc::new(script), (), Lane::new(number), &Arc::default(), &keeping)
     };
     let refused = [Err(Trouble::Permanent)];
     let late = [Err(Trouble::Transient), Ok(3600)];

@@ -27,6 +27,12 @@ pub enum Alive {
 pub trait Check: Send + Sync + 'static {
     /// `authorization` is `Bearer …` as it is sent.
     fn check(&self, authorization: &HeaderValue) -> impl Future<Output = Alive> + Send;
+
+    /// The same about a token that one endpoint refused while no new one can be had: asked whether
+    /// or not tokens are checked at other times.
+    fn look(&self, authorization: &HeaderValue) -> impl Future<Output = Alive> + Send {
+        self.check(authorization)
+    }
 }
 
 impl Check for Login {
@@ -40,6 +46,13 @@ impl Check for Login {
                     Err(why) => Alive::Unknown(why),
                 }
             }
+        }
+    }
+
+    async fn look(&self, authorization: &HeaderValue) -> Alive {
+        match &self.oauth.verify {
+            Verify::Never => self.look_at_myself(authorization).await,
+            Verify::Genesys | Verify::Rfc7662 { .. } => self.check(authorization).await,
         }
     }
 }

@@ -96,3 +96,45 @@ async fn a_429_of_one_token_sends_the_call_out_under_another_at_once() {
     assert_all(&at_once((0..20).map(|_| world.request(Method::GET, ME))).await, 200);
     assert_eq!(shares(&world), [1, 21], "the paused one rests");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_always_says_401_costs_ten_tokens_no_more_mints_than_one() {
+    let world = World::with(unlimited(), &format!("{NO_LIMIT}\n[oauth]\ntokens = 10")).await;
+    world.until(|seen| seen.mints == 10).await;
+    assert_all(&at_once((0..20).map(|_| world.request(Method::GET, ME))).await, 200);
+    let odd = "/api/v2/users";
+    world.faults(json!({"api": [{"match": odd, "status": 401}]}));
+    for _ in 0..200 {
+        assert_eq!(world.get(odd).await.status(), 401);
+    }
+    let extra = world.genesys.counters().mints - 10;
+    assert!(extra <= 8, "{extra} mints");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_tokens_that_die_at_once_are_renewed_and_nobody_notices() {
+    let world = World::with(unlimited(), &format!("{NO_LIMIT}\n[oauth]\ntokens = 10")).await;
+    world.until(|seen| seen.mints == 10).await;
+    assert_all(&at_once((0..50).map(|_| world.request(Method::GET, ME))).await, 200);
+    assert_eq!(world.genesys.revoke(), 10);
+    assert_all(&at_once((0..200).map(|_| world.request(Method::GET, ME))).await, 200);
+    assert_eq!(world.genesys.counters().mints, 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_is_another_at_each_read_makes_no_storm_of_logins() {
+    for mode in ["status:503", "throttled", "invalid_client"] {
+        let toml = format!(
+            "{NO_LIMIT}\nmax_wait = \"3s\"\n[oauth]\ntokens = 3\n\
+             client_secret = {{ command = [\"date\", \"+%N\"] }}"
+        );
+        let world = World::beginning(unlimited(), &toml, json!({"token": mode})).await;
+        world.until(|seen| seen.mint_attempts >= 3).await;
+        // As long as a caller waits, and that of the next.
+        for _ in 0..2 {
+            assert_eq!(world.get(ME).await.status(), 503);
+        }
+        let attempts = world.genesys.counters().mint_attempts;
+        assert!(attempts <= 30, "{mode}: {attempts} logins");
+    }
+}

@@ -243,7 +243,7 @@ async fn live(seed: u64) -> BTreeMap<&'static str, u32> {
     let runtime = Handle::current();
     let refresh_before = Duration::from_secs(dice.u64(0..400));
     let keeping = Keeping::new(refresh_before, &tasks, &runtime, stop.clone());
-    let tokens = Tokens::spawn(Arc::new(login), (), Lane::default(), &keeping);
+    let tokens = Tokens::spawn(Arc::new(login), (), Lane::default(), &Arc::default(), &keeping);
     let limits = RateLimit {
         requests_per_minute: NonZeroU32::new(limit),
         window,

@@ -63,8 +63,14 @@ async fn checks_count_like_calls_so_the_limit_is_never_passed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_odd_401_while_login_is_down_does_not_cost_the_good_token() {
-    let toml = verified().replace("\"1s\"", "\"1h\"");
-    let world = World::with(unlimited(), &toml).await;
+    // Whether or not tokens are checked at other times.
+    for toml in [NO_LIMIT.to_owned(), verified().replace("\"1s\"", "\"1h\"")] {
+        odd_401_while_login_is_down(&toml).await;
+    }
+}
+
+async fn odd_401_while_login_is_down(toml: &str) {
+    let world = World::with(unlimited(), toml).await;
     assert_eq!(world.get(ME).await.status(), 200);
     let odd = "/api/v2/users";
     world.faults(json!({"token": "down", "api": [{"match": odd, "status": 401}]}));
@@ -127,4 +133,18 @@ async fn a_token_that_dies_before_its_time_costs_one_mint_and_no_caller_notices(
     let seen = world.genesys.counters();
     assert_eq!((seen.mints, seen.requests), (2, calls + seen.unauthorized));
     assert!(seen.unauthorized >= 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_token_is_not_taken_back_while_login_is_down() {
+    let limits = format!("{NO_LIMIT}\nmax_wait = \"1s\"");
+    let world = World::with(unlimited(), &limits).await;
+    assert_eq!(world.get(ME).await.status(), 200);
+    world.faults(json!({"token": "down"}));
+    world.genesys.revoke();
+    assert_all(&at_once((0..10).map(|_| world.request(Method::GET, ME))).await, 503);
+    world.faults(json!({"token": "ok"}));
+    world.until(|seen| seen.mints == 2).await;
+    world.gateway.logged("generation=2").await;
+    assert_eq!(world.get(ME).await.status(), 200);
 }

@@ -1,7 +1,7 @@
 //! Calls of the gateway's own: they count like any other.
 //! They never stand in line: a full budget is asked once more, and then the call is left out.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep_until};
 
@@ -13,6 +13,9 @@ use crate::{
     },
     token,
 };
+
+/// A token that is paused for longer is checked another time.
+const LONGEST: Duration = Duration::from_secs(10);
 
 impl Admission {
     /// A place under this very token for a call of the gateway's own, if there is one now.
@@ -32,7 +35,11 @@ impl Admission {
             return true;
         }
         let (_, free_at) = self.state().lanes.usage(spot.lane, now.into_std());
-        sleep_until(Instant::from_std(free_at)).await;
+        let free_at = Instant::from_std(free_at);
+        if free_at > now + LONGEST {
+            return false;
+        }
+        sleep_until(free_at).await;
         self.visit_now(spot, Instant::now())
     }
 }

@@ -54,6 +54,8 @@ impl Gateway {
                     if let Some(token) = self.shared.tokens.of(lane).current(Instant::now()) {
                         return Ok(token);
                     }
+                    // Who has a token is told by another thread: let it speak.
+                    tokio::task::yield_now().await;
                 }
             }
         }
