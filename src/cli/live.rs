@@ -10,13 +10,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::exit;
 use crate::{
-    config::{Config, OAuth, Telemetry, show_duration},
+    config::{Config, OAuth, Telemetry, Verify, show_duration},
     server::logins,
     telemetry::{log, output::Output},
     token::{
         expectations,
         issuer::{Issuer as _, Kind, Login, MintError, Minted, host},
         look::Seen,
+        verify::{Alive, Check as _},
     },
 };
 
@@ -135,6 +136,9 @@ async fn client(config: &Config, login: &Login, report: &mut Report<'_>) -> io::
             }
         },
     }
+    if let Verify::Rfc7662 { .. } = config.oauth.verify {
+        introspection(login, &minted, report).await?;
+    }
     if config.oauth.revoke_on_exit
         && let Err(why) = login.revoke(&minted.authorization).await
     {
@@ -142,6 +146,25 @@ async fn client(config: &Config, login: &Login, report: &mut Report<'_>) -> io::
         report.line(WARNING, &line)?;
     }
     Ok(())
+}
+
+async fn introspection(login: &Login, minted: &Minted, report: &mut Report<'_>) -> io::Result<()> {
+    match login.check(&minted.authorization).await {
+        Alive::Active => report.line("checks", "introspection calls the token active"),
+        Alive::Inactive => report.wrong(
+            "checks",
+            &Diagnosis {
+                found: Found::Wrong,
+                what: "introspection calls a fresh token inactive".to_owned(),
+                advice: "check oauth.introspect_url, and whether the client may introspect its own \
+                         tokens: as it is, each would be thrown away",
+            },
+        ),
+        Alive::Unknown(why) => report.line(
+            WARNING,
+            &format!("tokens stay in use unchecked: {why}; check oauth.introspect_url"),
+        ),
+    }
 }
 
 async fn organization(login: &Login, minted: &Minted, report: &mut Report<'_>) -> io::Result<()> {

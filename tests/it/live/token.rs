@@ -5,7 +5,7 @@ use insta::assert_snapshot;
 use super::{check, friendly, jwt_named, jwts};
 use crate::support::{
     raw::{TOKEN, granted},
-    scene::{Scene, answers},
+    scene::{Scene, answer, answers},
 };
 
 /// A login that answers 200 with this body.
@@ -118,5 +118,50 @@ async fn a_token_of_somebody_else() {
 
     It does not work yet.
     --- exit 78
+    "#);
+}
+
+/// A login that grants, with an introspection that says this of every token.
+fn introspection_says(status: &'static str, body: &'static str) -> String {
+    let scene = Scene::new(
+        move |line| {
+            while let Some(request) = line.request() {
+                line.send(&match request.target.as_str() {
+                    "/introspect" => answer(status, "", body),
+                    _ => granted(TOKEN, "86400"),
+                });
+            }
+        },
+        friendly(),
+    );
+    let url = scene.login.url();
+    scene.check(&format!("oauth.verify = \"rfc7662\"\noauth.introspect_url = \"{url}/introspect\""))
+}
+
+#[test]
+fn introspection_is_tried_too() {
+    let all = [
+        introspection_says("200 OK", "{\"active\":true}"),
+        introspection_says("200 OK", "{\"active\":false}"),
+        introspection_says("404 Not Found", ""),
+    ];
+    let told: Vec<_> = all
+        .iter()
+        .flat_map(|said| said.lines().skip_while(|line| !line.starts_with("  role")).skip(1))
+        .collect();
+    assert_snapshot!(told.join("\n"), @r#"
+      checks      introspection calls the token active
+
+    Everything works.
+    --- exit 0
+      checks      does not work: introspection calls a fresh token inactive
+      fix         check oauth.introspect_url, and whether the client may introspect its own tokens: as it is, each would be thrown away
+
+    It does not work yet.
+    --- exit 78
+      warning     tokens stay in use unchecked: introspection answered 404 Not Found; check oauth.introspect_url
+
+    It works; see the warnings.
+    --- exit 0
     "#);
 }
