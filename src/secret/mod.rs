@@ -31,6 +31,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::config::{self, SecretSource};
+use file::Reading;
 use watch::{Ask, Reader, Watcher};
 
 /// Why a secret cannot be read: for the log and for `check --live`. Never holds a part of one.
@@ -119,7 +120,7 @@ impl Secret {
             SecretSource::Variable { value, .. } => {
                 return Self::new(name, Way::Fixed(value));
             }
-            SecretSource::File(path) => Reader::File(path),
+            SecretSource::File(path) => Reader::File(Reading::new(path, kind)),
             SecretSource::Command(command) => Reader::Command(command),
             SecretSource::Vault(secret) => Reader::Vault(vault.cloned(), secret),
         };
