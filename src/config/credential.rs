@@ -5,12 +5,14 @@
 //! and Vault are asked by the gateway and by `check --live`.
 
 use std::{
-    fs::File,
-    io::Read as _,
+    fs::OpenOptions,
+    io::{Error, Read as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use rustix::fs::OFlags;
 use secrecy::{SecretString, zeroize::Zeroizing};
 use toml::{
     Spanned,
@@ -33,7 +35,7 @@ pub(crate) const MAX_BYTES: u64 = 64 * 1024;
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_COMMAND_TIMEOUT: Duration = Duration::from_mins(5);
 /// Where systemd puts the credentials of a unit (systemd.exec, `LoadCredential=`).
-const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+pub(crate) const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
 /// What a source must hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -343,12 +345,17 @@ pub(crate) fn without_newline(text: &str) -> &str {
     text.strip_suffix('\r').unwrap_or(text)
 }
 
-/// At most [`MAX_BYTES`] of it.
+/// At most [`MAX_BYTES`] of a regular file. A pipe would be waited for until somebody writes to it.
 pub(crate) fn read(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
+    let unblocked = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(unblocked).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(Error::other("it is no regular file"));
+    }
     let mut bytes = Zeroizing::new(Vec::with_capacity(1024));
-    File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_BYTES {
-        return Err(std::io::Error::other("larger than any credential"));
+        return Err(Error::other("larger than any credential"));
     }
     Ok(bytes)
 }
@@ -389,6 +396,25 @@ fn checked(key: Key, text: &str, place: &Place, kind: Kind) -> Result<SecretStri
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_regular_file_is_read_and_a_pipe_is_not_waited_for() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        for path in [&*pipe, dir.path(), Path::new("/dev/zero")] {
+            let error = read(path).unwrap_err().to_string();
+            assert!(error.contains("no regular file"), "{error}");
+        }
+        let file = dir.path().join("file");
+        std::fs::write(&file, "S3cret").unwrap();
+        assert_eq!(*read(&file).unwrap(), b"S3cret");
+        // As Kubernetes mounts a secret.
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink("file", &link).unwrap();
+        assert_eq!(*read(&link).unwrap(), b"S3cret");
+    }
 
     #[test]
     fn a_path_in_vault_tells_its_engine() {

@@ -24,7 +24,9 @@ use secrecy::SecretString;
 
 use crate::decide::access::Rule;
 
-pub(crate) use self::credential::{MAX_BYTES, read as read_credential, unusable, without_newline};
+pub(crate) use self::credential::{
+    CREDENTIALS_DIRECTORY, MAX_BYTES, read as read_credential, unusable, without_newline,
+};
 pub(crate) use self::units::{show_duration, show_size};
 pub use self::{
     credential::Kind as SecretKind,

@@ -1,6 +1,6 @@
 //! A secret that a program prints: password stores and cloud vaults have one.
-//! It never involves a shell, never keeps what the program writes to stderr, and never leaves a
-//! process behind: the whole group is killed at the timeout.
+//! It never involves a shell, never keeps what the program writes to stderr, and never leaves its
+//! process group behind: it is killed at the timeout. What has left the group (setsid) lives on.
 
 use std::process::Stdio;
 
@@ -62,7 +62,7 @@ pub(super) async fn run(command: &Command, kind: Kind) -> Result<SecretString, U
     }
 }
 
-/// A child that leads a process group of its own, which ends with it.
+/// A child that leads a process group of its own, which is killed with it.
 struct Group(Child);
 
 impl Drop for Group {

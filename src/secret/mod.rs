@@ -21,6 +21,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use secrecy::{ExposeSecret as _, SecretString};
@@ -31,6 +32,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::config::{self, SecretSource};
+use file::Reading;
 use watch::{Ask, Reader, Watcher};
 
 /// Why a secret cannot be read: for the log and for `check --live`. Never holds a part of one.
@@ -66,6 +68,9 @@ struct Live {
 
 /// Mints that ask at once; more wait to ask.
 const ASKS: usize = 16;
+
+/// Who has a good value at hand waits no longer for a newer one: calls wait for the token meanwhile.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// One secret, a cheap handle on the task that reads it. `Debug` shows its source.
 pub struct Secret {
@@ -119,7 +124,7 @@ impl Secret {
             SecretSource::Variable { value, .. } => {
                 return Self::new(name, Way::Fixed(value));
             }
-            SecretSource::File(path) => Reader::File(path),
+            SecretSource::File(path) => Reader::File(Reading::new(path, kind)),
             SecretSource::Command(command) => Reader::Command(command),
             SecretSource::Vault(secret) => Reader::Vault(vault.cloned(), secret),
         };
@@ -140,7 +145,8 @@ impl Secret {
     }
 
     /// As it is now, by a read that begins after this call; all who ask meanwhile share one read.
-    /// When the source fails: the last good one.
+    /// When the source fails, or takes longer than 2 s: the last good one. A read that takes longer
+    /// goes on, and `changed` and `outdated` tell of what it brings.
     ///
     /// # Errors
     /// The source fails and there never was a good one.
@@ -149,17 +155,25 @@ impl Secret {
             Way::Fixed(value) => return Ok(value.clone()),
             Way::Watched { asks, live } => (asks, live),
         };
-        let (answer, answered) = oneshot::channel();
-        let read = match asks.send(answer).await {
-            Ok(()) => answered.await.ok(),
-            Err(_) => None,
+        let read = tokio::select! {
+            biased;
+            read = ask(asks) => read,
+            () = patience(live.clone()) => None,
         };
-        // The task has ended: so does the gateway, which may need it once more.
+        // Or the task has ended: so does the gateway, which may need it once more.
         let ended = || Unreadable::new(format!("{}: the gateway is stopping", self.name));
         let read = read.unwrap_or_else(|| live.borrow().clone().ok_or_else(ended))?;
         self.told.store(read.number, Ordering::Relaxed);
         self.used.store(read.number, Ordering::Relaxed);
         Ok(read.value)
+    }
+
+    /// The last good value, without a look at the source; `None` before there is one.
+    pub fn live(&self) -> Option<SecretString> {
+        match &self.way {
+            Way::Fixed(value) => Some(value.clone()),
+            Way::Watched { live, .. } => live.borrow().as_ref().map(|live| live.value.clone()),
+        }
     }
 
     /// There is another value by now than `fresh` last returned: what was refused with that one may
@@ -190,6 +204,23 @@ impl Secret {
     /// Where it is, for people.
     pub fn source(&self) -> String {
         self.name.to_string()
+    }
+}
+
+/// `None`: the task that reads has ended.
+async fn ask(asks: &mpsc::Sender<Ask>) -> Option<Result<Live, Unreadable>> {
+    let (answer, answered) = oneshot::channel();
+    asks.send(answer).await.ok()?;
+    answered.await.ok()
+}
+
+/// Ends when there has been a good value for long enough. Who has none waits for the read, which
+/// has a deadline of its own.
+async fn patience(mut live: channel::Receiver<Option<Live>>) {
+    if live.wait_for(Option::is_some).await.is_ok() {
+        tokio::time::sleep(PATIENCE).await;
+    } else {
+        std::future::pending::<()>().await;
     }
 }
 

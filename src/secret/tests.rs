@@ -2,6 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
 use tokio::time::{Instant, timeout};
@@ -189,13 +190,57 @@ async fn a_key_may_have_many_lines() {
 /// A command that notes each of its runs, then waits until it may print.
 fn slow(dir: &Path) -> SecretSource {
     let script = "echo run >> \"$0.runs\"; while ! [ -e \"$0.go\" ]; do sleep 0.01; done; echo s";
-    SecretSource::Command(Command {
+    SecretSource::Command(shell(script, dir))
+}
+
+/// `$0` is the path.
+fn shell(script: &str, path: &Path) -> Command {
+    Command {
         program: "sh".to_owned(),
-        arguments: vec!["-c".to_owned(), script.to_owned(), dir.display().to_string()],
+        arguments: vec!["-c".to_owned(), script.to_owned(), path.display().to_string()],
         field: None,
         usual_field: "client_secret",
         timeout: Duration::from_secs(20),
-    })
+    }
+}
+
+#[tokio::test]
+async fn a_source_that_hangs_delays_nobody_who_has_a_good_one() {
+    let hanging_after_one = |path: &Path| {
+        let script = "if [ -e \"$0.first\" ]; then \
+                      while ! [ -e \"$0.go\" ]; do sleep 0.01; done; echo new; \
+                      else : > \"$0.first\"; echo good; fi";
+        SecretSource::Command(Command { timeout: Duration::from_mins(5), ..shell(script, path) })
+    };
+    let kept = Kept::of(hanging_after_one, Kind::Word);
+    assert_eq!(kept.secret.live().map(|_| ()), None);
+    kept.secret.changed().await;
+    assert_eq!(kept.secret.live().unwrap().expose_secret(), "good");
+    tokio::time::pause();
+    let begin = Instant::now();
+    assert_eq!(kept.fresh().await.unwrap(), "good");
+    let waited = begin.elapsed();
+    tokio::time::resume();
+    assert!(waited >= Duration::from_millis(1900), "{waited:?}");
+    assert!(waited < Duration::from_secs(3), "{waited:?}");
+    assert!(!kept.secret.outdated(), "nothing new so far");
+    std::fs::write(kept.dir.path().join("secret.go"), "").unwrap();
+    timeout(Duration::from_secs(20), kept.secret.changed()).await.unwrap();
+    assert!(kept.secret.outdated());
+    assert_eq!(kept.fresh().await.unwrap(), "new");
+}
+
+#[tokio::test]
+async fn a_pipe_in_the_place_of_a_file_stops_nothing() {
+    let kept = Kept::file("good");
+    assert_eq!(kept.fresh().await.unwrap(), "good");
+    std::fs::remove_file(kept.path()).unwrap();
+    mknodat(CWD, kept.path(), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    assert_eq!(kept.fresh().await.unwrap(), "good");
+    let new = kept.dir.path().join("new");
+    std::fs::write(&new, "better").unwrap();
+    std::fs::rename(new, kept.path()).unwrap();
+    assert_eq!(kept.fresh().await.unwrap(), "better");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The task behind a secret: reads when asked and now and then, and keeps what is good.
 //! It never reads twice at a time, and never lets a caller own a read: callers leave.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::{
@@ -9,7 +9,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{Kind, Live, Unreadable, VaultClient, command, file, usable};
+use super::{Kind, Live, Unreadable, VaultClient, command, file::Reading, usable};
 use crate::config::{Command, VaultSecret};
 
 /// A look at a file costs next to nothing, and somebody who has just changed it watches the log.
@@ -29,7 +29,7 @@ pub(super) type Ask = oneshot::Sender<Result<Live, Unreadable>>;
 /// How a secret is read.
 #[derive(Debug)]
 pub(super) enum Reader {
-    File(PathBuf),
+    File(Reading),
     Command(Command),
     /// The configuration gives no source in Vault without a Vault; who builds one by hand may.
     Vault(Option<Arc<VaultClient>>, VaultSecret),
@@ -44,14 +44,17 @@ impl Reader {
         }
     }
 
-    async fn read(&self, kind: Kind) -> Result<SecretString, Unreadable> {
+    /// What was just read need not be what the file will hold in a moment.
+    fn may_be_half_written(&self) -> bool {
         match self {
-            Self::File(path) => {
-                // Off this thread: a file may be on a network that hangs.
-                let path = path.clone();
-                let read = tokio::task::spawn_blocking(move || file::read(&path, kind)).await;
-                read.unwrap_or_else(|_| Err(Unreadable::new("the read was broken off")))
-            }
+            Self::File(file) => !file.hangs(),
+            Self::Command(_) | Self::Vault(..) => false,
+        }
+    }
+
+    async fn read(&mut self, kind: Kind) -> Result<SecretString, Unreadable> {
+        match self {
+            Self::File(file) => file.read().await,
             Self::Command(command) => command::run(command, kind).await,
             Self::Vault(Some(vault), secret) => {
                 let value = vault.read(secret).await?;
@@ -88,11 +91,6 @@ impl Watcher {
 
     /// Until every handle is gone.
     pub(super) async fn watch(mut self) {
-        if let Reader::File(path) = &self.reader
-            && let Some(loose) = file::loose(path)
-        {
-            tracing::warn!("{loose}");
-        }
         let mut next = Instant::now();
         loop {
             let ask = tokio::select! {
@@ -118,12 +116,12 @@ impl Watcher {
     }
 
     /// A file in the middle of being written reads as empty, or as half a secret.
-    async fn settled(&self) -> Result<SecretString, Unreadable> {
+    async fn settled(&mut self) -> Result<SecretString, Unreadable> {
         let mut read = self.reader.read(self.kind).await;
-        if !matches!(self.reader, Reader::File(_)) {
-            return read;
-        }
         for _ in 0..SETTLES {
+            if !self.reader.may_be_half_written() {
+                break;
+            }
             let known = match (&read, &*self.live.borrow()) {
                 (Ok(value), Some(live)) => same(value, &live.value),
                 // Nothing to fall back on: whoever waits for the first one waits no longer.
@@ -175,6 +173,12 @@ impl Watcher {
                         1
                     }
                 };
+                // Whoever changes a file may have made it anew, with other permissions.
+                if let Reader::File(file) = &self.reader
+                    && let Some(loose) = file.loose()
+                {
+                    tracing::warn!("{loose}");
+                }
                 let live = Live { value, number };
                 self.live.send_replace(Some(live.clone()));
                 Ok(live)

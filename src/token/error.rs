@@ -246,6 +246,12 @@ impl MintError {
         Self::new(Kind::BadAnswer, "the token had expired before it arrived")
     }
 
+    /// The same, with what became of the client's other secret.
+    pub(super) fn and_the_other(mut self, other: &Self) -> Self {
+        self.why = format!("{}; the other secret: {}", self.why, other.why);
+        self
+    }
+
     /// How to go on.
     pub fn trouble(&self) -> Trouble {
         self.kind.trouble()

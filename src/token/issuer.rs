@@ -188,6 +188,57 @@ impl Login {
         })
     }
 
+    /// The last good secret, without a look at its source; a fresh one when there is none.
+    pub(super) async fn at_hand(&self, which: Which) -> Result<SecretString, MintError> {
+        match self.secret(which).and_then(Secret::live) {
+            Some(secret) => Ok(secret),
+            None => self.fresh(which).await,
+        }
+    }
+
+    /// One token request with the secret that is not live: the live one cannot be read and never
+    /// could.
+    async fn mint_with_the_other(
+        &self,
+        live: Which,
+        unreadable: MintError,
+    ) -> Result<Minted, MintError> {
+        let other = live.other();
+        let secret = match self.fresh(other).await {
+            Ok(secret) => secret,
+            Err(also) => return Err(unreadable.and_the_other(&also)),
+        };
+        tracing::warn!(client = self.client(), why = %unreadable, "the other client secret is tried");
+        let result = self.ask(&secret).await;
+        match (rotation::then(live, other, outcome(&result), true), result) {
+            (Then::Live, result) => {
+                self.set_live(other);
+                result
+            }
+            // Then everything hangs on the one that cannot be read.
+            (_, Err(refused)) if refused.kind.refuses_client() => {
+                Err(unreadable.and_the_other(&refused))
+            }
+            (Then::Done | Then::Try(_), result) => result,
+        }
+    }
+
+    /// The one that is not live has worked.
+    fn set_live(&self, which: Which) {
+        self.live.store(which as u8, Ordering::Relaxed);
+        match which {
+            Which::Next => tracing::info!(
+                client = self.client(),
+                "the next client secret is live: move it to client_secret and remove \
+                 next_client_secret"
+            ),
+            Which::Current => tracing::info!(
+                client = self.client(),
+                "client_secret is live again, and next_client_secret is refused"
+            ),
+        }
+    }
+
     /// What a request to `endpoint` carries to say that it is from us.
     pub(super) fn proof(&self, secret: &SecretString, endpoint: &Url) -> Result<Proof, MintError> {
         Prover { oauth: &self.oauth, client: &self.client, secret }
@@ -344,23 +395,21 @@ impl Issuer for Login {
         // Tokens of one client are asked for one after the other: minting is throttled.
         let _turn = self.turn.acquire().await;
         let live = self.live_secret();
-        let secret = self.fresh(live).await?;
-        let result = self.ask(&secret).await;
-        let other = live.other();
         let has_other = self.secrets.next.is_some();
+        let secret = match self.fresh(live).await {
+            Err(unreadable) if has_other => {
+                return self.mint_with_the_other(live, unreadable).await;
+            }
+            read => read?,
+        };
+        let result = self.ask(&secret).await;
         let Then::Try(which) = rotation::then(live, live, outcome(&result), has_other) else {
             return result;
         };
         let next = match self.fresh(which).await {
             Ok(next) if next.expose_secret() != secret.expose_secret() => next,
             Ok(_) => return result,
-            Err(unreadable) => {
-                let also = |mut error: MintError| {
-                    error.why = format!("{}; the other secret: {}", error.why, unreadable.why);
-                    error
-                };
-                return result.map_err(also);
-            }
+            Err(unreadable) => return result.map_err(|error| error.and_the_other(&unreadable)),
         };
         let result = self.ask(&next).await.map_err(|mut error| {
             if error.kind.refuses_client() {
@@ -369,18 +418,7 @@ impl Issuer for Login {
             error
         });
         if rotation::then(live, which, outcome(&result), has_other) == Then::Live {
-            self.live.store(other as u8, Ordering::Relaxed);
-            match other {
-                Which::Next => tracing::info!(
-                    client = self.client(),
-                    "the next client secret is live: move it to client_secret and remove \
-                     next_client_secret"
-                ),
-                Which::Current => tracing::info!(
-                    client = self.client(),
-                    "client_secret is live again, and next_client_secret is refused"
-                ),
-            }
+            self.set_live(which);
         }
         result
     }

@@ -93,7 +93,8 @@ impl Login {
         url: &Url,
         authorization: &HeaderValue,
     ) -> Result<(StatusCode, Vec<u8>), String> {
-        let secret = self.fresh(self.live_secret()).await.map_err(|error| error.why)?;
+        // Checks are many and the source may be slow, or a quota: a mint reads it anew.
+        let secret = self.at_hand(self.live_secret()).await.map_err(|error| error.why)?;
         let proof = self.proof(&secret, url).map_err(|error| error.why)?;
         let form =
             proof.form([("token", bearer(authorization)), ("token_type_hint", "access_token")]);

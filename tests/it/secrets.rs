@@ -178,4 +178,10 @@ async fn a_file_that_others_can_read_is_warned_of_with_the_remedy() {
     ));
     let line = gateway.wait_for_log("can be read by others (mode 0644)");
     assert!(line.contains("WARN") && line.contains(&format!("chmod 600 {path}")), "{line}");
+    // Whoever changes it may make a file with other permissions.
+    let next = file.path().with_extension("next");
+    std::fs::write(&next, "another").unwrap();
+    std::fs::set_permissions(&next, std::fs::Permissions::from_mode(0o640)).unwrap();
+    std::fs::rename(next, file.path()).unwrap();
+    gateway.wait_for_log("can be read by others (mode 0640)");
 }

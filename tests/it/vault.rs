@@ -130,6 +130,22 @@ async fn kubernetes_reads_the_service_accounts_token_at_each_login() {
 }
 
 #[tokio::test]
+async fn a_service_accounts_token_in_a_pipe_is_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let jwt_file = dir.path().join("jwt");
+    assert!(std::process::Command::new("mkfifo").arg(&jwt_file).status().unwrap().success());
+    let client = Client::new(VaultAuth::Kubernetes {
+        mount: "kubernetes".to_owned(),
+        role: ROLE_ID.to_owned(),
+        jwt_file,
+    })
+    .await;
+    let read = tokio::time::timeout(PATIENCE, client.read(KvEngine::V2)).await;
+    let told = read.expect("an answer").unwrap_err().why;
+    assert!(told.contains("no regular file"), "{told}");
+}
+
+#[tokio::test]
 async fn a_token_is_looked_up_once_and_used() {
     let client = Client::new(VaultAuth::Token(variable("hvs.S3cret"))).await;
     client.vault.token("hvs.S3cret", HOUR, true);
@@ -190,6 +206,28 @@ async fn a_login_that_cannot_be_renewed_is_followed_by_another() {
     let refused: Vec<_> =
         client.vault.seen().into_iter().filter(|line| !line.ends_with(" 200")).collect();
     assert!(refused.is_empty(), "{refused:?}");
+}
+
+#[tokio::test]
+async fn while_a_new_login_fails_the_former_one_is_used_until_it_ends() {
+    let secret_id = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(secret_id.path(), SECRET_ID).unwrap();
+    let client = Client::new(VaultAuth::AppRole {
+        mount: "approle".to_owned(),
+        role_id: ROLE_ID.to_owned(),
+        secret_id: Some(SecretSource::File(secret_id.path().to_owned())),
+    })
+    .await;
+    client.vault.logins(Duration::from_secs(6), false);
+    client.good().await;
+    std::fs::write(secret_id.path(), "another-one").unwrap();
+    let refused = || client.vault.seen().iter().any(|line| line == "POST auth/approle/login 400");
+    while !refused() {
+        client.good().await;
+    }
+    // It ends, and then there is nothing left to ask with.
+    client.vault.revoke_all();
+    assert!(client.told().await.contains("refuses the login (400)"));
 }
 
 #[tokio::test]

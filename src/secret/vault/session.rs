@@ -1,7 +1,7 @@
 //! Being logged in at Vault: log in when something is read, renew before the end, again after a 403.
 //! It never logs in twice for one read, nor while a token that Vault still knows is only denied.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::{
@@ -27,7 +27,7 @@ use super::{
 use crate::{
     config::{KvEngine, VaultAuth, VaultSecret},
     decide::lease::{Grant, Lease, Next},
-    secret::{Kind, Secret, Unreadable, file},
+    secret::{Kind, Secret, Unreadable, file::Reading},
 };
 
 /// A token that ends within this and cannot be renewed is worth a warning.
@@ -45,13 +45,21 @@ enum Proof {
     Kubernetes {
         mount: String,
         role: String,
-        jwt_file: Arc<PathBuf>,
+        jwt_file: Reading,
     },
 }
 
 struct Login {
     token: SecretString,
     lease: Lease,
+}
+
+/// What there is to ask with.
+enum Held {
+    Good(SecretString),
+    /// Still good, and time to replace it.
+    Ends(SecretString),
+    Nothing,
 }
 
 pub(super) struct Session {
@@ -83,7 +91,7 @@ impl Session {
             VaultAuth::Kubernetes { mount, role, jwt_file } => Proof::Kubernetes {
                 mount: mount.clone(),
                 role: role.clone(),
-                jwt_file: Arc::new(jwt_file.clone()),
+                jwt_file: Reading::new(jwt_file.clone(), Kind::Word),
             },
         };
         Self { wire, proof, login: None, warned: false }
@@ -118,26 +126,48 @@ impl Session {
     }
 
     async fn read(&mut self, secret: &VaultSecret) -> Result<SecretString, Unreadable> {
-        let now = Instant::now().into_std();
-        let due = |login: &Login| match login.lease.next() {
-            Next::LogIn(at) => now >= at,
-            Next::Renew(_) | Next::Nothing => !login.lease.good(now),
-        };
-        let mut answer = None;
-        if let Some(login) = self.login.as_ref().filter(|login| !due(login)) {
-            let raw = self.ask(secret, &login.token).await?;
-            // 403 is both "you may not" and "I do not know you": a look at the token tells.
-            if raw.0 != 403 || self.known(&login.token).await {
-                answer = Some(raw);
-            }
-        }
-        let (status, body) = if let Some(raw) = answer {
-            raw
-        } else {
-            let token = self.log_in().await?;
-            self.ask(secret, &token).await?
+        let (status, body) = match self.held() {
+            Held::Good(token) => match self.ask_as(secret, &token).await? {
+                Some(raw) => raw,
+                None => self.ask_anew(secret).await?,
+            },
+            Held::Ends(token) => match self.log_in().await {
+                Ok(token) => self.ask(secret, &token).await?,
+                Err(why) => {
+                    tracing::warn!(%why, "login at Vault fails: the former one is used until it ends");
+                    self.ask_as(secret, &token).await?.ok_or(why)?
+                }
+            },
+            Held::Nothing => self.ask_anew(secret).await?,
         };
         read_secret(status, &body, secret).map_err(|why| self.wire.refused(status, &why))
+    }
+
+    fn held(&self) -> Held {
+        let now = Instant::now().into_std();
+        match &self.login {
+            Some(Login { token, lease }) if lease.good(now) => match lease.next() {
+                Next::LogIn(at) if now >= at => Held::Ends(token.clone()),
+                Next::LogIn(_) | Next::Renew(_) | Next::Nothing => Held::Good(token.clone()),
+            },
+            Some(_) | None => Held::Nothing,
+        }
+    }
+
+    async fn ask_anew(&mut self, secret: &VaultSecret) -> Result<Raw, Unreadable> {
+        let token = self.log_in().await?;
+        self.ask(secret, &token).await
+    }
+
+    /// `None` when Vault does not know the token any more.
+    async fn ask_as(
+        &self,
+        secret: &VaultSecret,
+        token: &SecretString,
+    ) -> Result<Option<Raw>, Unreadable> {
+        let raw = self.ask(secret, token).await?;
+        // 403 is both "you may not" and "I do not know you": a look at the token tells.
+        Ok((raw.0 != 403 || self.known(token).await).then_some(raw))
     }
 
     async fn ask(&self, secret: &VaultSecret, token: &SecretString) -> Result<Raw, Unreadable> {
@@ -167,8 +197,8 @@ impl Session {
     /// The token of a new login. When it fails the old login stays, if there is one.
     async fn log_in(&mut self) -> Result<SecretString, Unreadable> {
         let asked = Instant::now().into_std();
-        let Auth { token, grant } = match &self.proof {
-            Proof::Token(source) => self.look_up(source).await?,
+        let Auth { token, grant } = match &mut self.proof {
+            Proof::Token(source) => look_up(&self.wire, source).await?,
             Proof::AppRole { mount, role_id, secret_id } => {
                 let secret_id = match secret_id {
                     Some(secret_id) => secret_id.fresh().await?,
@@ -183,10 +213,7 @@ impl Session {
                 read_auth(status, &body).map_err(|why| self.wire.refused(status, &why))?
             }
             Proof::Kubernetes { mount, role, jwt_file } => {
-                let path = Arc::clone(jwt_file);
-                let jwt = tokio::task::spawn_blocking(move || file::read(&path, Kind::Word)).await;
-                let broken = |_| Unreadable::new("the read was broken off");
-                let jwt = jwt.map_err(broken)??;
+                let jwt = jwt_file.read().await?;
                 let request = LoginWithKubernetesRequest {
                     mount: mount.clone(),
                     role: role.clone(),
@@ -201,21 +228,6 @@ impl Session {
         let lease = Lease::new(asked, grant);
         self.login = Some(Login { token: token.clone(), lease });
         Ok(token)
-    }
-
-    /// How long somebody else's token lives. One that may not look itself up is used all the same.
-    async fn look_up(&self, source: &Secret) -> Result<Auth, Unreadable> {
-        let token = source.fresh().await?;
-        if !sendable(token.expose_secret()) {
-            let why = format!("{}: a Vault token has visible ASCII only", source.source());
-            return Err(Unreadable::new(why));
-        }
-        let (status, body) = self.wire.call(LookupTokenSelfRequest {}, Some(&token)).await?;
-        let grant = match status {
-            403 => Grant { life: None, renewable: false },
-            status => read_lookup(status, &body).map_err(|why| self.wire.refused(status, &why))?,
-        };
-        Ok(Auth { token, grant })
     }
 
     fn warn_of_the_end(&mut self, grant: Grant) {
@@ -259,6 +271,21 @@ impl Session {
             }
         }
     }
+}
+
+/// How long somebody else's token lives. One that may not look itself up is used all the same.
+async fn look_up(wire: &Wire, source: &Secret) -> Result<Auth, Unreadable> {
+    let token = source.fresh().await?;
+    if !sendable(token.expose_secret()) {
+        let why = format!("{}: a Vault token has visible ASCII only", source.source());
+        return Err(Unreadable::new(why));
+    }
+    let (status, body) = wire.call(LookupTokenSelfRequest {}, Some(&token)).await?;
+    let grant = match status {
+        403 => Grant { life: None, renewable: false },
+        status => read_lookup(status, &body).map_err(|why| wire.refused(status, &why))?,
+    };
+    Ok(Auth { token, grant })
 }
 
 /// Somebody put another token in the place of the one that we use.

@@ -25,7 +25,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::*;
 use crate::{
-    config::{ClientCert, Origin, Scheme, SecretSource, Sources, Verify, load},
+    config::{ClientCert, Command, Origin, Scheme, SecretSource, Sources, Verify, load},
     token::verify::{Alive, Check},
 };
 
@@ -394,6 +394,35 @@ async fn two_refused_secrets_are_one_error_and_the_live_one_stays() {
 }
 
 #[tokio::test]
+async fn a_first_secret_that_was_never_readable_gives_way_to_the_next() {
+    let missing = || SecretSource::File("/does/not/exist".into());
+    let unreadable = |peer: &Peer, next| {
+        let mut oauth = rotating(peer.url(), "first", "second");
+        oauth.clients[0].credentials = Credentials::Secret { current: missing(), next: Some(next) };
+        login(oauth)
+    };
+    let peer = Peer::answering(&[answer("200 OK", TOKEN)]).await;
+    let good = unreadable(&peer, secret("second"));
+    good.mint().await.unwrap();
+    assert!(peer.seen()[0].ends_with("client_secret=second"));
+    assert_eq!(good.live_secret(), Which::Next);
+    // Neither helps: both are named, and the one to mend is the first.
+    let error = unreadable(&peer, missing()).mint().await.unwrap_err();
+    assert_eq!(error.kind, Kind::Secret);
+    assert!(error.why.contains("oauth.client_secret: cannot read"), "{error}");
+    assert!(error.why.contains("the other secret: oauth.next_client_secret"), "{error}");
+    let peer = Peer::answering(&[refused()]).await;
+    let refused = unreadable(&peer, secret("second"));
+    let error = refused.mint().await.unwrap_err();
+    assert_eq!((error.kind.clone(), refused.live_secret()), (Kind::Secret, Which::Current));
+    assert!(error.why.contains("cannot read /does/not/exist"), "{error}");
+    // It is not to blame.
+    let peer = Peer::answering(&[answer("503 Service Unavailable", "")]).await;
+    let error = unreadable(&peer, secret("second")).mint().await.unwrap_err();
+    assert_eq!(error.kind, Kind::Status(503));
+}
+
+#[tokio::test]
 async fn the_same_secret_is_not_tried_twice_and_other_failures_are_not_its_fault() {
     let peer = Peer::answering(&[refused()]).await;
     login(rotating(peer.url(), "same", "same")).mint().await.unwrap_err();
@@ -528,6 +557,36 @@ async fn introspection_and_revocation_carry_the_clients_proof() {
         let form = "token=abcd&token_type_hint=access_token&client_id=id&client_secret=first";
         assert!(request.ends_with(form), "{request}");
     }
+}
+
+#[tokio::test]
+async fn introspection_does_not_read_the_secret_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = "echo run >> \"$0\"; echo first";
+    let (runs, program) = (dir.path().join("runs"), "sh".to_owned());
+    let command = Command {
+        program,
+        arguments: ["-c", script, runs.to_str().unwrap()].map(str::to_owned).into(),
+        field: None,
+        usual_field: "client_secret",
+        timeout: Duration::from_secs(20),
+    };
+    let peer = Peer::answering(&[answer("200 OK", r#"{"active":true}"#)]).await;
+    let mut oauth = oauth(peer.url());
+    oauth.client_auth = ClientAuth::Body;
+    oauth.clients[0].credentials =
+        Credentials::Secret { current: SecretSource::Command(command), next: None };
+    oauth.verify = Verify::Rfc7662 { introspect_url: peer.url() };
+    let login = login(oauth);
+    let token = http::HeaderValue::from_static("Bearer abcd");
+    // There is none at hand yet: it is waited for.
+    assert_eq!(login.check(&token).await, Alive::Active);
+    let before = std::fs::read_to_string(&runs).unwrap();
+    for _ in 0..5 {
+        assert_eq!(login.check(&token).await, Alive::Active);
+    }
+    assert_eq!(std::fs::read_to_string(&runs).unwrap(), before);
+    assert!(peer.seen().iter().all(|request| request.ends_with("client_secret=first")));
 }
 
 #[tokio::test]
