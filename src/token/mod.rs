@@ -2,6 +2,7 @@
 //! It never lets a caller own a mint: one task of its own fetches, callers only wait.
 
 pub mod answer;
+mod ask;
 pub mod awake;
 pub mod certificate;
 pub mod claims;

@@ -25,8 +25,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::*;
 use crate::{
-    config::{ClientCert, Command, Origin, Scheme, SecretSource, Sources, Verify, load},
-    token::verify::{Alive, Check},
+    config::{
+        ClientAuth, ClientCert, Command, Origin, Scheme, SecretSource, Sources, Verify, load,
+    },
+    token::{
+        answer::MAX_ANSWER,
+        verify::{Alive, Check},
+    },
 };
 
 const TOKEN: &str = r#"{"access_token":"abcdefgh","expires_in":3600}"#;
