@@ -359,3 +359,59 @@ fn contradictions_about_who_we_are_are_named() {
        write { env = "NAME" }, { file = "/path" } or { credential = "name" }
     "#);
 }
+
+#[test]
+fn a_key_that_nothing_would_read_is_a_contradiction() {
+    let secret = "{ env = 'GENESYS_CLIENT_SECRET' }";
+    let tls = "[oauth]\nclient_auth = 'tls_client_auth'\n";
+    for (toml, key, instead) in [
+        ("[oauth]\nkey_id = 'k'".to_owned(), "oauth.key_id", "client_auth = \"private_key_jwt\""),
+        (format!("{tls}key_id = 'k'"), "oauth.key_id", "client_auth = \"private_key_jwt\""),
+        (
+            format!("[[oauth.client]]\nclient_id = 'a'\nclient_secret = {secret}\nkey_id = 'k'"),
+            "oauth.client.key_id",
+            "client_auth = \"private_key_jwt\"",
+        ),
+        (
+            format!("{tls}next_client_secret = {secret}"),
+            "oauth.next_client_secret",
+            "client_auth = \"client_secret_jwt\"",
+        ),
+        (
+            "[oauth]\nverify = 'genesys'\nintrospect_url = 'https://x.org/i'".to_owned(),
+            "oauth.introspect_url",
+            "verify = \"rfc7662\"",
+        ),
+        (
+            "[oauth]\nrevoke_url = 'https://x.org/r'".to_owned(),
+            "oauth.revoke_url",
+            "revoke_on_exit = true",
+        ),
+        (
+            format!("[vault]\nauth = 'approle'\nrole_id = 'r'\ntoken = {secret}"),
+            "vault.token",
+            "auth = \"token\"",
+        ),
+        ("[vault]\nrole_id = 'r'".to_owned(), "vault.role_id", "auth = \"approle\""),
+        (format!("[vault]\nsecret_id = {secret}"), "vault.secret_id", "auth = \"approle\""),
+        ("[vault]\nrole = 'r'".to_owned(), "vault.role", "auth = \"kubernetes\""),
+        ("[vault]\njwt_file = '/x'".to_owned(), "vault.jwt_file", "auth = \"kubernetes\""),
+    ] {
+        let last = toml.lines().count();
+        let wrong = World::new().toml(&toml).wrong();
+        assert!(wrong.contains(&format!("{last}: `{key}` is ")), "{toml}\n{wrong}");
+        assert!(wrong.contains(&format!("write {instead}")), "{toml}\n{wrong}");
+    }
+    let variable = World::new().env("GENESYS_PROXY__OAUTH__REVOKE_URL", "https://x.org/r");
+    assert!(variable.wrong().contains("GENESYS_PROXY__OAUTH__REVOKE_URL: `oauth.revoke_url`"));
+}
+
+#[test]
+fn the_shipped_defaults_contradict_nothing_that_a_variable_says() {
+    let shipped = || World::new().toml(include_str!("../../../proxy.toml"));
+    let vault = |name: &str| format!("GENESYS_PROXY__VAULT__{name}");
+    shipped().env(&vault("AUTH"), "kubernetes").env(&vault("ROLE"), "r").config();
+    shipped().env(&vault("AUTH"), "approle").env(&vault("ROLE_ID"), "r").config();
+    shipped().env("GENESYS_PROXY__OAUTH__VERIFY", "genesys").config();
+    shipped().env("GENESYS_PROXY__OAUTH__REVOKE_ON_EXIT", "true").config();
+}
