@@ -11,7 +11,7 @@ use crate::config::{
     credential::{Kind, client_id, secret},
     file::{Item, Items, Key, known_keys},
     nearest::did_you_mean,
-    read::{Checked, Reported, Settings, one_word, text, wants, within},
+    read::{Checked, Reported, Settings, not_toml, one_word, text, wants, within},
     report::{Place, Problem},
 };
 
@@ -37,8 +37,11 @@ pub(super) fn clients(
             entries
         }
         value => {
-            let problem = wants(CLIENT, &item.place, "tables", value)
-                .hint("write [[oauth.client]] above each client's keys");
+            let example = "write [{ client_id = \"…\", client_secret = { env = \"NAME\" } }]";
+            let problem = not_toml(CLIENT, &item, example).unwrap_or_else(|| {
+                wants(CLIENT, &item.place, "tables", value)
+                    .hint("write [[oauth.client]] above each client's keys")
+            });
             return Err(settings.report(problem));
         }
     };

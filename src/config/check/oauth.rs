@@ -12,7 +12,7 @@ use crate::config::{
     ClientAuth, MissingScope, OAuth, Origin, Verify,
     file::{Item, Key},
     origin,
-    read::{Checked, Read, Reported, Settings, wants, within},
+    read::{Checked, Read, Reported, Settings, not_toml, wants, within},
     report::{Place, Problem},
 };
 
@@ -263,7 +263,8 @@ type Texts = Vec<(String, String, Place)>;
 fn texts(key: Key, item: &Item<'_>, example: &str) -> (Texts, Vec<Problem>) {
     let (mut texts, mut wrong) = (Vec::new(), Vec::new());
     let DeValue::Table(table) = &item.value else {
-        wrong.push(wants(key, &item.place, "a table", &item.value).hint(example));
+        let kind = || wants(key, &item.place, "a table", &item.value).hint(example);
+        wrong.push(not_toml(key, item, example).unwrap_or_else(kind));
         return (texts, wrong);
     };
     for (name, value) in table {

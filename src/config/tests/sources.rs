@@ -265,6 +265,18 @@ fn the_service_account_of_a_pod_is_relative_to_the_file_that_names_it() {
 }
 
 #[test]
+fn a_variable_may_hold_several_clients_as_it_may_hold_one() {
+    let world = World::new()
+        .env("GENESYS_PROXY__OAUTH__CLIENT", "[{ client_id = 'one', client_secret = 'hunter2' }]");
+    let config = world.config();
+    assert_eq!(credentials(&config), ("one", Some("hunter2")));
+    let [client] = &config.oauth.clients[..] else { panic!("one client") };
+    let name = "GENESYS_PROXY__OAUTH__CLIENT".to_owned();
+    assert_eq!(client.id_source, CredentialSource::Variable(name));
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
 fn a_systemd_credential_is_a_file_of_its_directory() {
     let world = World::new().file("genesys", "s3cret\n");
     let directory = world.dir.path().display().to_string();

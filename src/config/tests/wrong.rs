@@ -415,3 +415,46 @@ fn the_shipped_defaults_contradict_nothing_that_a_variable_says() {
     shipped().env("GENESYS_PROXY__OAUTH__VERIFY", "genesys").config();
     shipped().env("GENESYS_PROXY__OAUTH__REVOKE_ON_EXIT", "true").config();
 }
+
+#[test]
+fn a_secret_of_vault_is_not_sent_to_genesys() {
+    for (key, variable, of_key) in [
+        ("token", "VAULT_TOKEN", ""),
+        ("secret_id", "VAULT_SECRET_ID", "auth = 'approle'\nrole_id = 'r'\n"),
+    ] {
+        let toml = format!("[vault]\n{of_key}{key} = 'hunter2'");
+        let wrong = World::new().toml(&toml).wrong();
+        assert!(wrong.contains(&format!("put it into {variable} and write")), "{wrong}");
+        let blank = World::new().env("X", " x");
+        let blank = blank.toml(&format!("[vault]\n{of_key}{key} = {{ env = 'X' }}")).wrong();
+        assert!(blank.contains("with a blank"), "{blank}");
+        assert!(!(wrong + &blank).to_lowercase().contains("genesys"), "{toml}");
+    }
+}
+
+#[test]
+fn a_variable_with_tables_says_when_it_is_not_toml() {
+    let of = |key: &str, value: &str| World::new().env(key, value).wrong();
+    let all = [
+        ("GENESYS_PROXY__OAUTH__CLIENT", "[{ client_id = 'a', client_secret = 'hunter2 }]"),
+        ("GENESYS_PROXY__OAUTH__CLIENT", "5"),
+        ("GENESYS_PROXY__OAUTH__EXTRA_PARAMS", "{ audience = hunter2 }"),
+        ("GENESYS_PROXY__OAUTH__EXTRA_PARAMS", "'text'"),
+    ]
+    .map(|(key, value)| of(key, value))
+    .join("--\n");
+    assert!(!all.contains("hunter2"), "{all}");
+    insta::assert_snapshot!(all, @r#"
+    -: GENESYS_PROXY__OAUTH__CLIENT: `oauth.client`: not TOML: unclosed inline table, expected `}`
+       write [{ client_id = "…", client_secret = { env = "NAME" } }]
+    --
+    -: GENESYS_PROXY__OAUTH__CLIENT: `oauth.client` takes tables, not a number
+       write [[oauth.client]] above each client's keys
+    --
+    -: GENESYS_PROXY__OAUTH__EXTRA_PARAMS: `oauth.extra_params`: not TOML: string values must be quoted, expected literal string
+       write { audience = "https://api.example.com" }
+    --
+    -: GENESYS_PROXY__OAUTH__EXTRA_PARAMS: `oauth.extra_params` takes a table, not text
+       write { audience = "https://api.example.com" }
+    "#);
+}
