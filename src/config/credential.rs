@@ -78,7 +78,7 @@ pub(super) fn client_id(
     usual: Option<&str>,
 ) -> Checked<(SecretString, CredentialSource)> {
     let found = match (item, usual) {
-        (Some(Item { value: DeValue::String(text), place, raw: None }), _) => {
+        (Some(Item { value: DeValue::String(text), place: place @ Place::File(_), .. }), _) => {
             checked(key, text, place, Kind::Word).map(|text| (text, CredentialSource::Literal))
         }
         (Some(item), _) => {
@@ -128,16 +128,24 @@ fn given(
             let text = value.as_str().unwrap_or(raw);
             checked(key, text, place, kind).map(|value| of_variable(name, value))
         }
+        // One of its tables, as in GENESYS_PROXY__OAUTH__CLIENT.
+        (DeValue::String(text), None, Place::Variable(name)) => {
+            checked(key, text, place, kind).map(|value| of_variable(name, value))
+        }
         (DeValue::String(_), _, _) if names_a_secret(key.1) => {
+            let (whose, renew) = match key.0 {
+                "vault" => ("VAULT", "then have Vault issue another one"),
+                _ => ("GENESYS", "then change the secret in Genesys"),
+            };
             let usual =
-                usual.map_or_else(|| format!("GENESYS_{}", key.1.to_uppercase()), str::to_owned);
+                usual.map_or_else(|| format!("{whose}_{}", key.1.to_uppercase()), str::to_owned);
             Err(Problem::at(
                 place,
                 format!("`{key}` is written in the file, where backups and colleagues see it"),
             )
             .hint(format!(
                 "put it into {usual} and write {{ env = \"{usual}\" }}, or into a file only the \
-                 gateway can read and write {{ file = \"/path\" }}; then change the secret in Genesys"
+                 gateway can read and write {{ file = \"/path\" }}; {renew}"
             )))
         }
         (_, _, _) => {
@@ -384,6 +392,7 @@ pub(crate) fn unusable(text: &str, kind: Kind) -> Option<&'static str> {
 
 fn checked(key: Key, text: &str, place: &Place, kind: Kind) -> Result<SecretString, Problem> {
     let hint = match kind {
+        Kind::Word if key.0 == "vault" => "copy it again",
         Kind::Word => "copy it again from Admin > Integrations > OAuth in Genesys Cloud",
         Kind::PrivateKey => "PEM begins with -----BEGIN PRIVATE KEY-----, a JWK is a JSON object",
     };

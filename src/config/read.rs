@@ -270,6 +270,14 @@ pub(super) fn one_word(key: Key, text: &str, place: &Place) -> Read<String> {
     Ok(text.to_owned())
 }
 
+/// The problem of a variable that should be a table or tables, and is not even TOML.
+pub(super) fn not_toml(key: Key, item: &Item<'_>, example: &str) -> Option<Problem> {
+    // The overlay takes for text what is not TOML.
+    let error = DeValue::parse(item.raw?).err()?;
+    let problem = Problem::at(&item.place, format!("`{key}`: not TOML: {}", error.message()));
+    Some(problem.hint(example))
+}
+
 /// The problem of a value of the wrong kind.
 pub(super) fn wants(key: Key, place: &Place, kind: &str, value: &DeValue<'_>) -> Problem {
     let given = match value {

@@ -10,6 +10,8 @@ pub struct Rule {
     /// Empty: all.
     methods: Vec<Method>,
     segments: Vec<Segment>,
+    /// `**` at the end: any number of segments more, none included.
+    rest: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,18 +20,21 @@ enum Segment {
     Word(String),
     /// `*`
     One,
-    /// `**`: any number of segments, none included. Last.
-    Rest,
 }
 
 /// Decoded so often at most; what is still encoded then is nobody's path.
 const MAX_LAYERS: usize = 4;
+/// An odd path may be as long as this, far more than any of Genesys's is.
+const MAX_ODD: usize = 8 * 1024;
+/// The text that is looked at in all readings of an odd path, and what each of its parts counts.
+const MAX_READ: usize = 64 * 1024;
+const PART: usize = 16;
 
 impl Rule {
     /// Reads a rule, or says what is wrong with it.
     ///
     /// # Errors
-    /// No path, an unknown kind of method, a `**` that is not last.
+    /// No path, an unknown kind of method, a `**` that is not last, what no path can match.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let (methods, path) = match text.trim().split_once(char::is_whitespace) {
             Some((methods, path)) => (methods, path.trim()),
@@ -44,15 +49,22 @@ impl Rule {
         let methods = methods.split(',').map(str::trim).filter(|method| !method.is_empty());
         let methods = methods.map(|method| {
             let known = method.bytes().all(|byte| byte.is_ascii_uppercase());
-            Method::from_bytes(method.as_bytes()).ok().filter(|_| known).ok_or("no such method")
+            let method = Method::from_bytes(method.as_bytes()).ok().filter(|_| known);
+            method.map(with_its_body).ok_or("no such method")
         });
-        let path = path.strip_prefix('/').unwrap_or(path);
-        let segments: Vec<Segment> = path.split('/').map(Segment::of).collect();
-        let last = segments.len().saturating_sub(1);
-        if segments.iter().take(last).any(|segment| *segment == Segment::Rest) {
+        let mut words: Vec<&str> = segments(path).collect();
+        let rest = words.last() == Some(&"**");
+        if rest {
+            words.pop();
+        }
+        if words.contains(&"**") {
             return Err("** must be last");
         }
-        Ok(Self { methods: methods.collect::<Result<_, _>>()?, segments })
+        if words.iter().any(|word| [".", ".."].contains(word)) {
+            return Err("the path has a . or .. in it");
+        }
+        let segments = words.into_iter().map(Segment::of).collect();
+        Ok(Self { methods: methods.collect::<Result<_, _>>()?, segments, rest })
     }
 
     /// Whether it speaks of calls with this method.
@@ -61,15 +73,8 @@ impl Rule {
     }
 
     fn matches<'p>(&self, mut path: impl Iterator<Item = &'p str>) -> bool {
-        for segment in &self.segments {
-            match (segment, path.next()) {
-                (Segment::Rest, _) => return true,
-                (Segment::One, Some(_)) => {}
-                (Segment::Word(word), Some(given)) if word.eq_ignore_ascii_case(given) => {}
-                (Segment::One | Segment::Word(_), _) => return false,
-            }
-        }
-        path.next().is_none()
+        let all = |segment: &Segment| path.next().is_some_and(|name| segment.is(name));
+        self.segments.iter().all(all) && (self.rest || path.next().is_none())
     }
 }
 
@@ -77,80 +82,175 @@ impl Segment {
     fn of(text: &str) -> Self {
         match text {
             "*" => Self::One,
-            "**" => Self::Rest,
             word => Self::Word(word.to_owned()),
+        }
+    }
+
+    fn is(&self, name: &str) -> bool {
+        match self {
+            Self::One => true,
+            Self::Word(word) => word.eq_ignore_ascii_case(name),
         }
     }
 }
 
+/// HEAD is GET without its body (RFC 9110 section 9.3.2).
+fn with_its_body(method: Method) -> Method {
+    if method == Method::HEAD { Method::GET } else { method }
+}
+
 /// Whether one of the rules speaks of this call.
 pub fn denied(rules: &[Rule], method: &Method, path: &str) -> bool {
-    // HEAD is GET without its body (RFC 9110 section 9.3.2).
-    let method = if method == Method::HEAD { &Method::GET } else { method };
-    let mut of_method = rules.iter().filter(|rule| rule.of_method(method)).peekable();
+    let method = with_its_body(method.clone());
+    let mut of_method = rules.iter().filter(|rule| rule.of_method(&method)).peekable();
     if of_method.peek().is_none() {
         return false;
     }
     if is_plain(path) {
         return of_method.any(|rule| rule.matches(segments(path)));
     }
-    let forms = forms(path);
-    of_method.any(|rule| forms.iter().any(|form| rule.matches(form.iter().map(String::as_str))))
+    // What would take long to judge is refused: nobody's call looks like that.
+    path.len() > MAX_ODD || Readings::new(of_method.collect()).denied(path)
 }
 
 /// Read by everybody in the same way: nearly every path.
 fn is_plain(path: &str) -> bool {
     let mut before = 0;
-    path.bytes().all(|byte| {
-        let odd = matches!(byte, b'%' | b'\\' | b';') || (before == b'/' && b"/.".contains(&byte));
+    let plain = path.bytes().all(|byte| {
+        let odd = matches!(byte, b'%' | b'\\' | b';' | b'?' | b'#')
+            || (before == b'/' && b"/.".contains(&byte))
+            || (before == b'.' && byte == b'/');
         before = byte;
         !odd && byte.is_ascii_graphic()
-    })
+    });
+    plain && before != b'.'
 }
 
-/// Without a last empty one: `/a/` is `/a` to many servers.
+/// Of a plain path: `/a/` is `/a` to many servers.
 fn segments(path: &str) -> impl Iterator<Item = &str> {
-    let path = path.strip_prefix('/').unwrap_or(path);
-    path.strip_suffix('/').unwrap_or(path).split('/')
+    path.split('/').filter(|segment| !segment.is_empty())
 }
 
-/// The ways in which servers read an odd path: decoded once or more, with or without parameters,
-/// with dot segments resolved or as names, with empty segments or without.
-fn forms(path: &str) -> Vec<Vec<String>> {
-    let mut forms = Vec::new();
-    let mut layer = path.to_owned();
-    for _ in 0..=MAX_LAYERS {
-        let slashed = layer.replace('\\', "/");
-        for without_parameters in [false, true] {
-            let names: Vec<String> = segments(&slashed)
-                .map(|segment| match segment.split_once(';') {
-                    Some((name, _)) if without_parameters => name.to_owned(),
-                    _ => segment.to_owned(),
-                })
-                .collect();
-            let filled: Vec<String> = names.iter().filter(|n| !n.is_empty()).cloned().collect();
-            forms.extend([resolved(&names), resolved(&filled), filled, names]);
-        }
-        let decoded = percent_decode_str(&layer).decode_utf8_lossy().into_owned();
-        if decoded == layer {
-            break;
-        }
-        layer = decoded;
-    }
-    forms
+/// How far each rule is matched in each way of reading the end of a path: for each count of its
+/// segments that are still to come (to the left), a bit for each count of segments that a `..` to
+/// the right takes away.
+type Matched = Vec<u128>;
+
+/// All the ways in which servers read an odd path, each of its segments on its own: decoded once or
+/// more and before or after it is split, with parameters or without, cut at what may begin a query,
+/// a dot segment resolved or a name, an empty one dropped or a name.
+///
+/// A path is read from its end, because a `..` takes away what stands before it: then the ways need
+/// not be counted out, as those that have matched equally far are one.
+struct Readings<'r> {
+    rules: Vec<&'r Rule>,
+    /// Of [`MAX_READ`].
+    left: usize,
 }
 
-/// RFC 3986 section 5.2.4.
-fn resolved(names: &[String]) -> Vec<String> {
-    let mut path: Vec<String> = Vec::new();
-    for name in names {
-        match name.as_str() {
-            "." => {}
-            ".." => drop(path.pop()),
-            _ => path.push(name.clone()),
-        }
+impl<'r> Readings<'r> {
+    fn new(rules: Vec<&'r Rule>) -> Self {
+        Self { rules, left: MAX_READ }
     }
-    path
+
+    /// Whether a rule matches a reading, or there are too many of them.
+    fn denied(mut self, path: &str) -> bool {
+        let path = path.strip_prefix('/').unwrap_or(path);
+        let path = path.strip_suffix('/').unwrap_or(path);
+        let matched = self.path(path, 0, self.nothing_yet());
+        // Where a rule begins, nothing of it is to come. A `..` too many stays at the root.
+        let mut begin = 0;
+        let whole = self.rules.iter().any(|rule| {
+            let whole = matched.get(begin).is_some_and(|ways| *ways != 0);
+            begin += rule.segments.len() + 1;
+            whole
+        });
+        whole || self.left == 0
+    }
+
+    /// At the end of the path.
+    fn nothing_yet(&self) -> Matched {
+        let of_rule = |rule: &&Rule| {
+            let to_come = rule.segments.len();
+            (0..=to_come).map(move |count| u128::from(count == to_come))
+        };
+        self.rules.iter().flat_map(of_rule).collect()
+    }
+
+    fn path(&mut self, text: &str, layer: usize, after: Matched) -> Matched {
+        text.rsplit('/').fold(after, |after, segment| self.segment(segment, layer, &after))
+    }
+
+    fn segment(&mut self, text: &str, layer: usize, after: &Matched) -> Matched {
+        self.left = self.left.saturating_sub(text.len() + PART);
+        if self.left == 0 {
+            return after.clone();
+        }
+        let mut matched = self.name(text, after);
+        // Parameters, or the end of the path to a server that decodes before it looks for one.
+        for end in [text.find(['?', '#', ';']), text.find('\0')].into_iter().flatten() {
+            let mut after = after.clone();
+            either(&mut after, &self.nothing_yet());
+            let cut = self.segment(text.get(..end).unwrap_or_default(), layer, &after);
+            either(&mut matched, &cut);
+        }
+        if text.contains('\\') {
+            let parts = text.rsplit('\\');
+            let parts = parts.fold(after.clone(), |after, part| self.segment(part, layer, &after));
+            either(&mut matched, &parts);
+        }
+        if layer < MAX_LAYERS && text.contains('%') {
+            let decoded = percent_decode_str(text).decode_utf8_lossy();
+            if decoded != text {
+                either(&mut matched, &self.path(&decoded, layer + 1, after.clone()));
+            }
+        }
+        matched
+    }
+
+    /// A segment as it is, or without what some servers trim.
+    fn name(&mut self, text: &str, after: &Matched) -> Matched {
+        let nothing = |c: char| c.is_control() || c == char::REPLACEMENT_CHARACTER;
+        let bare = text.replace(nothing, "");
+        let dots = bare.trim();
+        let bare = dots.trim_end_matches(|c: char| c == '.' || c.is_whitespace());
+        let mut matched = if dots == ".." {
+            // More of them than there are bits.
+            if after.iter().any(|ways| ways.leading_zeros() == 0) {
+                self.left = 0;
+            }
+            after.iter().map(|ways| ways << 1).collect()
+        } else if bare.is_empty() {
+            after.clone()
+        } else {
+            vec![0; after.len()]
+        };
+        let mut begin = 0;
+        for rule in &self.rules {
+            let to_come = rule.segments.len();
+            for count in 0..=to_come {
+                let ways = after.get(begin + count).copied().unwrap_or_default();
+                // Taken away by a `..`, or for the rule to match.
+                let free = ways & 1 != 0;
+                if let Some(here) = matched.get_mut(begin + count) {
+                    *here |= ways >> 1 | u128::from(free && rule.rest && count == to_come);
+                }
+                let Some(last) = count.checked_sub(1).filter(|_| free) else { continue };
+                let found = rule.segments.get(last).is_some_and(|s| s.is(text) || s.is(bare));
+                if let Some(next) = matched.get_mut(begin + last) {
+                    *next |= u128::from(found);
+                }
+            }
+            begin += to_come + 1;
+        }
+        matched
+    }
+}
+
+fn either(ways: &mut Matched, others: &Matched) {
+    for (ways, others) in ways.iter_mut().zip(others) {
+        *ways |= others;
+    }
 }
 
 #[cfg(test)]
@@ -198,9 +298,10 @@ mod tests {
 
     #[test]
     fn what_is_no_rule_is_said() {
-        for text in
-            ["", "GET", "get /a", "G€T /a", "GET a", "GET /a b", "/a/**/b", "/a?b", "/a%2fb"]
-        {
+        for text in [
+            "", "GET", "get /a", "G€T /a", "GET a", "GET /a b", "/a/**/b", "/a?b", "/a%2fb",
+            "/a/../b",
+        ] {
             assert!(Rule::parse(text).is_err(), "{text}");
         }
     }
@@ -225,13 +326,96 @@ mod tests {
             "/api/v2/tokens/me%3bv=1",
             "/api/v2/tokens/me/.",
             "/../api/v2/tokens/me",
+            "/api/v2//..//tokens/me",
+            "/api/v2/x//..//..//tokens/me",
+            "/api/v2/x/..%20/tokens/me",
+            "/api/v2/tokens/me%20",
+            "/api/v2/tokens/%09me",
+            "/api/v2/tokens/me%0a",
+            "/api/v2/tokens/m%0ae",
+            "/api/v2/tokens/me%00",
+            "/api/v2/tokens/me%00.json",
+            "/api/v2/tokens/me%00%2fx",
+            "/api/v2/tokens/me.",
+            "/api/v2/tokens./me%20..",
+            "/api/v2/tokens/me%3fx",
+            "/api/v2/tokens/me%253fx/y",
+            "/api/v2/tokens/me%23x",
+            // Resolved or stripped before it is decoded.
+            "/api/v2/b%2fc/../tokens/%6de",
+            "/api/%76%32;%2fx/tokens/me",
         ] {
             assert!(denied(&usual, &Method::DELETE, path), "{path}");
         }
-        for path in ["/api/v2/users/a%2Fb", "/api/v2/groups/x;y", "/api/v2/tokens/me2"] {
-            assert!(!denied(&usual, &Method::DELETE, path), "{path}");
+        for path in [
+            "/api/v2/users/a%2Fb",
+            "/api/v2/groups/x;y",
+            "/api/v2/tokens/me2",
+            "/api/v2/users/a.b",
+            "/api/v2/users/a.b.",
+            "/api/v2/groups/My%20Group",
+            "/api/v2/tokens/me%20too",
+            "/api/v2/tokens/.me",
+            "/api/v2/tokens/%C3%BC",
+            "/api/v2/tokens/me/../you",
+            "/api/v2/oauth%3fclients",
+        ] {
+            assert!(!denied(&usual, &Method::PUT, path), "{path}");
         }
     }
+
+    #[test]
+    fn a_rule_matches_what_it_seems_to_say() {
+        let odd = rules(&["HEAD /x", "DELETE /api//v2/foo/", "PUT /", "POST /a./b"]);
+        for (method, path) in [
+            (Method::HEAD, "/x"),
+            (Method::GET, "/x"),
+            (Method::DELETE, "/api/v2/foo"),
+            (Method::DELETE, "/api/v2/f%6fo/"),
+            (Method::PUT, "/"),
+            (Method::PUT, "/x/%2e."),
+            (Method::POST, "/a./b"),
+        ] {
+            assert!(denied(&odd, &method, path), "{method} {path}");
+        }
+        assert!(!denied(&odd, &Method::PUT, "/x%20") && !denied(&odd, &Method::POST, "/x"));
+    }
+
+    #[test]
+    fn a_path_that_takes_long_to_judge_is_refused_if_a_rule_speaks_of_its_method() {
+        let usual = usual();
+        for path in [
+            format!("/{}", "a;b%25/".repeat(10_000)),
+            format!("/%20{}", "a".repeat(MAX_ODD)),
+            "/..".repeat(400),
+            format!("/{}", "..%2f".repeat(1500)),
+            format!("/{}", "a%5c%2500%253b".repeat(500)),
+        ] {
+            assert!(denied(&usual, &Method::DELETE, &path) && !denied(&usual, &Method::GET, &path));
+        }
+        let long = format!("/api/v2/{}", "My%20Group/".repeat(100));
+        assert!(!denied(&usual, &Method::DELETE, &long));
+        assert!(!denied(&usual, &Method::DELETE, &"/a".repeat(30_000)));
+    }
+
+    /// What leaves a path what it is to some server, between two of its segments.
+    const BETWEEN: [&str; 10] = [
+        "/",
+        "//",
+        "/./",
+        "/x/../",
+        "/x//..//",
+        "/x;y/..;z/",
+        "\\",
+        "/x/..%20/",
+        "/x%2fy/../",
+        "/%20/",
+    ];
+    /// And after one of them.
+    const AFTER: [&str; 8] = ["", "", ";v=1", "%20", "%09", ".", "%0a", ";%2fx"];
+    /// And after all.
+    const AT_THE_END: [&str; 9] =
+        ["", "/", "/.", "%00x", "%3fx/y", "%23/x", "?x", "%253f..%2fx", "//x//..//"];
 
     proptest! {
         /// However the bytes of a denied path are encoded, it stays denied.
@@ -246,6 +430,36 @@ mod tests {
                 })
                 .collect();
             prop_assert!(denied(&usual(), &Method::DELETE, &path), "{path}");
+        }
+
+        /// Whatever the tricks are put together.
+        #[test]
+        fn a_denied_path_stays_denied_in_any_disguise(
+            disguises in prop::collection::vec((0..BETWEEN.len(), 0..AFTER.len(), any::<bool>()), 4),
+            end in prop::sample::select(&AT_THE_END[..]),
+        ) {
+            let mut path = String::new();
+            for (segment, (between, after, encoded)) in
+                ["api", "v2", "tokens", "me"].into_iter().zip(disguises)
+            {
+                path.push_str(BETWEEN[between]);
+                match segment.split_at(1) {
+                    (first, rest) if encoded => {
+                        path.extend(["%", &format!("{:02x}", first.as_bytes()[0]), rest]);
+                    }
+                    _ => path.push_str(segment),
+                }
+                path.push_str(AFTER[after]);
+            }
+            path.push_str(end);
+            prop_assert!(denied(&usual(), &Method::DELETE, &path), "{path}");
+        }
+
+        /// A name of somebody's is no trick, whatever is encoded in it.
+        #[test]
+        fn names_are_not_denied(name in "[a-zA-Z0-9][a-zA-Z0-9 .@+]{0,20}[a-zA-Z0-9]") {
+            let path = format!("/api/v2/groups/{}/members", name.replace(' ', "%20"));
+            prop_assert!(!denied(&usual(), &Method::DELETE, &path), "{path}");
         }
 
         #[test]

@@ -66,11 +66,7 @@ impl Glance {
         call: String,
         correlation_id: Option<HeaderValue>,
     ) -> Option<Box<Self>> {
-        let gzip = match parts.headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes) {
-            None | Some(b"identity") => false,
-            Some(b"gzip") => true,
-            Some(_) => return None,
-        };
+        let gzip = is_gzip(parts.headers.get(header::CONTENT_ENCODING))?;
         let said = Arc::clone(said);
         Some(Box::new(Self { seen: Vec::new(), gzip, said, call, correlation_id }))
     }
@@ -117,9 +113,30 @@ impl Glance {
     }
 }
 
+/// RFC 9110 section 8.4.1: no case, and `x-gzip` is `gzip`. `None` for what is not unpacked here.
+fn is_gzip(encoding: Option<&HeaderValue>) -> Option<bool> {
+    let Some(encoding) = encoding else { return Some(false) };
+    let is = |word: &str| encoding.as_bytes().eq_ignore_ascii_case(word.as_bytes());
+    (is("identity") || is("gzip") || is("x-gzip")).then(|| !is("identity"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_packed_body_is_told_by_any_spelling_of_gzip() {
+        for (encoding, expected) in [
+            ("gzip", Some(true)),
+            ("GZIP", Some(true)),
+            ("X-GZip", Some(true)),
+            ("Identity", Some(false)),
+            ("br", None),
+        ] {
+            assert_eq!(is_gzip(Some(&HeaderValue::from_static(encoding))), expected, "{encoding}");
+        }
+        assert_eq!(is_gzip(None), Some(false));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn the_same_lack_is_said_again_only_after_a_while_and_few_are_remembered() {

@@ -11,7 +11,7 @@ use crate::config::{
     credential::{Kind, client_id, secret},
     file::{Item, Items, Key, known_keys},
     nearest::did_you_mean,
-    read::{Checked, Reported, Settings, one_word, text, wants, within},
+    read::{Checked, Reported, Settings, not_toml, one_word, text, wants, within},
     report::{Place, Problem},
 };
 
@@ -37,10 +37,12 @@ pub(super) fn clients(
             entries
         }
         value => {
-            let problem = wants(CLIENT, &item.place, "tables", value);
-            return Err(
-                settings.report(problem.hint("write [[oauth.client]] above each client's keys"))
-            );
+            let example = "write [{ client_id = \"…\", client_secret = { env = \"NAME\" } }]";
+            let problem = not_toml(CLIENT, &item, example).unwrap_or_else(|| {
+                wants(CLIENT, &item.place, "tables", value)
+                    .hint("write [[oauth.client]] above each client's keys")
+            });
+            return Err(settings.report(problem));
         }
     };
     if let Some((key, of_above)) = above.iter().next() {
@@ -129,12 +131,23 @@ fn client(
     };
     let (id, id_source) = id?;
     let (current, next, private_key, key_id) = (current?, next?, private_key?, key_id?);
+    let mut not_for_it = |name: &str, place: &Place, goes_with: &str| {
+        settings.report(
+            Problem::at(place, format!("`{section}.{name}` is not for this client_auth"))
+                .hint(format!("remove it, or write client_auth = \"{goes_with}\"")),
+        );
+    };
+    // The file as it is shipped says key_id = "".
+    let key_id_item = key_id_item.filter(|_| key_id.is_some());
+    match (wanted, &key_id_item) {
+        (Wanted::Secret | Wanted::Certificate, Some(item)) => {
+            not_for_it("key_id", &item.place, "private_key_jwt");
+        }
+        (Wanted::PrivateKey | Wanted::Anything, _) | (_, None) => {}
+    }
     let mut unwanted = |name: &str, given: &Option<(SecretSource, Place)>, goes_with: &str| {
         if let Some((_, place)) = given {
-            settings.report(
-                Problem::at(place, format!("`{section}.{name}` is not for this client_auth"))
-                    .hint(format!("remove it, or write client_auth = \"{goes_with}\"")),
-            );
+            not_for_it(name, place, goes_with);
         }
     };
     let credentials = match wanted {
@@ -164,9 +177,9 @@ fn client(
             Credentials::PrivateKey { key, key_id }
         }
         Wanted::Certificate => {
-            for (name, given) in [("client_secret", &current), ("private_key", &private_key)] {
-                unwanted(name, given, "client_secret_jwt");
-            }
+            unwanted("client_secret", &current, "client_secret_jwt");
+            unwanted("next_client_secret", &next, "client_secret_jwt");
+            unwanted("private_key", &private_key, "private_key_jwt");
             Credentials::Certificate
         }
     };

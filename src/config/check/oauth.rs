@@ -12,7 +12,7 @@ use crate::config::{
     ClientAuth, MissingScope, OAuth, Origin, Verify,
     file::{Item, Key},
     origin,
-    read::{Checked, Read, Reported, Settings, wants, within},
+    read::{Checked, Read, Reported, Settings, not_toml, wants, within},
     report::{Place, Problem},
 };
 
@@ -22,6 +22,9 @@ const REQUIRED_SCOPES: Key = Key("oauth", "required_scopes");
 const EXTRA_PARAMS: Key = Key("oauth", "extra_params");
 const EXTRA_HEADERS: Key = Key("oauth", "extra_headers");
 const VERIFY: Key = Key("oauth", "verify");
+const INTROSPECT_URL: Key = Key("oauth", "introspect_url");
+const REVOKE_ON_EXIT: Key = Key("oauth", "revoke_on_exit");
+const REVOKE_URL: Key = Key("oauth", "revoke_url");
 
 /// Header fields of a token request that are ours, or the connection's.
 const OUR_HEADERS: [&str; 9] = [
@@ -90,7 +93,7 @@ pub(super) fn oauth(settings: &mut Settings<'_>, login: Option<&Origin>) -> Chec
     let expected_issuer = word("expected_issuer", "https://login.example.com");
     let expected_audience = word("expected_audience", "https://api.example.com");
     let jwks_url = endpoint(settings, Key("oauth", "jwks_url"));
-    let revoke_url = endpoint(settings, Key("oauth", "revoke_url"));
+    let revoke_url = endpoint(settings, REVOKE_URL);
     let verify = verify(settings);
     let verify_every = settings.duration(
         Key("oauth", "verify_every"),
@@ -99,7 +102,10 @@ pub(super) fn oauth(settings: &mut Settings<'_>, login: Option<&Origin>) -> Chec
     );
     // Genesys's own Terraform provider stops at 50.
     let tokens = settings.number(Key("oauth", "tokens"), 1, &(1..=50));
-    let revoke_on_exit = settings.boolean(Key("oauth", "revoke_on_exit"), false);
+    let revoke_on_exit = settings.boolean(REVOKE_ON_EXIT, false);
+    if let (Ok(false), Ok(Some(_))) = (&revoke_on_exit, &revoke_url) {
+        unused(settings, REVOKE_URL, REVOKE_ON_EXIT, "revoke_on_exit = true");
+    }
     Ok(OAuth {
         clients: clients?,
         token_url: token_url?,
@@ -137,7 +143,10 @@ fn verify(settings: &mut Settings<'_>) -> Checked<Verify> {
         Kind::Never,
         &[("none", Kind::Never), ("genesys", Kind::Genesys), ("rfc7662", Kind::Rfc7662)],
     );
-    let introspect_url = endpoint(settings, Key("oauth", "introspect_url"));
+    let introspect_url = endpoint(settings, INTROSPECT_URL);
+    if let (Ok(Kind::Never | Kind::Genesys), Ok(Some(_))) = (&kind, &introspect_url) {
+        unused(settings, INTROSPECT_URL, VERIFY, "verify = \"rfc7662\"");
+    }
     match (kind?, introspect_url?) {
         (Kind::Never, _) => Ok(Verify::Never),
         (Kind::Genesys, _) => Ok(Verify::Genesys),
@@ -148,6 +157,16 @@ fn verify(settings: &mut Settings<'_>) -> Checked<Verify> {
             ),
         )),
     }
+}
+
+/// A key was given that nothing reads unless another one says so.
+fn unused(settings: &mut Settings<'_>, key: Key, unless: Key, says: &str) {
+    let problem = Problem::at(&settings.place(key), format!("`{key}` is for {says}"));
+    let problem = match settings.place(unless) {
+        Place::Nowhere => problem,
+        place => problem.against("this is not used", &place, "because of this"),
+    };
+    settings.report(problem.hint(format!("write {says} in [{}], or remove it", unless.0)));
 }
 
 /// The URL of an endpoint that gets tokens or credentials.
@@ -244,7 +263,8 @@ type Texts = Vec<(String, String, Place)>;
 fn texts(key: Key, item: &Item<'_>, example: &str) -> (Texts, Vec<Problem>) {
     let (mut texts, mut wrong) = (Vec::new(), Vec::new());
     let DeValue::Table(table) = &item.value else {
-        wrong.push(wants(key, &item.place, "a table", &item.value).hint(example));
+        let kind = || wants(key, &item.place, "a table", &item.value).hint(example);
+        wrong.push(not_toml(key, item, example).unwrap_or_else(kind));
         return (texts, wrong);
     };
     for (name, value) in table {

@@ -1,7 +1,7 @@
 //! `[vault]`: where Vault is, and how the gateway logs in there.
 //! It never calls Vault; the gateway and `check --live` do.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use url::Url;
 
@@ -16,10 +16,15 @@ use crate::config::{
 
 const ADDRESS: Key = Key("vault", "address");
 const AUTH: Key = Key("vault", "auth");
+const TOKEN: Key = Key("vault", "token");
+const SECRET_ID: Key = Key("vault", "secret_id");
+const ROLE_ID: Key = Key("vault", "role_id");
+const ROLE: Key = Key("vault", "role");
+const JWT_FILE: Key = Key("vault", "jwt_file");
 /// Where Kubernetes puts the token of a pod's service account.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Method {
     Token,
     AppRole,
@@ -129,8 +134,28 @@ fn auth(settings: &mut Settings<'_>, needed: bool) -> Checked<Option<VaultAuth>>
         Ok(Method::Token) if needed => Some("VAULT_TOKEN"),
         _ => None,
     };
-    let token = own_secret(settings, Key("vault", "token"), usual);
-    let secret_id = own_secret(settings, Key("vault", "secret_id"), None);
+    // They are taken out below.
+    let places = [settings.place(TOKEN), settings.place(SECRET_ID)];
+    let token = own_secret(settings, TOKEN, usual);
+    let secret_id = own_secret(settings, SECRET_ID, None);
+    if let Ok(method) = method {
+        let [of_token, of_secret_id] = places;
+        let place = |key: Key| settings.place(key);
+        // The file as it is shipped names the usual one.
+        let own_jwt_file = matches!(&jwt_file, Ok(Some(file)) if file != SERVICE_ACCOUNT);
+        let keys = [
+            (TOKEN, of_token, Method::Token, matches!(token, Ok(Some(_)))),
+            (ROLE_ID, place(ROLE_ID), Method::AppRole, matches!(role_id, Ok(Some(_)))),
+            (SECRET_ID, of_secret_id, Method::AppRole, matches!(secret_id, Ok(Some(_)))),
+            (ROLE, place(ROLE), Method::Kubernetes, matches!(role, Ok(Some(_)))),
+            (JWT_FILE, place(JWT_FILE), Method::Kubernetes, own_jwt_file),
+        ];
+        for (key, place, goes_with, given) in keys {
+            if given && goes_with != method {
+                not_for_it(settings, key, &place, goes_with);
+            }
+        }
+    }
     let (method, mount, role_id, role) = (method?, mount?, role_id?, role?);
     let (jwt_file, token, secret_id) = (jwt_file?, token?, secret_id?);
     let missing = |name: &str| {
@@ -151,12 +176,28 @@ fn auth(settings: &mut Settings<'_>, needed: bool) -> Checked<Option<VaultAuth>>
             Some(role) => Some(VaultAuth::Kubernetes {
                 mount: mount.unwrap_or_else(|| "kubernetes".to_owned()),
                 role,
-                jwt_file: jwt_file.map_or_else(|| PathBuf::from(SERVICE_ACCOUNT), PathBuf::from),
+                jwt_file: settings.resolve(
+                    jwt_file.as_deref().unwrap_or(SERVICE_ACCOUNT),
+                    &settings.place(JWT_FILE),
+                ),
             }),
             None => return Err(settings.report(missing("role"))),
         },
     };
     Ok(auth)
+}
+
+/// A key was given that another method of logging in reads.
+fn not_for_it(settings: &mut Settings<'_>, key: Key, place: &Place, goes_with: Method) {
+    let word = match goes_with {
+        Method::Token => "token",
+        Method::AppRole => "approle",
+        Method::Kubernetes => "kubernetes",
+    };
+    settings.report(
+        Problem::at(place, format!("`{key}` is not for this `auth`"))
+            .hint(format!("remove it, or write auth = \"{word}\" in [vault]")),
+    );
 }
 
 /// What Vault itself is asked with cannot be in Vault.

@@ -249,6 +249,34 @@ fn every_source_of_a_secret_is_read_as_written() {
 }
 
 #[test]
+fn the_service_account_of_a_pod_is_relative_to_the_file_that_names_it() {
+    let toml = "[vault]\naddress = 'https://v:1'\nauth = 'kubernetes'\nrole = 'r'\n";
+    let jwt_file = |world: &World| match world.config().vault.unwrap().auth {
+        VaultAuth::Kubernetes { jwt_file, .. } => jwt_file,
+        VaultAuth::Token(_) | VaultAuth::AppRole { .. } => panic!("kubernetes"),
+    };
+    let mut world = World::new().toml(&format!("{toml}jwt_file = 'a/jwt'"));
+    let beside = world.dir.path().join("a/jwt");
+    world.sources.file = Some(world.dir.path().join("proxy.toml"));
+    world.sources.dir = world.dir.path().join("elsewhere");
+    assert_eq!(jwt_file(&world), beside);
+    let usual = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+    assert_eq!(jwt_file(&World::new().toml(toml)), std::path::Path::new(usual));
+}
+
+#[test]
+fn a_variable_may_hold_several_clients_as_it_may_hold_one() {
+    let world = World::new()
+        .env("GENESYS_PROXY__OAUTH__CLIENT", "[{ client_id = 'one', client_secret = 'hunter2' }]");
+    let config = world.config();
+    assert_eq!(credentials(&config), ("one", Some("hunter2")));
+    let [client] = &config.oauth.clients[..] else { panic!("one client") };
+    let name = "GENESYS_PROXY__OAUTH__CLIENT".to_owned();
+    assert_eq!(client.id_source, CredentialSource::Variable(name));
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
 fn a_systemd_credential_is_a_file_of_its_directory() {
     let world = World::new().file("genesys", "s3cret\n");
     let directory = world.dir.path().display().to_string();

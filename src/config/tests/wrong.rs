@@ -359,3 +359,102 @@ fn contradictions_about_who_we_are_are_named() {
        write { env = "NAME" }, { file = "/path" } or { credential = "name" }
     "#);
 }
+
+#[test]
+fn a_key_that_nothing_would_read_is_a_contradiction() {
+    let secret = "{ env = 'GENESYS_CLIENT_SECRET' }";
+    let tls = "[oauth]\nclient_auth = 'tls_client_auth'\n";
+    for (toml, key, instead) in [
+        ("[oauth]\nkey_id = 'k'".to_owned(), "oauth.key_id", "client_auth = \"private_key_jwt\""),
+        (format!("{tls}key_id = 'k'"), "oauth.key_id", "client_auth = \"private_key_jwt\""),
+        (
+            format!("[[oauth.client]]\nclient_id = 'a'\nclient_secret = {secret}\nkey_id = 'k'"),
+            "oauth.client.key_id",
+            "client_auth = \"private_key_jwt\"",
+        ),
+        (
+            format!("{tls}next_client_secret = {secret}"),
+            "oauth.next_client_secret",
+            "client_auth = \"client_secret_jwt\"",
+        ),
+        (
+            "[oauth]\nverify = 'genesys'\nintrospect_url = 'https://x.org/i'".to_owned(),
+            "oauth.introspect_url",
+            "verify = \"rfc7662\"",
+        ),
+        (
+            "[oauth]\nrevoke_url = 'https://x.org/r'".to_owned(),
+            "oauth.revoke_url",
+            "revoke_on_exit = true",
+        ),
+        (
+            format!("[vault]\nauth = 'approle'\nrole_id = 'r'\ntoken = {secret}"),
+            "vault.token",
+            "auth = \"token\"",
+        ),
+        ("[vault]\nrole_id = 'r'".to_owned(), "vault.role_id", "auth = \"approle\""),
+        (format!("[vault]\nsecret_id = {secret}"), "vault.secret_id", "auth = \"approle\""),
+        ("[vault]\nrole = 'r'".to_owned(), "vault.role", "auth = \"kubernetes\""),
+        ("[vault]\njwt_file = '/x'".to_owned(), "vault.jwt_file", "auth = \"kubernetes\""),
+    ] {
+        let last = toml.lines().count();
+        let wrong = World::new().toml(&toml).wrong();
+        assert!(wrong.contains(&format!("{last}: `{key}` is ")), "{toml}\n{wrong}");
+        assert!(wrong.contains(&format!("write {instead}")), "{toml}\n{wrong}");
+    }
+    let variable = World::new().env("GENESYS_PROXY__OAUTH__REVOKE_URL", "https://x.org/r");
+    assert!(variable.wrong().contains("GENESYS_PROXY__OAUTH__REVOKE_URL: `oauth.revoke_url`"));
+}
+
+#[test]
+fn the_shipped_defaults_contradict_nothing_that_a_variable_says() {
+    let shipped = || World::new().toml(include_str!("../../../proxy.toml"));
+    let vault = |name: &str| format!("GENESYS_PROXY__VAULT__{name}");
+    shipped().env(&vault("AUTH"), "kubernetes").env(&vault("ROLE"), "r").config();
+    shipped().env(&vault("AUTH"), "approle").env(&vault("ROLE_ID"), "r").config();
+    shipped().env("GENESYS_PROXY__OAUTH__VERIFY", "genesys").config();
+    shipped().env("GENESYS_PROXY__OAUTH__REVOKE_ON_EXIT", "true").config();
+}
+
+#[test]
+fn a_secret_of_vault_is_not_sent_to_genesys() {
+    for (key, variable, of_key) in [
+        ("token", "VAULT_TOKEN", ""),
+        ("secret_id", "VAULT_SECRET_ID", "auth = 'approle'\nrole_id = 'r'\n"),
+    ] {
+        let toml = format!("[vault]\n{of_key}{key} = 'hunter2'");
+        let wrong = World::new().toml(&toml).wrong();
+        assert!(wrong.contains(&format!("put it into {variable} and write")), "{wrong}");
+        let blank = World::new().env("X", " x");
+        let blank = blank.toml(&format!("[vault]\n{of_key}{key} = {{ env = 'X' }}")).wrong();
+        assert!(blank.contains("with a blank"), "{blank}");
+        assert!(!(wrong + &blank).to_lowercase().contains("genesys"), "{toml}");
+    }
+}
+
+#[test]
+fn a_variable_with_tables_says_when_it_is_not_toml() {
+    let of = |key: &str, value: &str| World::new().env(key, value).wrong();
+    let all = [
+        ("GENESYS_PROXY__OAUTH__CLIENT", "[{ client_id = 'a', client_secret = 'hunter2 }]"),
+        ("GENESYS_PROXY__OAUTH__CLIENT", "5"),
+        ("GENESYS_PROXY__OAUTH__EXTRA_PARAMS", "{ audience = hunter2 }"),
+        ("GENESYS_PROXY__OAUTH__EXTRA_PARAMS", "'text'"),
+    ]
+    .map(|(key, value)| of(key, value))
+    .join("--\n");
+    assert!(!all.contains("hunter2"), "{all}");
+    insta::assert_snapshot!(all, @r#"
+    -: GENESYS_PROXY__OAUTH__CLIENT: `oauth.client`: not TOML: unclosed inline table, expected `}`
+       write [{ client_id = "…", client_secret = { env = "NAME" } }]
+    --
+    -: GENESYS_PROXY__OAUTH__CLIENT: `oauth.client` takes tables, not a number
+       write [[oauth.client]] above each client's keys
+    --
+    -: GENESYS_PROXY__OAUTH__EXTRA_PARAMS: `oauth.extra_params`: not TOML: string values must be quoted, expected literal string
+       write { audience = "https://api.example.com" }
+    --
+    -: GENESYS_PROXY__OAUTH__EXTRA_PARAMS: `oauth.extra_params` takes a table, not text
+       write { audience = "https://api.example.com" }
+    "#);
+}
