@@ -1,0 +1,214 @@
+//! Rules, and the spellings that some server may read as the same path.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn rules(texts: &[&str]) -> Vec<Rule> {
+    texts.iter().map(|text| Rule::parse(text).unwrap()).collect()
+}
+
+fn usual() -> Vec<Rule> {
+    rules(&[
+        "DELETE /api/v2/tokens/me",
+        "PUT /api/v2/tokens/timeout",
+        "POST,PUT,PATCH,DELETE /api/v2/oauth/clients/**",
+    ])
+}
+
+#[test]
+fn rules_speak_of_methods_segments_and_the_rest() {
+    let usual = usual();
+    for (method, path, expected) in [
+        ("DELETE", "/api/v2/tokens/me", true),
+        ("DELETE", "/api/v2/tokens/me/", true),
+        ("DELETE", "/API/v2/Tokens/ME", true),
+        ("GET", "/api/v2/tokens/me", false),
+        ("HEAD", "/api/v2/tokens/me", false),
+        ("DELETE", "/api/v2/tokens/me/x", false),
+        ("DELETE", "/api/v2/tokens", false),
+        ("PUT", "/api/v2/tokens/timeout", true),
+        ("POST", "/api/v2/oauth/clients", true),
+        ("POST", "/api/v2/oauth/clients/1/secret", true),
+        ("POST", "/api/v2/oauth/clientsx", false),
+        ("GET", "/api/v2/oauth/clients", false),
+    ] {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        assert_eq!(denied(&usual, &method, path), expected, "{method} {path}");
+    }
+    let stars = rules(&["/a/*/c", "GET /"]);
+    assert!(denied(&stars, &Method::PATCH, "/a/b/c") && denied(&stars, &Method::HEAD, "/"));
+    assert!(!denied(&stars, &Method::GET, "/a/b/b/c") && !denied(&stars, &Method::GET, "/a/c"));
+}
+
+#[test]
+fn what_is_no_rule_is_said() {
+    for text in
+        ["", "GET", "get /a", "G€T /a", "GET a", "GET /a b", "/a/**/b", "/a?b", "/a%2fb", "/a/../b"]
+    {
+        assert!(Rule::parse(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn no_known_spelling_gets_past_a_rule() {
+    let usual = usual();
+    for path in [
+        "/api/v2/tokens/%6d%65",
+        "/api/v2/tokens/%256d%2565",
+        "/api/v2/tokens%2fme",
+        "/api/v2/tokens%252Fme",
+        "/api/v2/tokens%5cme",
+        "/api/v2/tokens\\me",
+        "/api/v2/./tokens/me",
+        "/api/v2/x/../tokens/me",
+        "/api/v2/x/%2e%2e/tokens/me",
+        "/api/v2/x%2f..%2ftokens/me",
+        "//api//v2/tokens///me",
+        "/api/v2/tokens/me;v=1",
+        "/api;x/v2/tokens;y=/me",
+        "/api/v2/tokens/me%3bv=1",
+        "/api/v2/tokens/me/.",
+        "/../api/v2/tokens/me",
+        "/api/v2//..//tokens/me",
+        "/api/v2/x//..//..//tokens/me",
+        "/api/v2/x/..%20/tokens/me",
+        "/api/v2/tokens/me%20",
+        "/api/v2/tokens/%09me",
+        "/api/v2/tokens/me%0a",
+        "/api/v2/tokens/m%0ae",
+        "/api/v2/tokens/me%00",
+        "/api/v2/tokens/me%00.json",
+        "/api/v2/tokens/me%00%2fx",
+        "/api/v2/tokens/me.",
+        "/api/v2/tokens./me%20..",
+        "/api/v2/tokens/me%3fx",
+        "/api/v2/tokens/me%253fx/y",
+        "/api/v2/tokens/me%23x",
+        // Resolved or stripped before it is decoded.
+        "/api/v2/b%2fc/../tokens/%6de",
+        "/api/%76%32;%2fx/tokens/me",
+    ] {
+        assert!(denied(&usual, &Method::DELETE, path), "{path}");
+    }
+    for path in [
+        "/api/v2/users/a%2Fb",
+        "/api/v2/groups/x;y",
+        "/api/v2/tokens/me2",
+        "/api/v2/users/a.b",
+        "/api/v2/users/a.b.",
+        "/api/v2/groups/My%20Group",
+        "/api/v2/tokens/me%20too",
+        "/api/v2/tokens/.me",
+        "/api/v2/tokens/%C3%BC",
+        "/api/v2/tokens/me/../you",
+        "/api/v2/oauth%3fclients",
+    ] {
+        assert!(!denied(&usual, &Method::PUT, path), "{path}");
+    }
+}
+
+#[test]
+fn a_rule_matches_what_it_seems_to_say() {
+    let odd = rules(&["HEAD /x", "DELETE /api//v2/foo/", "PUT /", "POST /a./b"]);
+    for (method, path) in [
+        (Method::HEAD, "/x"),
+        (Method::GET, "/x"),
+        (Method::DELETE, "/api/v2/foo"),
+        (Method::DELETE, "/api/v2/f%6fo/"),
+        (Method::PUT, "/"),
+        (Method::PUT, "/x/%2e."),
+        (Method::POST, "/a./b"),
+    ] {
+        assert!(denied(&odd, &method, path), "{method} {path}");
+    }
+    assert!(!denied(&odd, &Method::PUT, "/x%20") && !denied(&odd, &Method::POST, "/x"));
+}
+
+#[test]
+fn a_path_that_takes_long_to_judge_is_refused_if_a_rule_speaks_of_its_method() {
+    let usual = usual();
+    for path in [
+        format!("/{}", "a;b%25/".repeat(10_000)),
+        format!("/%20{}", "a".repeat(MAX_ODD)),
+        "/..".repeat(400),
+        format!("/{}", "..%2f".repeat(1500)),
+        format!("/{}", "a%5c%2500%253b".repeat(500)),
+    ] {
+        assert!(denied(&usual, &Method::DELETE, &path) && !denied(&usual, &Method::GET, &path));
+    }
+    let long = format!("/api/v2/{}", "My%20Group/".repeat(100));
+    assert!(!denied(&usual, &Method::DELETE, &long));
+    assert!(!denied(&usual, &Method::DELETE, &"/a".repeat(30_000)));
+}
+
+/// What leaves a path what it is to some server, between two of its segments.
+const BETWEEN: [&str; 10] = [
+    "/",
+    "//",
+    "/./",
+    "/x/../",
+    "/x//..//",
+    "/x;y/..;z/",
+    "\\",
+    "/x/..%20/",
+    "/x%2fy/../",
+    "/%20/",
+];
+/// And after one of them.
+const AFTER: [&str; 8] = ["", "", ";v=1", "%20", "%09", ".", "%0a", ";%2fx"];
+/// And after all.
+const AT_THE_END: [&str; 9] =
+    ["", "/", "/.", "%00x", "%3fx/y", "%23/x", "?x", "%253f..%2fx", "//x//..//"];
+
+proptest! {
+    /// However the bytes of a denied path are encoded, it stays denied.
+    #[test]
+    fn encoding_any_byte_any_number_of_times_changes_nothing(layers in prop::collection::vec(0usize..4, 17)) {
+        let path: String = "/api/v2/tokens/me"
+            .bytes()
+            .zip(layers)
+            .map(|(byte, layers)| match (byte, layers) {
+                (byte, 0) => char::from(byte).to_string(),
+                (byte, layers) => format!("%{}{byte:02x}", "25".repeat(layers - 1)),
+            })
+            .collect();
+        prop_assert!(denied(&usual(), &Method::DELETE, &path), "{path}");
+    }
+
+    /// Whatever the tricks are put together.
+    #[test]
+    fn a_denied_path_stays_denied_in_any_disguise(
+        disguises in prop::collection::vec((0..BETWEEN.len(), 0..AFTER.len(), any::<bool>()), 4),
+        end in prop::sample::select(&AT_THE_END[..]),
+    ) {
+        let mut path = String::new();
+        for (segment, (between, after, encoded)) in
+            ["api", "v2", "tokens", "me"].into_iter().zip(disguises)
+        {
+            path.push_str(BETWEEN[between]);
+            match segment.split_at(1) {
+                (first, rest) if encoded => {
+                    path.extend(["%", &format!("{:02x}", first.as_bytes()[0]), rest]);
+                }
+                _ => path.push_str(segment),
+            }
+            path.push_str(AFTER[after]);
+        }
+        path.push_str(end);
+        prop_assert!(denied(&usual(), &Method::DELETE, &path), "{path}");
+    }
+
+    /// A name of somebody's is no trick, whatever is encoded in it.
+    #[test]
+    fn names_are_not_denied(name in "[a-zA-Z0-9][a-zA-Z0-9 .@+]{0,20}[a-zA-Z0-9]") {
+        let path = format!("/api/v2/groups/{}/members", name.replace(' ', "%20"));
+        prop_assert!(!denied(&usual(), &Method::DELETE, &path), "{path}");
+    }
+
+    #[test]
+    fn no_path_and_no_rule_panics(path in "[ -~]{0,60}", rule in "\\PC{0,40}") {
+        let _ = Rule::parse(&rule);
+        let _ = denied(&usual(), &Method::DELETE, &path);
+    }
+}
