@@ -107,6 +107,8 @@ pub struct Freshness {
     trouble: Option<(Trouble, Instant)>,
     /// When a changed secret last cut a back-off short.
     hurried: Option<Instant>,
+    /// A secret changed while a fetch with the former one was on its way.
+    outdated: bool,
     /// Tokens in a row that a check found dead and none found alive.
     dead: u32,
     /// Until then checks are not believed.
@@ -120,6 +122,8 @@ struct Suspect {
     expires_at: Instant,
     refresh_at: Option<Instant>,
     family: u64,
+    /// It was looked at, and that told nothing.
+    unclear: bool,
 }
 
 impl Freshness {
@@ -134,6 +138,7 @@ impl Freshness {
             failures: 0,
             trouble: None,
             hurried: None,
+            outdated: false,
             dead: 0,
             distrusted_until: None,
             suspect: None,
@@ -145,8 +150,11 @@ impl Freshness {
         if self.expires_at.is_some_and(|end| now < end) {
             return Step::Use(self.generation);
         }
+        // One that was given up is being looked at: it may be back in a moment.
+        let looking =
+            self.suspect.is_some_and(|suspect| !suspect.unclear && now < suspect.expires_at);
         match self.trouble {
-            Some((trouble, retry_at)) if !self.fetching && now < retry_at => {
+            Some((trouble, retry_at)) if !self.fetching && !looking && now < retry_at => {
                 Step::Refuse { retry_at, trouble }
             }
             Some(_) | None => Step::Wait,
@@ -178,6 +186,7 @@ impl Freshness {
         self.failures = 0;
         self.trouble = None;
         self.suspect = None;
+        self.outdated = false;
         self.generation
     }
 
@@ -195,6 +204,9 @@ impl Freshness {
         let ours = backoff.delay(self.failures, dice);
         let wait = retry_after.map_or(ours, |theirs| ours.max(theirs.min(backoff.cap)));
         self.trouble = Some((trouble, now + wait));
+        if std::mem::take(&mut self.outdated) && trouble == Trouble::Permanent {
+            self.hurry(now);
+        }
     }
 
     /// A request signed with `generation` got a 401 from path family `family`; `worked` tells
@@ -217,6 +229,7 @@ impl Freshness {
             expires_at,
             refresh_at: self.refresh_at,
             family,
+            unclear: false,
         });
         Verdict::Renew
     }
@@ -243,7 +256,7 @@ impl Freshness {
         now: Instant,
         generation: Generation,
     ) -> bool {
-        let distrusted = self.distrusted_until.is_some_and(|until| now < until);
+        let distrusted = self.distrusts_checks(now);
         let current = generation == self.generation && self.expires_at.is_some();
         if distrusted || !current || !renewals.force(now) {
             return false;
@@ -268,6 +281,20 @@ impl Freshness {
         self.suspect.filter(|suspect| now < suspect.expires_at).map(|_| self.generation)
     }
 
+    /// A look at the suspect told nothing, or that it is dead. Whoever waits for it is told so.
+    pub fn not_cleared(&mut self, dead: bool) {
+        match &mut self.suspect {
+            Some(_) if dead => self.suspect = None,
+            Some(suspect) => suspect.unclear = true,
+            None => {}
+        }
+    }
+
+    /// Checks were wrong too often: what they call dead may be alive.
+    pub fn distrusts_checks(&self, now: Instant) -> bool {
+        self.distrusted_until.is_some_and(|until| now < until)
+    }
+
     /// A check found the suspect alive: it is used again, and the family that refused it is to
     /// blame. Its renewal goes on at the pace of its failures.
     pub fn cleared(
@@ -282,7 +309,9 @@ impl Freshness {
         let Some(suspect) = self.suspect.take() else { return false };
         self.expires_at = Some(suspect.expires_at);
         self.refresh_at = suspect.refresh_at;
-        renewals.blame(now, suspect.family);
+        // At least until a token can be had again: the next 401 of it would be another gap.
+        let not_before = self.trouble.map_or(now, |(_, retry_at)| retry_at);
+        renewals.blame(now, suspect.family, not_before);
         true
     }
 
@@ -300,6 +329,8 @@ impl Freshness {
     /// A secret changed that the last failure may have been about: the next try is now, or a little
     /// later when one was made for the same reason a moment ago. Throttling is not about a secret.
     pub fn hurry(&mut self, now: Instant) {
+        // The first fetch of all reads the secret for the first time, which is no change.
+        self.outdated |= self.fetching && (self.failures > 0 || self.generation.0 > 0);
         let earliest = self.hurried.map_or(now, |at| now.max(at + BETWEEN_HURRIES));
         match &mut self.trouble {
             Some((Trouble::Transient | Trouble::Permanent, retry_at))

@@ -23,10 +23,14 @@ const MAX_BLAMED: usize = 64;
 
 /// A family that was to blame is tried again by one renewal; the others pass on meanwhile.
 const TRIAL: Duration = Duration::from_secs(5);
+/// What was to blame so long ago is a family like any other.
+const FORGIVEN_AFTER: Duration = Duration::from_secs(300);
 
 #[derive(Debug, Clone, Copy)]
 struct Blamed {
     family: u64,
+    /// How often in a row.
+    times: u32,
     until: Instant,
     /// Its time was over, and a renewal is on its way that may help.
     on_trial: bool,
@@ -37,7 +41,7 @@ struct Blamed {
 pub struct Renewals {
     /// The most that may be forced in a row: a few for each token.
     most: f64,
-    /// In a row without helping.
+    /// In a row without helping, of tokens that never worked.
     fruitless: u32,
     /// Still allowed, and when that was counted.
     allowance: f64,
@@ -86,9 +90,10 @@ impl Renewals {
         if known {
             return;
         }
-        let until = self.blame(now, family);
+        self.blame(now, family, now);
         if !worked {
-            self.unproven_until = Some(until);
+            self.fruitless = self.fruitless.saturating_add(1);
+            self.unproven_until = Some(now + COOL_DOWN.delay(self.fruitless, 1.0));
         }
     }
 
@@ -103,6 +108,7 @@ impl Renewals {
 
     /// A renewal because of this family, if one is worth it and allowed.
     pub(super) fn grant(&mut self, now: Instant, family: u64, worked: bool) -> bool {
+        self.blamed.retain(|blamed| now < blamed.until + FORGIVEN_AFTER);
         if self.vain(now, family, worked) || !self.force(now) {
             return false;
         }
@@ -126,16 +132,16 @@ impl Renewals {
         allowed
     }
 
-    /// The family is to blame for its 401, until then.
-    pub(super) fn blame(&mut self, now: Instant, family: u64) -> Instant {
-        self.fruitless = self.fruitless.saturating_add(1);
-        let until = now + COOL_DOWN.delay(self.fruitless, 1.0);
+    /// The family is to blame for its 401, for longer each time, and not only until `not_before`.
+    pub(super) fn blame(&mut self, now: Instant, family: u64, not_before: Instant) {
+        let known = self.blamed.iter().find(|blamed| blamed.family == family);
+        let times = known.map_or(0, |blamed| blamed.times).saturating_add(1);
+        let until = (now + COOL_DOWN.delay(times, 1.0)).max(not_before);
         self.blamed.retain(|blamed| blamed.family != family);
         if self.blamed.len() == MAX_BLAMED {
             self.blamed.remove(0);
         }
-        self.blamed.push(Blamed { family, until, on_trial: false });
-        until
+        self.blamed.push(Blamed { family, times, until, on_trial: false });
     }
 
     fn is_blamed(&self, now: Instant, family: u64) -> bool {
@@ -166,6 +172,27 @@ mod tests {
             }
         }
         assert!(granted <= 6, "{granted}");
+    }
+
+    #[test]
+    fn what_was_to_blame_long_ago_does_not_stand_in_the_way_of_a_mass_renewal() {
+        let t0 = t0();
+        let mut renewals = Renewals::new(10);
+        assert!(renewals.grant(t0, 1, true));
+        renewals.fruitless(t0, 1, true);
+        let later = t0 + Duration::from_secs(3600);
+        assert!((0..10).all(|_| renewals.grant(later, 1, true)));
+    }
+
+    #[test]
+    fn one_endpoints_history_is_not_anothers_sentence() {
+        let t0 = t0();
+        let mut renewals = Renewals::new(10);
+        (0..8).for_each(|n| renewals.fruitless(t0 + Duration::from_secs(300 * n), 1, true));
+        let now = t0 + Duration::from_secs(300 * 7);
+        renewals.fruitless(now, 2, true);
+        assert!(!renewals.grant(now, 2, true));
+        assert!(renewals.grant(now + Duration::from_secs(1), 2, true));
     }
 
     #[test]

@@ -95,9 +95,14 @@ impl Refused {
     /// Whether this token is the fresh one that the 401 called for. Another client's may be as dead
     /// as the first was, without anybody knowing: it gets its own renewal, once.
     fn is_answered_by(&self, permit: &Permit, token: &Token) -> bool {
+        self.fresh(permit, token) || self.times >= MAX_RENEWALS
+    }
+
+    /// The successor of the refused token, or one that was asked for since.
+    fn fresh(&self, permit: &Permit, token: &Token) -> bool {
         let now = permit.spot();
         let successor = now.lane == self.spot.lane && now.generation > self.spot.generation;
-        successor || token.younger_than(self.at) || self.times >= MAX_RENEWALS
+        successor || token.younger_than(self.at)
     }
 }
 
@@ -122,6 +127,10 @@ impl Gateway {
             if unproved(&call, &token, looks) {
                 looks += 1;
                 match Box::pin(self.look(&token, &permit, looks)).await {
+                    Look::Dead if self.shared.tokens.several() => {
+                        permit = Box::pin(self.renew(&call, permit, record)).await?;
+                        continue;
+                    }
                     Look::Dead => continue,
                     Look::Alive | Look::Unknown => {}
                 }
@@ -149,8 +158,14 @@ impl Gateway {
                     permit = Box::pin(self.renew(&call, permit, record)).await?;
                 }
                 (Next::Fruitless, Ok(answer)) => {
-                    let tokens = self.shared.tokens.of(permit.spot().lane);
-                    tokens.fruitless(&token, family(&call.head));
+                    let fresh = refused.as_ref().is_some_and(|first| first.fresh(&permit, &token));
+                    if fresh {
+                        let tokens = self.shared.tokens.of(permit.spot().lane);
+                        tokens.fruitless(&token, family(&call.head));
+                    } else {
+                        // Another token that was dead without anybody knowing: no lesson.
+                        self.rejected(&token, &permit, &call.head);
+                    }
                     return Ok(settle(call, answer, permit, &token));
                 }
                 (next @ (Next::Requeue { until } | Next::HandOn { until }), Ok(answer)) => {
@@ -173,7 +188,7 @@ impl Gateway {
                     (history.moved, failed_at) = (history.moved + 1, Some(Instant::now()));
                 }
                 (Next::Answer | Next::Fail, Ok(answer)) => {
-                    let renewed = history.renewed || looks > 1;
+                    let renewed = history.renewed || (looks > 1 && !self.shared.tokens.several());
                     self.learn(&token, &permit, &call, &answer, renewed);
                     return Ok(settle(call, answer, permit, &token));
                 }
@@ -207,6 +222,7 @@ impl Gateway {
         let verdict = self.shared.tokens.of(spot.lane).rejected(token, family(head));
         if verdict == Verdict::Renew {
             self.shared.admission.lost(spot);
+            self.seen(spot.lane);
         }
         verdict
     }

@@ -140,8 +140,7 @@ impl Kind {
                 "check oauth.client_id and upstream.region: nobody knows this id there"
             }
             Self::WrongSecret => {
-                "check oauth.client_secret, or the private_key or client_cert that is there instead: \
-                 it was replaced, or belongs to another client"
+                "check oauth.client_secret: it was replaced, or belongs to another client"
             }
             Self::WrongGrant => {
                 "give the client the grant type Client Credentials (Admin > Integrations > OAuth)"

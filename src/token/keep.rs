@@ -15,15 +15,26 @@ use crate::{
     telemetry::metrics::MintOutcome,
 };
 
+/// A look at a suspect that told nothing is repeated.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+
 impl Tokens {
     pub(super) async fn keep<I: Issuer + Check>(&self, issuer: &I, toll: &impl Toll) {
         loop {
             let task = self.freshness().task(Instant::now().into_std());
             match task {
-                Task::SleepUntil(at) => tokio::select! {
-                    () = sleep_until(Instant::from_std(at)) => {}
-                    () = self.nudge.notified() => {}
-                },
+                Task::SleepUntil(at) => {
+                    // Given up while no token can be had: whether that was right is asked now.
+                    self.clear(issuer, toll).await;
+                    let mut until = Instant::from_std(at);
+                    if self.suspect.load().is_some() {
+                        until = until.min(Instant::now() + LOOK_AGAIN);
+                    }
+                    tokio::select! {
+                        () = sleep_until(until) => {}
+                        () = self.nudge.notified() => {}
+                    }
+                }
                 Task::Fetch => {
                     // Its life began somewhere on the way: from the request on is safe.
                     let asked = Instant::now();
@@ -31,10 +42,10 @@ impl Tokens {
                     issuer.show(&self.metrics);
                     match minted {
                         Ok(minted) if minted.life <= asked.elapsed() => {
-                            self.failed(&MintError::dead_on_arrival(), issuer, toll).await;
+                            self.failed(&MintError::dead_on_arrival(), issuer);
                         }
                         Ok(minted) => self.install(minted, asked),
-                        Err(error) => self.failed(&error, issuer, toll).await,
+                        Err(error) => self.failed(&error, issuer),
                     }
                 }
             }
@@ -75,7 +86,7 @@ impl Tokens {
         self.changed.send_modify(|count| *count += 1);
     }
 
-    async fn failed<I: Issuer + Check>(&self, error: &MintError, issuer: &I, toll: &impl Toll) {
+    fn failed(&self, error: &MintError, issuer: &impl Issuer) {
         self.metrics.minted(
             &self.of,
             match error.trouble() {
@@ -84,7 +95,6 @@ impl Tokens {
                 Trouble::Permanent => MintOutcome::permanent,
             },
         );
-        self.clear(issuer, toll).await;
         self.note(error, issuer.outdated());
         self.changed.send_modify(|count| *count += 1);
     }
@@ -97,16 +107,23 @@ impl Tokens {
             self.suspect.store(None);
             return;
         }
-        if !toll.pay(suspect.generation).await {
-            return;
-        }
-        match check.look(&suspect.authorization).await {
-            Alive::Active => {}
-            Alive::Inactive => {
+        let found = if toll.pay(suspect.generation).await {
+            check.look(&suspect.authorization).await
+        } else {
+            Alive::Unknown("the budget has no place for a look".to_owned())
+        };
+        let dead = match found {
+            Alive::Active => None,
+            Alive::Inactive => Some(!self.freshness().distrusts_checks(Instant::now().into_std())),
+            Alive::Unknown(_) => Some(false),
+        };
+        if let Some(dead) = dead {
+            if dead {
                 self.suspect.store(None);
-                return;
             }
-            Alive::Unknown(_) => return,
+            self.freshness().not_cleared(dead);
+            self.changed.send_modify(|count| *count += 1);
+            return;
         }
         let mut freshness = self.freshness();
         let now = Instant::now().into_std();
@@ -114,6 +131,7 @@ impl Tokens {
             self.suspect.store(None);
             self.current.store(Some(Arc::clone(&suspect)));
             drop(freshness);
+            self.changed.send_modify(|count| *count += 1);
             tracing::warn!(
                 token = self.lane.number(),
                 generation = suspect.generation.number(),

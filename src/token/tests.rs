@@ -311,3 +311,21 @@ async fn of_several_tokens_any_will_do_and_refusal_needs_all_of_them() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(pool.get(Lane::new(1), pool::Want::Any, within(12)).await.unwrap_err().refused);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_odd_401_between_two_failed_mints_costs_nobody_the_good_token() {
+    let world = overseen(&[Ok(3600), Err(Trouble::Permanent)], &[Alive::Active], ());
+    let token = world.tokens.get(within(1)).await.unwrap();
+    token.worked(Instant::now());
+    // The renewal has failed, and the next try is minutes away.
+    tokio::time::sleep(Duration::from_secs(3550)).await;
+    assert!(world.seen().0 >= 2);
+    let mints = world.seen().0;
+    let before = Instant::now();
+    assert_eq!(world.tokens.rejected(&token, 7), Verdict::Renew);
+    let again = world.tokens.get(within(12)).await.unwrap();
+    assert_eq!(again.generation, token.generation);
+    assert!(before.elapsed() < Duration::from_secs(1), "{:?}", before.elapsed());
+    assert_eq!(world.seen().0, mints);
+    assert_eq!(world.tokens.rejected(&token, 7), Verdict::PassOn, "it is known as odd by now");
+}

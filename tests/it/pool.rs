@@ -138,3 +138,15 @@ async fn a_secret_that_is_another_at_each_read_makes_no_storm_of_logins() {
         assert!(attempts <= 30, "{mode}: {attempts} logins");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_that_died_unnoticed_are_no_callers_401_however_quiet_it_was() {
+    let world = World::with(unlimited(), &format!("{NO_LIMIT}\n[oauth]\ntokens = 5")).await;
+    world.until(|seen| seen.mints == 5).await;
+    assert_all(&at_once((0..10).map(|_| world.request(Method::GET, ME))).await, 200);
+    world.genesys.revoke();
+    // One after the other: each may meet a token that nobody has found dead yet.
+    for _ in 0..10 {
+        assert_eq!(world.get(ME).await.status(), 200);
+    }
+}

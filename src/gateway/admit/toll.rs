@@ -5,11 +5,12 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep_until};
 
-use super::Admission;
+use super::{Admission, Permit};
 use crate::{
     decide::{
         freshness::Generation,
         lanes::{Lane, Spot},
+        queue::Ticket,
     },
     token,
 };
@@ -26,6 +27,12 @@ impl Admission {
             state.lanes.leave(1, spot, now.into_std());
         }
         taken
+    }
+
+    /// A turn under this very token, if it has a place: for a replay, which stands first anyway.
+    pub fn admit_under(self: &Arc<Self>, spot: Spot, ticket: Ticket) -> Option<Permit> {
+        let taken = self.state().lanes.take_under(spot.lane, Instant::now().into_std()).is_ok();
+        taken.then(|| self.permit(ticket, spot))
     }
 
     /// The same for one that can wait: a full budget is asked once more when it says so.

@@ -67,7 +67,7 @@ impl Gateway {
             token.worked(Instant::now());
             return Look::Alive;
         }
-        if looks == MAX_LOOKS {
+        if looks == MAX_LOOKS && !self.shared.tokens.several() {
             // The renewed token is refused too: renewing again would go on for ever.
             self.shared.tokens.of(spot.lane).fruitless(token, family(&head));
             return Look::Unknown;

@@ -45,6 +45,9 @@ impl Gateway {
             let now = Instant::now();
             let spot = permit.spot();
             self.shared.admission.lost(spot);
+            if let Some(token) = self.seen(spot.lane) {
+                return Ok(token);
+            }
             match self.wait(call, spot.lane, Want::Any, now, record).await? {
                 Came::Here(token) => return Ok(token),
                 Came::Elsewhere => {
@@ -59,6 +62,13 @@ impl Gateway {
                 }
             }
         }
+    }
+
+    /// The token of a lane, if there is one; then the budgets know it, too.
+    pub(super) fn seen(&self, lane: Lane) -> Option<Arc<Token>> {
+        let token = self.shared.tokens.of(lane).current(Instant::now())?;
+        self.shared.admission.seen(Spot { lane, generation: token.generation });
+        Some(token)
     }
 
     /// A token, within the caller's patience; after a late 401 the caller is given it once more.
@@ -97,7 +107,14 @@ impl Gateway {
         drop(permit);
         let came = self.wait(call, lane, Want::Successor, Instant::now(), record).await?;
         if let Came::Here(token) = came {
-            self.shared.admission.seen(Spot { lane, generation: token.generation });
+            let spot = Spot { lane, generation: token.generation };
+            self.shared.admission.seen(spot);
+            // Under the very successor: the others may be as dead as the first was.
+            if self.shared.tokens.several()
+                && let Some(permit) = self.shared.admission.admit_under(spot, ticket)
+            {
+                return Ok(permit);
+            }
         }
         self.readmit(call, ticket, record).await
     }
