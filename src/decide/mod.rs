@@ -8,6 +8,7 @@ pub mod asked;
 pub mod backoff;
 pub mod budget;
 pub mod bytes;
+pub mod callers;
 pub mod failure;
 pub mod framing;
 pub mod freshness;
