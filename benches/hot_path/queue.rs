@@ -1,75 +1,86 @@
-//! A line of 10,000, far longer than the default lets it become.
+//! A line of 10,000, far longer than the default lets it become: of one caller, or of a thousand.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::Ipv4Addr,
+    num::NonZeroU32,
+    time::{Duration, Instant},
+};
 
 use divan::{Bencher, black_box};
-use genesys_proxy::decide::queue::{Queue, Ticket};
+use genesys_proxy::decide::{
+    callers::Principal,
+    queue::{Queue, Who},
+    urgency::Urgency,
+};
 
 use crate::t0;
 
 const WAITING: u32 = 10_000;
+const ROOM: (usize, Option<usize>) = (usize::MAX, None);
+/// Callers that share the line.
+const CALLERS: [u32; 2] = [1, 1_000];
 
-/// The line, the tickets in it, and the moment of the first arrival.
-fn line() -> (Queue<u32>, Vec<Ticket>, Instant) {
+fn who(queue: &mut Queue<u32>, caller: u32) -> Who {
+    let principal = Principal::at(Ipv4Addr::from(caller).into());
+    let (weight, urgency) = (NonZeroU32::MIN, Urgency::default());
+    Who { principal, weight, urgency, ticket: queue.ticket() }
+}
+
+/// The line, those in it, and the moment of the first arrival.
+fn line(callers: u32) -> (Queue<u32>, Vec<Who>, Instant) {
     let start = t0();
-    let mut queue = Queue::new(WAITING as usize + 1);
-    let tickets = (0..WAITING)
-        .map(|caller| {
-            let ticket = queue.ticket();
-            let deadline = start + Duration::from_secs(12) + Duration::from_micros(caller.into());
-            queue.join(ticket, deadline, caller).expect("the bound is above their number");
-            ticket
+    let mut queue = Queue::default();
+    let members = (0..WAITING)
+        .map(|n| {
+            let who = who(&mut queue, n % callers);
+            let deadline = start + Duration::from_secs(12) + Duration::from_micros(n.into());
+            let joined = queue.join(&who, (start, deadline), ROOM, n);
+            assert!(joined.is_ok(), "there is room");
+            who
         })
         .collect();
-    (queue, tickets, start)
+    (queue, members, start)
 }
 
 /// One joins at the end, the first has its turn: the line stays as long as it is.
-#[divan::bench]
-fn join_and_serve_the_first(bencher: Bencher) {
-    let (mut queue, _, start) = line();
+#[divan::bench(args = CALLERS)]
+fn join_and_serve_the_first(bencher: Bencher, callers: u32) {
+    let (mut queue, _, start) = line(callers);
     let mut deadline = start + Duration::from_secs(20);
+    let mut caller = 0;
     bencher.bench_local(|| {
         deadline += Duration::from_micros(1);
-        let ticket = queue.ticket();
-        let joined = queue.join(ticket, black_box(deadline), 0);
-        let served = queue.head().and_then(|first| queue.leave(first));
-        (joined, served)
+        caller = (caller + 1) % callers;
+        let who = who(&mut queue, caller);
+        let joined = queue.join(&who, (start, black_box(deadline)), ROOM, 0).is_ok();
+        (joined, queue.next(false))
     });
 }
 
-/// A caller in the middle hangs up and comes back, as after a 429, to the same place.
-#[divan::bench]
-fn leave_and_rejoin_in_the_middle(bencher: Bencher) {
-    let (mut queue, tickets, start) = line();
-    let middle = tickets.get(tickets.len() / 2).copied().expect("the line is not empty");
+/// A caller in the middle hangs up and comes back, as after a 429.
+#[divan::bench(args = CALLERS)]
+fn leave_and_rejoin_in_the_middle(bencher: Bencher, callers: u32) {
+    let (mut queue, members, start) = line(callers);
+    let middle = members.get(members.len() / 2).copied().expect("the line is not empty");
     let deadline = start + Duration::from_secs(15);
     bencher.bench_local(|| {
-        let left = queue.leave(black_box(middle));
-        let joined = queue.join(middle, black_box(deadline), 0);
+        let left = queue.leave(black_box(middle.ticket));
+        let joined = queue.join(&middle, (start, black_box(deadline)), ROOM, 0).is_ok();
         (left, joined)
     });
 }
 
-/// How many stand before a new arrival.
-#[divan::bench]
-fn ahead_of_a_new_ticket(bencher: Bencher) {
-    let (mut queue, _, _) = line();
-    let new = queue.ticket();
-    bencher.bench_local(|| black_box(&queue).ahead(black_box(new)));
-}
-
-/// How many stand before one that came back to the middle: these are counted.
-#[divan::bench]
-fn ahead_of_an_old_ticket(bencher: Bencher) {
-    let (queue, tickets, _) = line();
-    let middle = tickets.get(tickets.len() / 2).copied().expect("the line is not empty");
-    bencher.bench_local(|| black_box(&queue).ahead(black_box(middle)));
+/// How many turns come before a new arrival's.
+#[divan::bench(args = CALLERS)]
+fn ahead_of_a_newcomer(bencher: Bencher, callers: u32) {
+    let (mut queue, _, start) = line(callers);
+    let new = who(&mut queue, 0);
+    bencher.bench_local(|| black_box(&queue).ahead(black_box(&new), start));
 }
 
 /// Nobody has run out of patience: asked whenever the pacer wakes.
-#[divan::bench]
-fn nobody_is_impatient(bencher: Bencher) {
-    let (mut queue, _, start) = line();
-    bencher.bench_local(|| queue.impatient(black_box(start)));
+#[divan::bench(args = CALLERS)]
+fn nobody_is_impatient(bencher: Bencher, callers: u32) {
+    let (mut queue, _, start) = line(callers);
+    bencher.bench_local(|| queue.impatient(black_box(start)).is_some());
 }

@@ -88,7 +88,19 @@ pub(crate) const SECTIONS: [(&str, &[&str]); 8] = [
         ],
     ),
     ("replay", &["memory_per_request", "per_request", "memory_total"]),
-    ("rate_limit", &["requests_per_minute", "window", "max_wait", "max_queue", "max_retry_after"]),
+    (
+        "rate_limit",
+        &[
+            "requests_per_minute",
+            "window",
+            "pacing",
+            "reserve",
+            "max_wait",
+            "max_queue",
+            "max_retry_after",
+            "families",
+        ],
+    ),
     (
         "access",
         &[

@@ -13,6 +13,7 @@ mod read;
 mod redact;
 mod region;
 mod report;
+mod tables;
 mod units;
 
 #[cfg(test)]
@@ -22,7 +23,7 @@ use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 
-use crate::decide::access::Rule;
+use crate::decide::{access::Rule, turns::gate::Limit};
 
 pub(crate) use self::credential::{
     CREDENTIALS_DIRECTORY, MAX_BYTES, read as read_credential, unusable, without_newline,
@@ -154,19 +155,43 @@ pub struct Replay {
     pub memory_total: usize,
 }
 
+/// How calls are spread over the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pacing {
+    /// As they come, while there are places.
+    Burst,
+    /// Evenly: a batch leaves room for whoever comes after it.
+    Even,
+}
+
+/// One of `rate_limit.families`: calls that Genesys limits below the token.
+#[derive(Debug, Clone)]
+pub struct Family {
+    /// Which calls.
+    pub rule: Rule,
+    /// How many of them.
+    pub limit: Limit,
+}
+
 /// `[rate_limit]`
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct RateLimit {
     /// Calls per `window` and token; `None`: no limit of our own.
     pub requests_per_minute: Option<NonZeroU32>,
     /// What the limit is counted over.
     pub window: Duration,
+    /// How calls are spread over it.
+    pub pacing: Pacing,
+    /// Of `requests_per_minute`: places for calls with an urgency below 3 (RFC 9218).
+    pub reserve: u32,
     /// How long a caller waits for its turn at most.
     pub max_wait: Duration,
     /// How many may wait at once.
     pub max_queue: usize,
     /// A longer `Retry-After` is handed on at once.
     pub max_retry_after: Duration,
+    /// Limits of single path families.
+    pub families: Vec<Family>,
 }
 
 /// `[access]`

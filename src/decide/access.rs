@@ -67,6 +67,11 @@ impl Rule {
         Ok(Self { methods: methods.collect::<Result<_, _>>()?, segments, rest })
     }
 
+    /// Whether it speaks of this call, whose path is read in one way only: not for refusing.
+    pub fn speaks_of(&self, method: &Method, path: &str) -> bool {
+        self.of_method(&with_its_body(method.clone())) && self.matches(segments(path))
+    }
+
     /// Whether it speaks of calls with this method.
     fn of_method(&self, method: &Method) -> bool {
         self.methods.is_empty() || self.methods.contains(method)

@@ -6,6 +6,8 @@
 
 use http::{HeaderMap, HeaderValue};
 
+use super::urgency::Urgency;
+
 /// A field that must appear once at most.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub enum Lines {
@@ -38,6 +40,8 @@ pub struct Asked {
     pub cross_site: bool,
     /// `Prefer: wait=N` (RFC 7240 section 4.3), in seconds.
     pub wait: Option<u64>,
+    /// `Priority` (RFC 9218): how soon, among the caller's own calls.
+    pub urgency: Urgency,
     /// `X-Request-Id`, if it is a plain word.
     pub request_id: Option<HeaderValue>,
     /// It has a valid `traceparent` (W3C Trace Context).
@@ -71,6 +75,10 @@ impl Asked {
                     asked.cross_site |= !matches!(value.as_bytes(), b"none" | b"same-origin");
                 }
                 "prefer" => asked.wait = asked.wait.or_else(|| items(value).find_map(wait)),
+                "priority" => {
+                    let urgency = value.to_str().ok().and_then(Urgency::of);
+                    asked.urgency = urgency.unwrap_or(asked.urgency);
+                }
                 "x-request-id" if asked.request_id.is_none() && is_plain(value) => {
                     asked.request_id = Some(value.clone());
                 }

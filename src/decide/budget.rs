@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::{bend::Bend, pace::Pace, quota::Quota};
+
 /// Into how many slots a window is cut. A call is held against the budget until the end of its
 /// slot leaves the window, so at most 1/600 of the allowance is lost.
 const SLOTS: u32 = 600;
@@ -18,11 +20,26 @@ const SLACK: f64 = 0.009;
 /// small allowance is no crowd's.
 const WORTH: u64 = 128;
 
+/// What a budget allows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Allowance {
+    /// Calls in any `window`; `None` never says no by itself.
+    pub limit: Option<NonZeroU32>,
+    /// What they are counted over.
+    pub window: Duration,
+    /// Calls are spread over the window.
+    pub even: bool,
+    /// Places that only urgent calls may take.
+    pub reserve: u32,
+}
+
 /// One token's allowance. A call takes a place when its turn comes, and is counted when it leaves:
 /// whatever it waits for in between, its window begins when upstream sees it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Budget {
     limit: Option<NonZeroU32>,
+    /// The window as it is configured.
+    nominal: Duration,
     /// The window, slack included.
     window: Duration,
     slot: Duration,
@@ -34,15 +51,35 @@ pub struct Budget {
     /// Places taken whose calls have not left.
     reserved: u64,
     paused_until: Option<Instant>,
+    reserve: u32,
+    pace: Option<Pace>,
+    bend: Bend,
+    /// Calls that were answered 429 since the pause that is on.
+    refused: u32,
+    /// Calls that ever left.
+    left: u64,
+    others: Option<Others>,
+}
+
+/// Places that others use, as upstream's answers tell.
+#[derive(Debug, Clone, Copy)]
+struct Others {
+    places: u64,
+    until: Instant,
+    /// Of which call's answer.
+    as_of: u64,
 }
 
 impl Budget {
-    /// `limit` calls in any `window`; `None` never says no by itself.
-    pub fn new(limit: Option<NonZeroU32>, window: Duration, epoch: Instant) -> Self {
-        let window = window.mul_f64(1.0 + SLACK).max(Duration::from_micros(1));
+    /// With nothing used.
+    pub fn new(allowance: Allowance, epoch: Instant) -> Self {
+        let Allowance { limit, window, even, reserve } = allowance;
+        let nominal = window.max(Duration::from_micros(1));
+        let window = nominal.mul_f64(1.0 + SLACK);
         let slot = (window / SLOTS).max(Duration::from_nanos(1));
         Self {
             limit,
+            nominal,
             window,
             slot,
             epoch,
@@ -50,65 +87,77 @@ impl Budget {
             total: 0,
             reserved: 0,
             paused_until: None,
+            reserve: reserve.min(limit.map_or(0, |limit| limit.get() - 1)),
+            pace: even.then(Pace::default),
+            bend: Bend::default(),
+            refused: 0,
+            left: 0,
+            others: None,
         }
     }
 
     /// A place for one call, to be followed by `leave` or `give_back`; or the moment at which it is
     /// worth asking again.
-    pub fn take(&mut self, now: Instant) -> Result<(), Instant> {
-        if let Some(until) = self.paused_until {
-            if now < until {
-                return Err(until);
-            }
-            self.paused_until = None;
-        }
-        let Some(limit) = self.limit else { return Ok(()) };
-        let limit = u64::from(limit.get());
-        if self.total + self.reserved >= limit {
-            self.expire(now);
-            if self.total + self.reserved >= limit {
-                return Err(self.oldest_leaves().unwrap_or(now + self.window));
+    pub fn take(&mut self, now: Instant, urgent: bool) -> Result<(), Instant> {
+        self.used(now, urgent)?;
+        if let Some(limit) = self.limit_at(now) {
+            self.reserved += 1;
+            let rate = (limit, self.window);
+            if let Some(pace) = &mut self.pace {
+                pace.take(now, rate);
             }
         }
-        self.reserved += 1;
         Ok(())
     }
 
     /// How many places are taken or used, if there is one left; else when it is worth asking again.
     /// Without a limit nothing is counted, and it is none.
-    pub fn used(&mut self, now: Instant) -> Result<u64, Instant> {
+    pub fn used(&mut self, now: Instant, urgent: bool) -> Result<u64, Instant> {
         if let Some(until) = self.paused_until.filter(|until| now < *until) {
             return Err(until);
         }
-        let Some(limit) = self.limit else { return Ok(0) };
-        self.expire(now);
-        let taken = self.taken();
-        if taken < u64::from(limit.get()) {
-            return Ok(taken);
+        self.paused_until = None;
+        let Some(limit) = self.limit_at(now) else { return Ok(0) };
+        let rate = (limit, self.window);
+        let due = self.pace.map(|pace| pace.free_at(now, 0, rate));
+        if let Some(due) = due.filter(|due| now < *due) {
+            return Err(due);
         }
-        Err(self.oldest_leaves().unwrap_or(now + self.window))
+        let room = self.room(limit, urgent);
+        if self.taken() >= room {
+            self.expire(now);
+            if self.taken() >= room {
+                return Err(self.leaves_at(now, self.taken() + 1 - room));
+            }
+        }
+        Ok(self.taken())
     }
 
     /// Places taken or used, as last looked at.
     pub fn taken(&self) -> u64 {
-        self.total + self.reserved
+        self.total + self.reserved + self.others.map_or(0, |others| others.places)
+    }
+
+    /// What may leave in a window now: less than the limit while others use the rest.
+    pub fn limit_at(&self, now: Instant) -> Option<u32> {
+        let limit = self.limit?.get();
+        Some(self.bend.limit(limit, self.nominal, now))
     }
 
     /// `count` places at once, if that leaves more than half of the allowance free: so far from the
     /// limit it does not matter who holds them. They count as taken.
     pub fn take_slice(&mut self, count: u32, now: Instant) -> bool {
-        if self.paused_until.is_some() {
+        if self.paused_until.is_some() || self.pace.is_some() || self.reserve > 0 {
             return false;
         }
-        let Some(limit) = self.limit else { return true };
-        let limit = u64::from(limit.get());
+        let Some(limit) = self.limit_at(now) else { return true };
+        let limit = u64::from(limit);
         if u64::from(count) * WORTH > limit {
             return false;
         }
-        let taken = |budget: &Self| budget.total + budget.reserved + u64::from(count);
-        if taken(self) > limit / 2 {
+        if self.taken() + u64::from(count) > limit / 2 {
             self.expire(now);
-            if taken(self) > limit / 2 {
+            if self.taken() + u64::from(count) > limit / 2 {
                 return false;
             }
         }
@@ -117,52 +166,86 @@ impl Budget {
     }
 
     /// So many calls that took a place leave now, or have left a moment ago: they are held from
-    /// now, which is longer, never shorter.
-    pub fn leave(&mut self, count: u32, now: Instant) {
-        self.give_back(count);
+    /// now, which is longer, never shorter. Returns how many ever left.
+    pub fn leave(&mut self, count: u32, now: Instant) -> u64 {
+        self.reserved = self.reserved.saturating_sub(count.into());
         self.charge(count, now);
+        self.left
     }
 
     /// So many calls that took a place will not leave.
-    pub fn give_back(&mut self, count: u32) {
+    pub fn give_back(&mut self, count: u32, now: Instant) {
         self.reserved = self.reserved.saturating_sub(count.into());
+        if let (Some(limit), Some(pace)) = (self.limit_at(now), &mut self.pace) {
+            pace.give_back(count, (limit, self.window));
+        }
     }
 
     /// So many calls leave that took no place, whatever the limit says.
     pub fn charge(&mut self, count: u32, now: Instant) {
         if self.limit.is_some() && count > 0 {
+            self.left += u64::from(count);
             self.count(count, now);
         }
     }
 
     /// When a call could leave that has `ahead` others before it.
-    pub fn available_at(&mut self, now: Instant, ahead: usize) -> Instant {
+    pub fn available_at(&mut self, now: Instant, ahead: usize, urgent: bool) -> Instant {
         let free_at = self.paused_until.map_or(now, |until| until.max(now));
-        let Some(limit) = self.limit else { return free_at };
+        let Some(limit) = self.limit_at(now) else { return free_at };
         self.expire(now);
-        let limit = u64::from(limit.get());
-        let ahead = ahead as u64;
-        let windows = u32::try_from(ahead / limit).unwrap_or(u32::MAX);
-        let taken = self.total + self.reserved;
-        let mut missing = (taken + ahead % limit + 1).saturating_sub(limit);
-        let mut at = free_at;
-        for &(slot, count) in &self.sent {
-            if missing == 0 {
-                break;
-            }
-            missing = missing.saturating_sub(u64::from(count));
-            at = at.max(self.leaves(slot));
-        }
-        if missing > 0 {
-            // The rest has a turn and has not left: at best it does so now.
-            at = at.max(now + self.window);
-        }
-        at + self.window.saturating_mul(windows)
+        let (ahead, room) = (ahead as u64, self.room(limit, urgent).max(1));
+        let due = self.pace.map(|pace| pace.free_at(now, ahead, (limit, self.window)));
+        let windows = u32::try_from(ahead / room).unwrap_or(u32::MAX);
+        let missing = (self.taken() + ahead % room + 1).saturating_sub(room);
+        let at = if missing > 0 { free_at.max(self.leaves_at(now, missing)) } else { free_at };
+        // A place is held until the end of its slot: each round of them takes one slot longer.
+        let late = self.slot.saturating_mul(windows);
+        let at = at + self.window.saturating_mul(windows) + late;
+        due.map_or(at, |due| at.max(due + late))
+    }
+
+    /// Upstream said 429 to the call that left at `sent`: nothing leaves before `until`. When our
+    /// own count does not explain it, others use the rest: true when that is news.
+    pub fn limited(&mut self, sent: Instant, now: Instant, until: Instant) -> bool {
+        let again = self.paused_until.is_some_and(|paused| sent < paused && now < paused);
+        self.refused = if again { self.refused.saturating_add(1) } else { 1 };
+        self.pause(until);
+        let Some(limit) = self.limit else { return false };
+        // Upstream's window ends when it takes more. What we had in it, without what it refused.
+        let since = until.checked_sub(self.nominal).unwrap_or(self.epoch).min(now);
+        let used = self.sent_since(since).saturating_sub(self.refused);
+        let before = self.bend.limit(limit.get(), self.nominal, now);
+        self.bend.limited(used, (limit.get(), self.nominal), (now, until));
+        !again && self.bend.limit(limit.get(), self.nominal, now) < before
     }
 
     /// Nothing leaves before `until`. A shorter pause does not end a longer one.
     pub fn pause(&mut self, until: Instant) {
         self.paused_until = Some(self.paused_until.map_or(until, |known| known.max(until)));
+    }
+
+    /// It was not this that was limited.
+    pub fn resume(&mut self) {
+        self.paused_until = None;
+        self.bend.forget();
+    }
+
+    /// What upstream said of the quota, with the answer to the `as_of`-th call that ever left. It
+    /// may be less than we think, if others use it; it is never more.
+    pub fn told(&mut self, quota: &Quota, as_of: u64, now: Instant) {
+        let Some(limit) = self.limit.map(|limit| u64::from(limit.get())) else { return };
+        if self.others.is_some_and(|others| others.as_of > as_of) {
+            return;
+        }
+        self.expire(now);
+        let own = self.total + self.reserved;
+        // What left since is not in upstream's count yet, perhaps.
+        let unseen = self.left.saturating_sub(as_of) + self.reserved;
+        let free = quota.remaining.saturating_sub(unseen);
+        let places = limit.saturating_sub(own).saturating_sub(free);
+        let until = now + quota.reset.unwrap_or(self.window).min(self.window);
+        self.others = Some(Others { places, until, as_of });
     }
 
     /// When the pause ends, if one is on.
@@ -176,6 +259,27 @@ impl Budget {
         self.sent.clear();
         self.total = 0;
         self.paused_until = None;
+        self.bend.forget();
+        self.others = None;
+    }
+
+    /// Nothing is taken, paused or known that a new budget would not know.
+    pub fn is_fresh(&mut self, now: Instant) -> bool {
+        self.expire(now);
+        self.taken() == 0
+            && self.paused_until.is_none_or(|until| until <= now)
+            && self.limit_at(now) == self.limit.map(NonZeroU32::get)
+    }
+
+    /// When there will be one place more than now: a window from now, when all are free.
+    pub fn next_free(&self, now: Instant) -> Instant {
+        let leaves = self.sent.front().map_or(now + self.window, |&(slot, _)| self.leaves(slot));
+        leaves.max(self.paused_until.unwrap_or(now)).max(now)
+    }
+
+    /// How many places there are for a call: fewer than the limit, if some are for urgent ones.
+    fn room(&self, limit: u32, urgent: bool) -> u64 {
+        if urgent { limit.into() } else { limit.saturating_sub(self.reserve).max(1).into() }
     }
 
     fn count(&mut self, calls: u32, now: Instant) {
@@ -200,10 +304,37 @@ impl Budget {
             self.total -= u64::from(count);
             self.sent.pop_front();
         }
+        self.others = self.others.filter(|others| now < others.until);
     }
 
-    fn oldest_leaves(&self) -> Option<Instant> {
-        self.sent.front().map(|&(slot, _)| self.leaves(slot))
+    /// When so many places more will be free.
+    fn leaves_at(&self, now: Instant, mut missing: u64) -> Instant {
+        let mut others = self.others;
+        let mut at = now;
+        for &(slot, count) in &self.sent {
+            let leaves = self.leaves(slot);
+            if let Some(gone) = others.take_if(|others| others.until <= leaves && missing > 0) {
+                missing = missing.saturating_sub(gone.places);
+                at = at.max(gone.until);
+            }
+            if missing == 0 {
+                return at;
+            }
+            missing = missing.saturating_sub(u64::from(count));
+            at = at.max(leaves);
+        }
+        if let Some(gone) = others.filter(|_| missing > 0) {
+            missing = missing.saturating_sub(gone.places);
+            at = at.max(gone.until);
+        }
+        // The rest has a turn and has not left: at best it does so now.
+        if missing > 0 { at.max(now + self.window) } else { at }
+    }
+
+    fn sent_since(&self, since: Instant) -> u32 {
+        let slot = self.slot_of(since);
+        let inside = self.sent.iter().filter(|(number, _)| *number >= slot);
+        inside.fold(0, |sum, (_, count)| sum.saturating_add(*count))
     }
 
     fn slot_of(&self, when: Instant) -> u64 {
@@ -220,167 +351,4 @@ impl Budget {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::decide::t0;
-
-    const WINDOW: Duration = Duration::from_secs(60);
-
-    fn budget(limit: u32, epoch: Instant) -> Budget {
-        Budget::new(NonZeroU32::new(limit), WINDOW, epoch)
-    }
-
-    fn go(budget: &mut Budget, now: Instant) -> Result<(), Instant> {
-        budget.take(now).map(|()| budget.leave(1, now))
-    }
-
-    #[test]
-    fn the_call_over_the_limit_waits_for_the_oldest_to_leave_the_window() {
-        let t0 = t0();
-        let mut budget = budget(2, t0);
-        assert_eq!(go(&mut budget, t0), Ok(()));
-        assert_eq!(go(&mut budget, t0 + Duration::from_secs(30)), Ok(()));
-        let again = budget.take(t0 + Duration::from_secs(31)).unwrap_err();
-        assert!(again >= t0 + WINDOW && again <= t0 + WINDOW.mul_f64(1.011), "{:?}", again - t0);
-        assert_eq!(budget.take(again), Ok(()));
-    }
-
-    #[test]
-    fn a_place_given_back_is_free_at_once() {
-        let t0 = t0();
-        let mut budget = budget(1, t0);
-        budget.take(t0).unwrap();
-        assert!(budget.take(t0).is_err());
-        budget.give_back(1);
-        assert_eq!(budget.take(t0), Ok(()));
-    }
-
-    #[test]
-    fn a_place_is_held_until_its_call_leaves_and_counted_from_then() {
-        let t0 = t0();
-        let mut budget = budget(1, t0);
-        budget.take(t0).unwrap();
-        let late = t0 + WINDOW * 3;
-        assert_eq!(budget.available_at(late, 0), late + budget.window);
-        assert!(budget.take(late).is_err(), "it waits for a token, say, and has not left");
-        budget.leave(1, late);
-        assert!(budget.take(late + WINDOW / 2).is_err());
-        assert_eq!(budget.take(late + WINDOW.mul_f64(1.011)), Ok(()));
-    }
-
-    #[test]
-    fn who_had_a_place_under_the_old_token_has_it_under_the_new_one() {
-        let t0 = t0();
-        let mut budget = budget(2, t0);
-        go(&mut budget, t0).unwrap();
-        budget.take(t0).unwrap();
-        budget.renew();
-        assert_eq!(budget.take(t0), Ok(()), "what left is forgotten");
-        assert!(budget.take(t0).is_err(), "what has not is not");
-    }
-
-    #[test]
-    fn a_slice_counts_like_its_calls_and_is_given_only_far_from_the_limit() {
-        let t0 = t0();
-        assert!(!budget(300, t0).take_slice(64, t0), "a small allowance is not cut");
-        let mut budget = budget(1_280, t0);
-        assert!(budget.take_slice(10, t0));
-        budget.leave(10, t0);
-        assert!((0..620).all(|_| budget.take(t0).is_ok()));
-        assert!(budget.take_slice(10, t0));
-        assert!(!budget.take_slice(1, t0), "half of the allowance is taken");
-        budget.give_back(630);
-        assert!((0..1_270).all(|_| budget.take(t0).is_ok()), "10 have left");
-        assert!(budget.take(t0).is_err());
-        budget.give_back(1_270);
-        budget.pause(t0 + WINDOW);
-        assert!(!budget.take_slice(1, t0));
-    }
-
-    #[test]
-    fn a_pause_holds_everything_and_a_shorter_one_does_not_end_it() {
-        let t0 = t0();
-        let mut budget = budget(10, t0);
-        let until = t0 + Duration::from_secs(42);
-        budget.pause(until);
-        budget.pause(t0 + Duration::from_secs(1));
-        assert_eq!(budget.take(t0 + Duration::from_secs(2)), Err(until));
-        assert_eq!(budget.available_at(t0, 0), until);
-        assert_eq!(budget.take(until), Ok(()));
-    }
-
-    #[test]
-    fn a_new_token_starts_from_nothing() {
-        let t0 = t0();
-        let mut budget = budget(1, t0);
-        go(&mut budget, t0).unwrap();
-        budget.pause(t0 + WINDOW);
-        budget.renew();
-        assert_eq!(budget.take(t0), Ok(()));
-    }
-
-    #[test]
-    fn a_limit_of_a_billion_costs_no_more_memory_than_one_of_sixty() {
-        let t0 = t0();
-        let mut budget = budget(1_000_000_000, t0);
-        for i in 0..200_000u64 {
-            go(&mut budget, t0 + Duration::from_millis(i)).unwrap();
-        }
-        assert!(budget.sent.len() <= SLOTS as usize + 2, "{}", budget.sent.len());
-    }
-
-    #[test]
-    fn the_estimate_for_the_nth_waiter_is_when_the_nth_place_frees() {
-        let t0 = t0();
-        let mut budget = budget(2, t0);
-        go(&mut budget, t0).unwrap();
-        go(&mut budget, t0 + Duration::from_secs(10)).unwrap();
-        let now = t0 + Duration::from_secs(20);
-        let secs = |at: Instant| (at - t0).as_secs();
-        let waits: Vec<u64> = (0..4).map(|n| secs(budget.available_at(now, n))).collect();
-        assert_eq!(waits, [60, 70, 121, 131]);
-    }
-
-    proptest! {
-        /// The shadow model is the definition itself: every window of the log of sends.
-        #[test]
-        fn no_window_ever_holds_more_than_the_limit(
-            limit in 1u32..40,
-            gaps in prop::collection::vec(0u64..3_000, 1..400),
-        ) {
-            let t0 = t0();
-            let mut budget = budget(limit, t0);
-            let mut now = t0;
-            let mut sends: Vec<Instant> = Vec::new();
-            for gap in gaps {
-                now += Duration::from_millis(gap);
-                if go(&mut budget, now).is_ok() {
-                    sends.push(now);
-                    let inside = sends.iter().filter(|&&at| now - at < WINDOW).count();
-                    prop_assert!(inside <= limit as usize);
-                }
-            }
-        }
-
-        /// A caller that always comes back when told uses at least 98 % of the allowance.
-        #[test]
-        fn asking_again_when_told_uses_the_allowance(limit in 1u32..400) {
-            let t0 = t0();
-            let mut budget = budget(limit, t0);
-            let end = t0 + WINDOW * 50;
-            let (mut now, mut sent) = (t0, 0u32);
-            while now < end {
-                match go(&mut budget, now) {
-                    Ok(()) => sent += 1,
-                    Err(again) => {
-                        prop_assert!(again > now);
-                        now = again;
-                    }
-                }
-            }
-            prop_assert!(f64::from(sent) >= 0.98 * 50.0 * f64::from(limit), "{sent} of {limit}");
-        }
-    }
-}
+mod tests;

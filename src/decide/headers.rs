@@ -6,6 +6,8 @@ use http::{
     header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
 };
 
+use super::quota::{Heard, speaks_of_quota};
+
 /// What of a request's fields may cross. What stays is what is between the caller and us, and what
 /// only we may say: hop-by-hop fields (RFC 9110 section 7.6.1), every name that any `Connection`
 /// line lists, credentials, cookies, and everything that claims to know where the request came
@@ -26,6 +28,8 @@ pub struct Told {
     pub retry_after: Option<HeaderValue>,
     /// Genesys Cloud's name for the request.
     pub correlation_id: Option<HeaderValue>,
+    /// What is left of a quota. Boxed: Genesys Cloud does not say.
+    pub quota: Option<Box<Heard>>,
 }
 
 impl Told {
@@ -39,6 +43,7 @@ impl Told {
             "genesys-correlation-id" => {
                 self.correlation_id.get_or_insert_with(|| value.clone());
             }
+            name if speaks_of_quota(name) => self.quota.get_or_insert_default().hear(name, value),
             name => return !is_hop_by_hop(name),
         }
         true

@@ -1,12 +1,14 @@
 //! Several tokens, each with its own budget: which of them a call goes under.
 //! It never lets one token's limit stand for another's, and never counts a call under two.
 
-use std::{
-    num::NonZeroU32,
-    time::{Duration, Instant},
-};
+use std::time::Instant;
 
-use super::{budget::Budget, freshness::Generation};
+use super::{
+    blame::{Blame, Family, Suspicion},
+    budget::{Allowance, Budget},
+    freshness::Generation,
+    quota::Quota,
+};
 
 /// One of the tokens, by its number from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -33,9 +35,10 @@ pub struct Spot {
     pub generation: Generation,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct State {
     budget: Budget,
+    suspicion: Suspicion,
     generation: Generation,
     /// There is a token, as far as anybody knows.
     usable: bool,
@@ -45,36 +48,44 @@ struct State {
 }
 
 /// All budgets. At least one: the common case, which costs no more than the budget itself.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Lanes {
+    allowance: Allowance,
     first: State,
     more: Vec<State>,
     given: u64,
 }
 
 impl Lanes {
-    /// `count` of them, at least one, each with `limit` calls in any `window`.
-    pub fn new(count: usize, limit: Option<NonZeroU32>, window: Duration, epoch: Instant) -> Self {
+    /// `count` of them, at least one, each with its own allowance.
+    pub fn new(count: usize, allowance: Allowance, epoch: Instant) -> Self {
         let state = || State {
-            budget: Budget::new(limit, window, epoch),
+            budget: Budget::new(allowance, epoch),
+            suspicion: Suspicion::default(),
             generation: Generation::default(),
             usable: false,
             gave: 0,
         };
-        Self { first: state(), more: (1..count).map(|_| state()).collect(), given: 0 }
+        let more = (1..count).map(|_| state()).collect();
+        Self { allowance, first: state(), more, given: 0 }
+    }
+
+    /// What each of them allows.
+    pub fn allowance(&self) -> &Allowance {
+        &self.allowance
     }
 
     /// A place under the least used token that has one; else when it is worth asking again.
-    pub fn take(&mut self, now: Instant) -> Result<Spot, Instant> {
-        let lane = self.least_used(now)?;
+    pub fn take(&mut self, now: Instant, urgent: bool) -> Result<Spot, Instant> {
+        let lane = self.least_used(now, urgent)?;
         let state = self.lane(lane);
-        state.budget.take(now)?;
+        state.budget.take(now, urgent)?;
         Ok(Spot { lane, generation: state.generation })
     }
 
     /// A place under this very token.
     pub fn take_under(&mut self, lane: Lane, now: Instant) -> Result<(), Instant> {
-        self.lane(lane).budget.take(now)
+        self.lane(lane).budget.take(now, true)
     }
 
     /// `count` places at once, if the token is far from its limit. Of several tokens none gives
@@ -85,20 +96,20 @@ impl Lanes {
         taken.then_some(Spot { lane: Lane::default(), generation: state.generation })
     }
 
-    /// So many calls that had a place left, signed with this token.
-    pub fn leave(&mut self, count: u32, spot: Spot, now: Instant) {
+    /// So many calls that had a place left, signed with this token. Returns how many ever left.
+    pub fn leave(&mut self, count: u32, spot: Spot, now: Instant) -> u64 {
         let state = self.lane(spot.lane);
         if spot.generation < state.generation {
             // Replaced a moment ago: its calls are not the successor's.
-            state.budget.give_back(count);
-        } else {
-            state.budget.leave(count, now);
+            state.budget.give_back(count, now);
+            return 0;
         }
+        state.budget.leave(count, now)
     }
 
     /// So many calls that had a place will not leave.
-    pub fn give_back(&mut self, count: u32, lane: Lane) {
-        self.lane(lane).budget.give_back(count);
+    pub fn give_back(&mut self, count: u32, lane: Lane, now: Instant) {
+        self.lane(lane).budget.give_back(count, now);
     }
 
     /// A call leaves that had no place.
@@ -108,9 +119,9 @@ impl Lanes {
 
     /// When a call could leave that has `ahead` others before it. Exact for one token; for several
     /// it may be late, never early.
-    pub fn available_at(&mut self, now: Instant, ahead: usize) -> Instant {
+    pub fn available_at(&mut self, now: Instant, ahead: usize, urgent: bool) -> Instant {
         if self.more.is_empty() {
-            return self.first.budget.available_at(now, ahead);
+            return self.first.budget.available_at(now, ahead, urgent);
         }
         let open: Vec<Lane> = self.open(now);
         // Those ahead spread evenly, so each token has served `each`, some one more.
@@ -119,24 +130,82 @@ impl Lanes {
         let mut spread = now;
         for &lane in &open {
             let budget = &mut self.lane(lane).budget;
-            at.push(budget.available_at(now, each));
+            at.push(budget.available_at(now, each, urgent));
             if let Some(before) = each.checked_sub(1) {
-                spread = spread.max(budget.available_at(now, before));
+                spread = spread.max(budget.available_at(now, before, urgent));
             }
         }
         at.sort_unstable();
         at.get(rest).copied().unwrap_or(now).max(spread)
     }
 
-    /// Upstream said 429 to this token: nothing leaves under it before `until`. False when it has
-    /// been replaced since.
-    pub fn pause(&mut self, spot: Spot, until: Instant) -> bool {
+    /// Upstream said 429 to a call of this family: whose limit it was, and whether that is news.
+    /// `None` when the token has been replaced since.
+    pub fn limited(
+        &mut self,
+        spot: Spot,
+        family: Family,
+        sent: Instant,
+        (now, until): (Instant, Instant),
+    ) -> Option<(Blame, bool)> {
+        let window = self.allowance.window;
         let state = self.lane(spot.lane);
-        let current = spot.generation == state.generation;
-        if current {
+        if spot.generation != state.generation {
+            return None;
+        }
+        let blame = state.suspicion.limited(family, window, now, until);
+        let news = match blame {
+            Blame::Family => false,
+            Blame::Token(_) => state.budget.limited(sent, now, until),
+        };
+        Some((blame, news))
+    }
+
+    /// A call that left at `sent` was not refused.
+    pub fn passed(&mut self, lane: Lane, sent: Instant) {
+        self.lane(lane).suspicion.passed(sent);
+    }
+
+    /// Some 429 may yet turn out to be a token's: answers are to be looked at.
+    pub fn suspicious(&self) -> bool {
+        self.all().any(|state| !state.suspicion.is_none())
+    }
+
+    /// What upstream said of this token's quota, with the answer to its `as_of`-th call.
+    pub fn told(&mut self, spot: Spot, quota: &Quota, as_of: u64, now: Instant) {
+        let state = self.lane(spot.lane);
+        if spot.generation == state.generation {
+            state.budget.told(quota, as_of, now);
+        }
+    }
+
+    /// What may leave in a window under all tokens, and how much of it is taken.
+    pub fn standing(&self, now: Instant) -> Option<(u64, u64)> {
+        let mut sum = (0, 0);
+        for state in self.all() {
+            sum.0 += u64::from(state.budget.limit_at(now)?);
+            sum.1 += state.budget.taken();
+        }
+        Some(sum)
+    }
+
+    /// What may leave in a window under one token.
+    pub fn limit_of(&mut self, spot: Spot, now: Instant) -> Option<u32> {
+        self.lane(spot.lane).budget.limit_at(now)
+    }
+
+    /// When some token will have one place more than now.
+    pub fn next_free(&self, now: Instant) -> Instant {
+        let each = self.all().map(|state| state.budget.next_free(now));
+        each.min().unwrap_or(now)
+    }
+
+    /// Nothing leaves under this token before `until`.
+    pub fn hold(&mut self, spot: Spot, until: Instant) {
+        let state = self.lane(spot.lane);
+        if spot.generation == state.generation {
             state.budget.pause(until);
         }
-        current
     }
 
     /// Whether some token is paused: then slices may not be given past a look at it.
@@ -152,6 +221,7 @@ impl Lanes {
         if newer {
             state.generation = spot.generation;
             state.budget.renew();
+            state.suspicion = Suspicion::default();
         }
         let found = spot.generation == state.generation && !state.usable;
         state.usable |= found;
@@ -174,11 +244,11 @@ impl Lanes {
     /// How many places of a lane are taken or used, and when it has one free.
     pub fn usage(&mut self, lane: Lane, now: Instant) -> (u64, Instant) {
         let budget = &mut self.lane(lane).budget;
-        let free_at = budget.available_at(now, 0);
+        let free_at = budget.available_at(now, 0, true);
         (budget.taken(), free_at)
     }
 
-    fn least_used(&mut self, now: Instant) -> Result<Lane, Instant> {
+    fn least_used(&mut self, now: Instant, urgent: bool) -> Result<Lane, Instant> {
         if self.more.is_empty() {
             return Ok(Lane::default());
         }
@@ -189,7 +259,7 @@ impl Lanes {
             if any && !state.usable {
                 continue;
             }
-            match state.budget.used(now) {
+            match state.budget.used(now, urgent) {
                 Ok(used) => {
                     let candidate = (used, state.gave, Lane(number));
                     best = Some(best.map_or(candidate, |best| best.min(candidate)));
@@ -234,150 +304,4 @@ impl Lanes {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::decide::t0;
-
-    const WINDOW: Duration = Duration::from_secs(60);
-
-    fn lanes(count: usize, limit: u32, epoch: Instant) -> Lanes {
-        Lanes::new(count, NonZeroU32::new(limit), WINDOW, epoch)
-    }
-
-    /// The n-th life of a lane.
-    fn spot(lane: usize, n: u64) -> Spot {
-        let mut freshness = crate::decide::freshness::Freshness::new(Duration::ZERO);
-        let now = t0();
-        let lives = (0..n).map(|_| freshness.fetched(now, WINDOW, 0.0));
-        Spot { lane: Lane(lane), generation: lives.last().unwrap_or_default() }
-    }
-
-    fn go(lanes: &mut Lanes, now: Instant) -> Result<Lane, Instant> {
-        let spot = lanes.take(now)?;
-        lanes.leave(1, spot, now);
-        Ok(spot.lane)
-    }
-
-    #[test]
-    fn the_least_used_token_is_next_and_together_they_give_the_sum() {
-        let t0 = t0();
-        let mut lanes = lanes(3, 2, t0);
-        (0..3).for_each(|lane| assert!(lanes.seen(spot(lane, 1))));
-        let order: Vec<_> = (0..6).map(|_| go(&mut lanes, t0).unwrap().number()).collect();
-        assert_eq!(order, [0, 1, 2, 0, 1, 2]);
-        let again = go(&mut lanes, t0).unwrap_err();
-        assert!(again > t0 + WINDOW && go(&mut lanes, again).is_ok());
-    }
-
-    #[test]
-    fn without_a_limit_they_take_turns() {
-        let t0 = t0();
-        let mut lanes = lanes(2, 0, t0);
-        let order: Vec<_> = (0..4).map(|_| go(&mut lanes, t0).unwrap().number()).collect();
-        assert_eq!(order, [0, 1, 0, 1]);
-    }
-
-    #[test]
-    fn a_lane_without_a_token_is_passed_over_while_another_has_one() {
-        let t0 = t0();
-        let mut lanes = lanes(2, 10, t0);
-        assert!(lanes.take(t0).is_ok(), "at a cold start any will do: its token is on the way");
-        lanes.seen(spot(1, 1));
-        assert!((0..4).all(|_| go(&mut lanes, t0) == Ok(Lane(1))));
-        lanes.seen(spot(0, 1));
-        lanes.lost(spot(1, 1));
-        assert!((0..4).all(|_| go(&mut lanes, t0) == Ok(Lane(0))));
-        lanes.lost(spot(0, 0));
-        assert!(lanes.usable(), "an older life tells nothing about this one");
-        lanes.lost(spot(0, 1));
-        assert!(!lanes.usable());
-        lanes.seen(spot(1, 1));
-        assert!(lanes.usable());
-    }
-
-    #[test]
-    fn a_pause_holds_one_token_and_the_others_go_on() {
-        let t0 = t0();
-        let mut lanes = lanes(2, 10, t0);
-        (0..2).for_each(|lane| assert!(lanes.seen(spot(lane, 1))));
-        let until = t0 + Duration::from_secs(42);
-        assert!(lanes.pause(spot(0, 1), until) && lanes.paused());
-        assert!(!lanes.pause(spot(0, 0), until), "not the successor's fault");
-        assert!((0..10).all(|_| go(&mut lanes, t0) == Ok(Lane(1))));
-        assert_eq!(go(&mut lanes, t0), Err(until));
-        assert_eq!(lanes.available_at(t0, 0), t0.max(lanes.available_at(t0, 0)));
-        assert_eq!(go(&mut lanes, until), Ok(Lane(0)));
-    }
-
-    #[test]
-    fn a_new_token_starts_from_nothing_and_leaves_the_others_alone() {
-        let t0 = t0();
-        let mut lanes = lanes(2, 1, t0);
-        (0..2).for_each(|lane| assert!(lanes.seen(spot(lane, 1))));
-        assert!((0..2).all(|_| go(&mut lanes, t0).is_ok()));
-        assert!(lanes.seen(spot(1, 2)) && !lanes.seen(spot(1, 2)));
-        assert_eq!(go(&mut lanes, t0), Ok(Lane(1)));
-        assert!(go(&mut lanes, t0).is_err());
-    }
-
-    proptest! {
-        /// The shadow model is the definition: every window of the log of sends, token by token.
-        #[test]
-        fn no_window_of_any_token_ever_holds_more_than_the_limit(
-            count in 1usize..5,
-            limit in 1u32..10,
-            steps in prop::collection::vec((0u64..4_000, 0u8..20, 0usize..5), 1..300),
-        ) {
-            let t0 = t0();
-            let mut lanes = lanes(count, limit, t0);
-            let mut now = t0;
-            let mut sends: Vec<(Instant, Lane)> = Vec::new();
-            for (gap, what, lane) in steps {
-                now += Duration::from_millis(gap);
-                match what {
-                    0 => drop(lanes.pause(Spot { lane: Lane(lane % count), ..Spot::default() }, now + WINDOW / 4)),
-                    1 => lanes.lost(Spot { lane: Lane(lane % count), ..Spot::default() }),
-                    2 => drop(lanes.seen(Spot { lane: Lane(lane % count), ..Spot::default() })),
-                    _ => if let Ok(lane) = go(&mut lanes, now) {
-                        sends.push((now, lane));
-                        let inside = sends.iter().filter(|(at, of)| *of == lane && now - *at < WINDOW);
-                        prop_assert!(inside.count() <= limit as usize);
-                    }
-                }
-            }
-        }
-
-        /// Whoever is told when its turn comes has it then, to a slot of the window for each window
-        /// waited, when those before it go as told.
-        #[test]
-        fn a_turn_that_was_promised_is_kept(
-            count in 1usize..5,
-            limit in 1u32..8,
-            sent in prop::collection::vec(0u64..70_000, 0..40),
-            ahead in 0usize..60,
-        ) {
-            let t0 = t0();
-            let mut lanes = lanes(count, limit, t0);
-            let mut arrivals = sent;
-            arrivals.sort_unstable();
-            let mut now = t0;
-            for at in arrivals {
-                now = t0 + Duration::from_millis(at);
-                let _ = go(&mut lanes, now);
-            }
-            let promised = lanes.available_at(now, ahead);
-            let mut at = now;
-            for _ in 0..ahead {
-                while let Err(again) = go(&mut lanes, at) {
-                    at = again;
-                }
-            }
-            let windows = u32::try_from(ahead).unwrap() / (limit * u32::try_from(count).unwrap());
-            let promised = promised + WINDOW / 500 * (windows + 1);
-            prop_assert!(at <= promised, "{:?} late", at - promised);
-            prop_assert!(go(&mut lanes, promised).is_ok());
-        }
-    }
-}
+mod tests;

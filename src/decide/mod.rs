@@ -6,6 +6,8 @@ pub mod access;
 pub mod answer;
 pub mod asked;
 pub mod backoff;
+pub mod bend;
+pub mod blame;
 pub mod budget;
 pub mod bytes;
 pub mod callers;
@@ -16,15 +18,20 @@ pub mod headers;
 pub mod keys;
 pub mod lanes;
 pub mod lease;
+pub mod pace;
 pub mod path;
 pub mod permissions;
 pub mod queue;
+pub mod quota;
+pub mod rank;
 pub mod renewals;
 pub mod retry;
 pub mod rotation;
 pub mod scopes;
 pub mod skew;
 pub mod suspicion;
+pub mod turns;
+pub mod urgency;
 
 /// Some moment, for tests: only differences count.
 #[cfg(test)]

@@ -1,15 +1,29 @@
-//! Who waits for a place in the budget: in order of arrival, with a deadline, bounded.
-//! It never wakes anybody; it says who is next, and who has run out of patience.
+//! Who waits for a place, and whose turn is next: callers share turns by weight, a caller's own
+//! calls go by urgency. It never wakes anybody; it says who is next, and who has run out of patience.
+//!
+//! The order between callers is start-time fair queueing (Goyal, Vin, Cheng 1996). Each turn has a
+//! start in virtual time: that of its caller's turn before it and its cost, 1/weight, or the start
+//! of the turn served last, if that is later. The earliest start is next. Deficit round robin is
+//! cheaper by a logarithm, but who has one call waits there until all others had their round; here
+//! its turn comes next. Who had nothing to send saves nothing up.
+//!
+//! A call that is told to come back keeps its turn: see [`promises`].
+
+pub mod promises;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
     ops::RangeInclusive,
     time::Instant,
 };
 
+use super::{callers::Principal, rank::Rank, urgency::Urgency};
+use promises::Promises;
+
 /// A place in the order of arrival. A call that comes back after a 429 keeps its ticket, and so
-/// stands before everybody who came later.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// stands before all of its caller's that came later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(u64);
 
 /// Some tickets, oldest first.
@@ -31,29 +45,144 @@ impl Iterator for Tickets {
     }
 }
 
-/// The line is at its bound.
+/// The line is at its bound, or the caller at its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full;
 
+/// A turn of a caller with weight 1 costs so much virtual time.
+const COST: u64 = 1 << 20;
+/// Callers without a call in line that are remembered for the turns they had. Far above what is
+/// needed; who is forgotten starts like a newcomer.
+const MAX_IDLE: usize = 10_000;
+
+/// Whose call it is, and how it wants to wait.
+#[derive(Debug, Clone, Copy)]
+pub struct Who {
+    /// The caller.
+    pub principal: Principal,
+    /// Its share.
+    pub weight: NonZeroU32,
+    /// Among the caller's own.
+    pub urgency: Urgency,
+    /// Its place in the order of arrival.
+    pub ticket: Ticket,
+}
+
+/// A turn in virtual time. Every turn has a number, so that no two are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Turn {
+    start: u64,
+    number: u64,
+    principal: Principal,
+}
+
+/// One caller's part of the line.
+#[derive(Debug, Clone)]
+struct Flow<W> {
+    cost: u64,
+    /// Start of its next turn, unless others are served past it.
+    next: u64,
+    /// One for each member, not bound to any: the most urgent member has the earliest turn.
+    turns: Rank<Turn>,
+    members: BTreeMap<(Urgency, Ticket), W>,
+    /// Members by urgency.
+    counts: [usize; Urgency::COUNT],
+    /// Turns of calls that were told to come back.
+    promised: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Seat {
+    principal: Principal,
+    urgency: Urgency,
+    deadline: Instant,
+    /// It had been told to come back.
+    promised: bool,
+}
+
 /// The line; `W` is how to reach the one who waits.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Queue<W> {
-    bound: usize,
     issued: u64,
-    waiting: BTreeMap<Ticket, (Instant, W)>,
+    /// Start of the turn served last.
+    served: u64,
+    flows: BTreeMap<Principal, Flow<W>>,
+    line: Rank<Turn>,
+    /// First turns of the callers whose first call is urgent.
+    urgent: BTreeSet<Turn>,
+    seats: BTreeMap<Ticket, Seat>,
     deadlines: BTreeSet<(Instant, Ticket)>,
+    /// Callers by how much of the line is theirs, as turns times cost.
+    lengths: BTreeSet<(u64, Principal)>,
+    /// Callers with nothing in line, by when their turns would come again.
+    idle: BTreeSet<(u64, Principal)>,
+    promises: Promises,
+}
+
+impl<W> Default for Queue<W> {
+    fn default() -> Self {
+        Self {
+            issued: 0,
+            served: 0,
+            flows: BTreeMap::new(),
+            line: Rank::default(),
+            urgent: BTreeSet::new(),
+            seats: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            lengths: BTreeSet::new(),
+            idle: BTreeSet::new(),
+            promises: Promises::default(),
+        }
+    }
+}
+
+impl<W> Flow<W> {
+    fn new(weight: NonZeroU32, next: u64) -> Self {
+        Self {
+            cost: COST / u64::from(weight.get()),
+            next,
+            turns: Rank::default(),
+            members: BTreeMap::new(),
+            counts: [0; Urgency::COUNT],
+            promised: 0,
+        }
+    }
+
+    /// How many of its members go before a call. One that comes back is older than nearly all that
+    /// are as urgent.
+    fn before(&self, urgency: Urgency, ticket: Ticket) -> usize {
+        let after = self.members.range((urgency, ticket)..).next();
+        let older = after.is_some_and(|((next, _), _)| *next == urgency);
+        self.counts.iter().take(urgency.number() + usize::from(!older)).sum()
+    }
+
+    fn count(&mut self, urgency: Urgency) -> Option<&mut usize> {
+        self.counts.get_mut(urgency.number())
+    }
+
+    fn take(&mut self, key: (Urgency, Ticket)) -> Option<W> {
+        let waiter = self.members.remove(&key)?;
+        if let Some(count) = self.count(key.0) {
+            *count -= 1;
+        }
+        Some(waiter)
+    }
+
+    /// Its first call is urgent: its first turn.
+    fn urgent(&self) -> Option<Turn> {
+        let ((urgency, _), _) = self.members.first_key_value()?;
+        urgency.is_urgent().then(|| self.turns.first()).flatten()
+    }
+
+    fn length(&self) -> u64 {
+        self.cost.saturating_mul(self.members.len() as u64)
+    }
 }
 
 impl<W> Queue<W> {
-    /// At most `bound` wait at once.
-    pub fn new(bound: usize) -> Self {
-        Self { bound, issued: 0, waiting: BTreeMap::new(), deadlines: BTreeSet::new() }
-    }
-
     /// The next ticket in order of arrival.
     pub fn ticket(&mut self) -> Ticket {
-        self.issued += 1;
-        Ticket(self.issued)
+        Ticket(self.number())
     }
 
     /// The next tickets in order of arrival, for arrivals that will not stand in line.
@@ -63,40 +192,149 @@ impl<W> Queue<W> {
         Tickets(first..=self.issued)
     }
 
-    /// How many stand before this ticket. New arrivals, the common case, are not searched for.
-    pub fn ahead(&self, ticket: Ticket) -> usize {
-        match self.waiting.last_key_value() {
-            Some((last, _)) if *last > ticket => self.waiting.range(..ticket).count(),
-            _ => self.waiting.len(),
+    /// How many turns come before this call's, those of absent callers weighed by how many come
+    /// back.
+    pub fn ahead(&self, who: &Who, now: Instant) -> usize {
+        if self.is_calm() {
+            return 0;
         }
+        let turn = self.turn_of(who, self.promises.due(who.principal, now));
+        self.line.before(&turn) + self.promises.before(&turn)
     }
 
-    /// Stands in line until `deadline`.
-    pub fn join(&mut self, ticket: Ticket, deadline: Instant, waiter: W) -> Result<(), Full> {
-        if self.waiting.len() >= self.bound {
-            return Err(Full);
+    /// Stands in line until `deadline`, if there is room for one more in all, or in the place of the
+    /// last call of a caller that has more of the line: that one is returned. `most` of the caller's
+    /// own may wait.
+    pub fn join(
+        &mut self,
+        who: &Who,
+        (now, deadline): (Instant, Instant),
+        (room, most): (usize, Option<usize>),
+        waiter: W,
+    ) -> Result<Option<(Who, W)>, (Full, W)> {
+        let own = self.flows.get(&who.principal).map_or(0, |flow| flow.members.len());
+        if most.is_some_and(|most| own >= most) {
+            return Err((Full, waiter));
         }
-        self.waiting.insert(ticket, (deadline, waiter));
-        self.deadlines.insert((deadline, ticket));
-        Ok(())
+        let evicted = if room > 0 { None } else { self.make_room(who) };
+        if room == 0 && evicted.is_none() {
+            return Err((Full, waiter));
+        }
+        let promised = self.promises.redeem(who.principal, now);
+        let turn = promised.unwrap_or_else(|| self.new_turn(who));
+        let start = turn.start;
+        self.change(who.principal, who.weight, |flow| {
+            flow.promised -= usize::from(promised.is_some());
+            flow.next = flow.next.max(start.saturating_add(flow.cost));
+            flow.turns.insert(turn);
+            flow.members.insert((who.urgency, who.ticket), waiter);
+            if let Some(count) = flow.count(who.urgency) {
+                *count += 1;
+            }
+        });
+        self.line.insert(turn);
+        let (principal, urgency) = (who.principal, who.urgency);
+        let seat = Seat { principal, urgency, deadline, promised: promised.is_some() };
+        self.seats.insert(who.ticket, seat);
+        self.deadlines.insert((deadline, who.ticket));
+        Ok(evicted)
     }
 
     /// Leaves the line; `None` when the turn came first.
     pub fn leave(&mut self, ticket: Ticket) -> Option<W> {
-        let (deadline, waiter) = self.waiting.remove(&ticket)?;
-        self.deadlines.remove(&(deadline, ticket));
+        let (_, waiter) = self.step_out(ticket)?;
+        self.settle();
         Some(waiter)
     }
 
-    /// Who is first in line.
-    pub fn head(&self) -> Option<Ticket> {
-        self.waiting.first_key_value().map(|(ticket, _)| *ticket)
+    /// Somebody can be served: an urgent call, if only those may go.
+    pub fn has_next(&self, only_urgent: bool) -> bool {
+        if only_urgent { !self.urgent.is_empty() } else { !self.line.is_empty() }
+    }
+
+    /// Callers whose first call is urgent.
+    pub fn urgent(&self) -> usize {
+        self.urgent.len()
+    }
+
+    /// Whose turn is next, out of the line.
+    pub fn next(&mut self, only_urgent: bool) -> Option<(Ticket, W)> {
+        let turn = if only_urgent { self.urgent.first().copied()? } else { self.line.first()? };
+        let (&(urgency, ticket), _) = self.flows.get(&turn.principal)?.members.first_key_value()?;
+        let weight = NonZeroU32::MIN;
+        let waiter = self.change(turn.principal, weight, |flow| {
+            flow.turns.remove(&turn);
+            flow.take((urgency, ticket))
+        })?;
+        self.line.remove(&turn);
+        self.forget(ticket);
+        self.advance(turn.start);
+        self.settle();
+        Some((ticket, waiter))
+    }
+
+    /// A call was served that never stood in line: while others are to come back, it has had a turn
+    /// like any other.
+    pub fn passed(&mut self, who: &Who, now: Instant) {
+        if self.is_calm() {
+            return;
+        }
+        let promised = self.promises.redeem(who.principal, now);
+        let turn = promised.unwrap_or_else(|| self.new_turn(who));
+        self.change(who.principal, who.weight, |flow| {
+            flow.promised -= usize::from(promised.is_some());
+            flow.next = flow.next.max(turn.start.saturating_add(flow.cost));
+        });
+        self.advance(turn.start);
+        self.settle();
+    }
+
+    /// A turn came to nothing, because upstream refused the call: it is the caller's again.
+    pub fn refund(&mut self, principal: Principal) {
+        if self.flows.contains_key(&principal) {
+            self.change(principal, NonZeroU32::MIN, |flow| {
+                flow.next = flow.next.saturating_sub(flow.cost);
+            });
+        }
+    }
+
+    /// This call will come back at `told` and have its turn then, if it does so before `expires`.
+    pub fn promise(&mut self, who: &Who, now: Instant, (told, expires): (Instant, Instant)) {
+        if self.promises.is_full() {
+            return;
+        }
+        let earlier = self.promises.redeem(who.principal, now);
+        if earlier.is_some() {
+            self.promises.broken();
+        }
+        let turn = earlier.unwrap_or_else(|| self.new_turn(who));
+        self.change(who.principal, who.weight, |flow| {
+            flow.promised += usize::from(earlier.is_none());
+            flow.next = flow.next.max(turn.start.saturating_add(flow.cost));
+        });
+        self.promises.add(turn, told, expires);
+    }
+
+    /// Whoever has not come back by now has lost its turn.
+    pub fn expire(&mut self, now: Instant) {
+        while let Some(turn) = self.promises.expire(now) {
+            self.change(turn.principal, NonZeroU32::MIN, |flow| flow.promised -= 1);
+        }
+        self.settle();
     }
 
     /// Somebody whose deadline lies before `moment` steps out.
-    pub fn impatient(&mut self, moment: Instant) -> Option<W> {
+    pub fn impatient(&mut self, moment: Instant) -> Option<(Who, W)> {
         let &(deadline, ticket) = self.deadlines.first()?;
-        if deadline >= moment { None } else { self.leave(ticket) }
+        if deadline >= moment {
+            return None;
+        }
+        if self.seats.get(&ticket).is_some_and(|seat| seat.promised) {
+            self.promises.broken();
+        }
+        let out = self.step_out(ticket);
+        self.settle();
+        out
     }
 
     /// The earliest deadline in the line.
@@ -104,112 +342,158 @@ impl<W> Queue<W> {
         self.deadlines.first().map(|&(deadline, _)| deadline)
     }
 
+    /// What became of those who were told to come back.
+    pub fn promises(&self) -> promises::Count {
+        self.promises.count()
+    }
+
     /// How many wait.
     pub fn len(&self) -> usize {
-        self.waiting.len()
+        self.line.len()
     }
 
     /// Nobody waits.
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.line.is_empty()
+    }
+
+    /// Nobody waits, and nobody was told to come back: whoever comes is served as it comes.
+    pub fn is_calm(&self) -> bool {
+        self.line.is_empty() && self.promises.is_empty()
+    }
+
+    /// Callers that share the turns at the moment, this one included: its weight, and that of all.
+    pub fn share(&self, who: &Who) -> (u64, u64) {
+        let own = u64::from(who.weight.get());
+        let weight = |flow: &Flow<W>| COST / flow.cost.max(1);
+        let others = self.lengths.iter().filter(|(_, principal)| *principal != who.principal);
+        let others = others.take(MAX_SHARERS).filter_map(|(_, other)| self.flows.get(other));
+        (own, own + others.map(weight).sum::<u64>())
+    }
+
+    fn number(&mut self) -> u64 {
+        self.issued += 1;
+        self.issued
+    }
+
+    /// The turn that a call would have.
+    fn turn_of(&self, who: &Who, promised: Option<Turn>) -> Turn {
+        let fresh = Turn {
+            start: self.start_of(who.principal),
+            number: self.issued + 1,
+            principal: who.principal,
+        };
+        let own = promised.unwrap_or(fresh);
+        let Some(flow) = self.flows.get(&who.principal) else { return own };
+        // Its turns and this one: the n-th is for the n-th of its calls.
+        let n = flow.before(who.urgency, who.ticket);
+        let before = flow.turns.before(&own);
+        match n.cmp(&before) {
+            std::cmp::Ordering::Less => flow.turns.nth(n).unwrap_or(own),
+            std::cmp::Ordering::Equal => own,
+            std::cmp::Ordering::Greater => flow.turns.nth(n - 1).unwrap_or(own),
+        }
+    }
+
+    fn new_turn(&mut self, who: &Who) -> Turn {
+        let start = self.start_of(who.principal);
+        Turn { start, number: self.number(), principal: who.principal }
+    }
+
+    fn start_of(&self, principal: Principal) -> u64 {
+        self.flows.get(&principal).map_or(self.served, |flow| flow.next.max(self.served))
+    }
+
+    /// The last call of the caller with the most of the line steps out for one that has less.
+    fn make_room(&mut self, who: &Who) -> Option<(Who, W)> {
+        let &(longest, principal) = self.lengths.last()?;
+        let cost = COST / u64::from(who.weight.get());
+        let own = self.flows.get(&who.principal).map_or(0, Flow::length).saturating_add(cost);
+        if principal == who.principal || longest <= own {
+            return None;
+        }
+        let (&(_, ticket), _) = self.flows.get(&principal)?.members.last_key_value()?;
+        self.step_out(ticket)
+    }
+
+    /// Out of the line without a turn: the caller's last turn goes, those behind move up.
+    fn step_out(&mut self, ticket: Ticket) -> Option<(Who, W)> {
+        let Seat { principal, urgency, .. } = self.forget(ticket)?;
+        let (waiter, last, cost) = self.change(principal, NonZeroU32::MIN, |flow| {
+            let last = flow.turns.last();
+            if let Some(turn) = last {
+                flow.turns.remove(&turn);
+                if flow.next == turn.start.saturating_add(flow.cost) {
+                    flow.next = turn.start;
+                }
+            }
+            (flow.take((urgency, ticket)), last, flow.cost)
+        });
+        if let Some(turn) = last {
+            self.line.remove(&turn);
+        }
+        let weight = u32::try_from(COST / cost.max(1)).ok().and_then(NonZeroU32::new);
+        let weight = weight.unwrap_or(NonZeroU32::MIN);
+        Some((Who { principal, weight, urgency, ticket }, waiter?))
+    }
+
+    fn forget(&mut self, ticket: Ticket) -> Option<Seat> {
+        let seat = self.seats.remove(&ticket)?;
+        self.deadlines.remove(&(seat.deadline, ticket));
+        Some(seat)
+    }
+
+    /// Changes a caller's part of the line, and all that is known of it elsewhere.
+    fn change<R>(
+        &mut self,
+        principal: Principal,
+        weight: NonZeroU32,
+        change: impl FnOnce(&mut Flow<W>) -> R,
+    ) -> R {
+        let served = self.served;
+        let flow = self.flows.entry(principal).or_insert_with(|| Flow::new(weight, served));
+        self.lengths.remove(&(flow.length(), principal));
+        self.idle.remove(&(flow.next, principal));
+        if let Some(turn) = flow.urgent() {
+            self.urgent.remove(&turn);
+        }
+        let result = change(flow);
+        if !flow.members.is_empty() {
+            self.lengths.insert((flow.length(), principal));
+            self.urgent.extend(flow.urgent());
+        } else if flow.promised == 0 && flow.next <= served {
+            self.flows.remove(&principal);
+        } else if flow.promised == 0 {
+            self.idle.insert((flow.next, principal));
+        }
+        result
+    }
+
+    /// Virtual time runs with the turns that are served. Who has nothing to wait for and no turn
+    /// before others any longer is forgotten.
+    fn advance(&mut self, start: u64) {
+        self.served = self.served.max(start);
+        while let Some(&(next, principal)) = self.idle.first() {
+            if next > self.served && self.idle.len() <= MAX_IDLE {
+                break;
+            }
+            self.idle.pop_first();
+            self.flows.remove(&principal);
+        }
+    }
+
+    /// When all is calm there is nothing to be fair about: the next crowd begins anew.
+    fn settle(&mut self) {
+        if self.is_calm() && !self.flows.is_empty() {
+            self.flows.clear();
+            self.idle.clear();
+            self.served = 0;
+        }
     }
 }
+
+/// Callers counted for a share: of more, nobody's is worth telling.
+const MAX_SHARERS: usize = 64;
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::decide::t0;
-
-    #[test]
-    fn a_call_that_comes_back_stands_before_all_who_came_later() {
-        let (t0, mut queue) = (t0(), Queue::new(10));
-        let early = queue.ticket();
-        for name in ["b", "c"] {
-            let ticket = queue.ticket();
-            queue.join(ticket, t0, name).unwrap();
-        }
-        assert_eq!(queue.ahead(early), 0);
-        queue.join(early, t0, "a").unwrap();
-        let order: Vec<_> =
-            std::iter::from_fn(|| queue.head().and_then(|t| queue.leave(t))).collect();
-        assert_eq!(order, ["a", "b", "c"]);
-    }
-
-    #[test]
-    fn tickets_taken_ahead_are_older_than_all_that_follow() {
-        let mut queue = Queue::<()>::new(10);
-        let before = queue.ticket();
-        let some: Vec<Ticket> = queue.tickets(3).collect();
-        let after = queue.ticket();
-        assert!(before < some[0] && some.is_sorted() && some.len() == 3 && some[2] < after);
-        assert_eq!(Tickets::default().count(), 0);
-    }
-
-    #[test]
-    fn the_bound_holds_and_a_leaver_frees_its_place() {
-        let (t0, mut queue) = (t0(), Queue::new(1));
-        let (first, second) = (queue.ticket(), queue.ticket());
-        queue.join(first, t0, 1).unwrap();
-        assert_eq!(queue.join(second, t0, 2), Err(Full));
-        assert_eq!(queue.leave(first), Some(1));
-        assert_eq!(queue.join(second, t0, 2), Ok(()));
-        assert_eq!(queue.leave(first), None);
-    }
-
-    proptest! {
-        /// A plain vector is the shadow model: same members, same order, same impatience.
-        #[test]
-        fn it_agrees_with_a_plain_list(ops in prop::collection::vec((0u8..5, 0u64..50), 1..300)) {
-            let t0 = t0();
-            let mut queue = Queue::new(20);
-            let mut list: Vec<(Ticket, Instant)> = Vec::new();
-            let mut known: Vec<Ticket> = Vec::new();
-            for (op, n) in ops {
-                let when = t0 + Duration::from_secs(n);
-                match op {
-                    0 => {
-                        let ticket = queue.ticket();
-                        known.push(ticket);
-                        let joined = queue.join(ticket, when, ticket).is_ok();
-                        prop_assert_eq!(joined, list.len() < 20);
-                        if joined { list.push((ticket, when)); }
-                    }
-                    1 => {
-                        list.sort();
-                        let expected = (!list.is_empty()).then(|| list.remove(0).0);
-                        let head = queue.head();
-                        prop_assert_eq!(head.and_then(|t| queue.leave(t)), expected);
-                    }
-                    2 if !known.is_empty() => {
-                        let ticket = known[usize::try_from(n).unwrap() % known.len()];
-                        let at = list.iter().position(|(t, _)| *t == ticket);
-                        prop_assert_eq!(queue.leave(ticket).is_some(), at.is_some());
-                        if let Some(at) = at { list.remove(at); }
-                    }
-                    3 => {
-                        let first = list.iter().map(|&(t, d)| (d, t)).min();
-                        let expected = first.filter(|(d, _)| *d < when).map(|(_, t)| t);
-                        prop_assert_eq!(queue.impatient(when), expected);
-                        list.retain(|(t, _)| Some(*t) != expected);
-                    }
-                    4 if !known.is_empty() => {
-                        let ticket = known[usize::try_from(n).unwrap() % known.len()];
-                        if !list.iter().any(|(t, _)| *t == ticket) && list.len() < 20 {
-                            let ahead = list.iter().filter(|(t, _)| *t < ticket).count();
-                            prop_assert_eq!(queue.ahead(ticket), ahead);
-                            queue.join(ticket, when, ticket).unwrap();
-                            list.push((ticket, when));
-                        }
-                    }
-                    _ => {}
-                }
-                prop_assert_eq!(queue.len(), list.len());
-                prop_assert_eq!(queue.deadline(), list.iter().map(|l| l.1).min());
-            }
-        }
-    }
-}
+mod tests;

@@ -2,6 +2,8 @@
 //! It never loses a place: whoever leaves, at whatever moment, gives back what it held.
 
 mod desk;
+mod hear;
+mod permit;
 mod toll;
 
 use std::{
@@ -10,9 +12,10 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant as StdInstant},
+    time::Instant as StdInstant,
 };
 
+use http::Method;
 use tokio::{
     runtime::Handle,
     sync::{Notify, oneshot},
@@ -21,130 +24,94 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    config::RateLimit,
+    config::{Family, Pacing, RateLimit},
     decide::{
+        budget::Allowance,
+        callers::{Principal, Terms},
         failure::Failure,
-        freshness::Generation,
         lanes::{Lane, Lanes, Spot},
-        queue::{Full, Queue, Ticket},
+        path,
+        queue::{Ticket, Who, promises},
+        turns::{Arrival, Call, Grant, Outcome, Refused, Rules, Standing, Turns, gate::GateId},
+        urgency::Urgency,
     },
     token::Tokens,
 };
 
 pub use desk::Desk;
+pub use permit::Permit;
+use permit::Place;
 pub use toll::Toll;
 
-/// The right to send one request. Dropped unspent, it goes to the next in line; spent, it is kept
-/// until the last byte of the answer: a slow download is still load.
-#[derive(Debug)]
-pub struct Permit {
-    from: Place,
-    /// Where its request stands when it has to come back.
-    pub ticket: Ticket,
-    /// How long its turn took to come.
-    pub waited: Duration,
-    spot: Spot,
-    spent: bool,
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+pub struct Asker {
+    /// The caller.
+    pub principal: Principal,
+    /// What it is granted.
+    pub terms: Terms,
+    /// Among its own calls.
+    pub urgency: Urgency,
 }
 
-/// Where a permit's place in the budget comes from.
-#[derive(Debug)]
-enum Place {
-    Budget(Arc<Admission>),
-    Slice(Arc<Desk>),
+/// A request for a turn.
+#[derive(Debug, Clone, Copy)]
+pub struct Asking<'a> {
+    /// Whose.
+    pub asker: Asker,
+    /// What is asked for.
+    pub method: &'a Method,
+    /// Without its query.
+    pub path: &'a str,
+    /// Until when it waits.
+    pub deadline: Instant,
 }
 
-impl Place {
-    fn admission(&self) -> &Arc<Admission> {
-        match self {
-            Self::Budget(admission) => admission,
-            Self::Slice(desk) => desk.admission(),
-        }
-    }
-
-    fn in_flight(&self) -> &AtomicUsize {
-        match self {
-            Self::Budget(admission) => &admission.in_flight,
-            Self::Slice(desk) => desk.in_flight(),
-        }
-    }
+/// No turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TurnedAway {
+    /// Why.
+    pub failure: Failure,
+    /// What its caller has left.
+    pub standing: Option<Standing>,
 }
 
-impl Permit {
-    fn new(from: Place, ticket: Ticket, spot: Spot) -> Self {
-        from.in_flight().fetch_add(1, Ordering::Relaxed);
-        Self { from, ticket, waited: Duration::ZERO, spot, spent: false }
-    }
-
-    /// The request leaves now: the place in the budget is used up, and counted from now.
-    pub fn spend(&mut self, now: Instant) {
-        if !self.spent {
-            self.spent = true;
-            match &self.from {
-                Place::Budget(admission) => admission.left(self.spot, now),
-                Place::Slice(desk) => desk.left(self.spot, now),
-            }
-        }
-    }
-
-    /// The request may have arrived, and goes out once more: a call like any other.
-    pub fn again(&self) {
-        self.from.admission().again(self.spot.lane);
-    }
-
-    /// The token it will be signed with. One granted under an older token counts for this one.
-    pub fn bind(&mut self, generation: Generation) {
-        if self.spot.generation != generation {
-            self.spot.generation = generation;
-            self.from.admission().seen(self.spot);
-            if self.spent {
-                self.again();
-            }
-        }
-    }
-
-    /// Whose budget it counts against.
-    pub fn spot(&self) -> Spot {
-        self.spot
+impl From<Refused> for TurnedAway {
+    fn from(refused: Refused) -> Self {
+        let Refused { retry_after, full, standing } = refused;
+        let failure = if full {
+            Failure::QueueFull { retry_after }
+        } else {
+            Failure::RateLimited { retry_after }
+        };
+        Self { failure, standing }
     }
 }
 
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.from.in_flight().fetch_sub(1, Ordering::Relaxed);
-        if !self.spent {
-            match &self.from {
-                Place::Budget(admission) => admission.give_back(self.spot.lane),
-                Place::Slice(desk) => desk.give_back(self.spot.lane),
-            }
-        }
-    }
-}
-
-type Waiter = oneshot::Sender<Result<Permit, Failure>>;
+type Turn = Result<Permit, TurnedAway>;
+type Waiter = oneshot::Sender<Turn>;
 
 enum Stood {
     Granted(Permit),
-    InLine(Ticket, oneshot::Receiver<Result<Permit, Failure>>),
+    InLine(Ticket, oneshot::Receiver<Turn>),
 }
 
-#[derive(Debug)]
-struct State {
-    lanes: Lanes,
-    queue: Queue<Waiter>,
-}
-
-/// The tokens' budgets and the line before them, shared by all workers.
+/// The tokens' budgets and the lines before them, shared by all workers.
 #[derive(Debug)]
 pub struct Admission {
-    state: Mutex<State>,
+    state: Mutex<Turns<Waiter>>,
+    /// `rate_limit.families`
+    families: Vec<Family>,
     /// Something changed that the pacer must look at.
     wake: Notify,
     /// Permits that are no desk's.
     in_flight: AtomicUsize,
     desks: Mutex<Vec<Weak<Desk>>>,
-    /// Somebody stands in line, or all wait for a pause to end: nobody may go past them.
-    line: AtomicBool,
+    /// Somebody waits, is to come back or is held up, or calls have gates to pass: nobody may go
+    /// past all that.
+    busy: AtomicBool,
+    /// Some 429 may yet turn out to be a token's: what passes is to be told.
+    suspicious: AtomicBool,
     /// The allowance is large enough to be cut: some desk may hold places.
     sliced: AtomicBool,
     /// There is a limit of our own; without one nothing needs counting.
@@ -153,53 +120,68 @@ pub struct Admission {
 
 /// The state, locked. When it is let go, what is read without the lock is true again.
 struct Locked<'a> {
-    state: MutexGuard<'a, State>,
-    line: &'a AtomicBool,
+    state: MutexGuard<'a, Turns<Waiter>>,
+    admission: &'a Admission,
 }
 
 impl Deref for Locked<'_> {
-    type Target = State;
+    type Target = Turns<Waiter>;
 
-    fn deref(&self) -> &State {
+    fn deref(&self) -> &Turns<Waiter> {
         &self.state
     }
 }
 
 impl DerefMut for Locked<'_> {
-    fn deref_mut(&mut self) -> &mut State {
+    fn deref_mut(&mut self) -> &mut Turns<Waiter> {
         &mut self.state
     }
 }
 
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
-        let line = !self.state.queue.is_empty() || self.state.lanes.paused();
-        // Read first: a store would bounce the cache line between workers on every look.
-        if self.line.load(Ordering::Relaxed) != line {
-            self.line.store(line, Ordering::Relaxed);
+        let busy = !self.state.is_calm();
+        let suspicious = busy && self.state.lanes().suspicious();
+        for (flag, is) in [(&self.admission.busy, busy), (&self.admission.suspicious, suspicious)] {
+            // Read first: a store would bounce the cache line between workers on every look.
+            if flag.load(Ordering::Relaxed) != is {
+                flag.store(is, Ordering::Relaxed);
+            }
         }
     }
 }
 
 impl Admission {
-    /// Starts the pacer, which ends when `stop` is cancelled. `tokens` is how many there are.
+    /// Starts the pacer, which ends when `stop` is cancelled. `tokens` is how many there are;
+    /// `ceilings`: some callers have one.
     pub fn spawn(
         limit: RateLimit,
-        tokens: usize,
+        (tokens, ceilings): (usize, bool),
         tasks: &TaskTracker,
         runtime: &Handle,
         stop: CancellationToken,
     ) -> Arc<Self> {
         let now = Instant::now().into_std();
+        let allowance = Allowance {
+            limit: limit.requests_per_minute,
+            window: limit.window,
+            even: limit.pacing == Pacing::Even,
+            reserve: limit.reserve,
+        };
+        let rules = Rules {
+            max_queue: limit.max_queue,
+            families: limit.families.iter().map(|family| family.limit).collect(),
+            ceilings,
+        };
+        let turns = Turns::new(rules, Lanes::new(tokens, allowance, now), now);
         let admission = Arc::new(Self {
-            state: Mutex::new(State {
-                lanes: Lanes::new(tokens, limit.requests_per_minute, limit.window, now),
-                queue: Queue::new(limit.max_queue),
-            }),
+            busy: AtomicBool::new(!turns.is_calm()),
+            state: Mutex::new(turns),
+            families: limit.families,
             wake: Notify::new(),
             in_flight: AtomicUsize::new(0),
             desks: Mutex::default(),
-            line: AtomicBool::new(false),
+            suspicious: AtomicBool::new(false),
             sliced: AtomicBool::new(false),
             limited: limit.requests_per_minute.is_some(),
         });
@@ -213,26 +195,27 @@ impl Admission {
         admission
     }
 
-    /// A turn before `deadline`, asked for `now`. `ticket` is the place of a request that comes
+    /// A turn before its deadline, asked for `now`. `ticket` is the place of a request that comes
     /// back.
     pub async fn admit(
         self: &Arc<Self>,
         now: Instant,
-        deadline: Instant,
+        asking: &Asking<'_>,
         ticket: Option<Ticket>,
-    ) -> Result<Permit, Failure> {
+    ) -> Turn {
         if self.sliced.load(Ordering::Relaxed) && self.scarce(now) {
             // What lies unused at some desk must not make anybody wait.
             self.recall();
         }
-        let (ticket, turn) = match self.stand(now.into_std(), deadline, ticket)? {
+        let (ticket, turn) = match self.stand(now.into_std(), asking, ticket)? {
             Stood::Granted(permit) => return Ok(permit),
             Stood::InLine(ticket, turn) => (ticket, turn),
         };
         self.wake.notify_one();
         let _place = InLine { admission: self, ticket };
+        let drained = TurnedAway { failure: Failure::Draining, standing: None };
         // The pacer answers everybody by their deadline; it is gone only after a drain.
-        let mut permit = turn.await.unwrap_or(Err(Failure::Draining))?;
+        let mut permit = turn.await.unwrap_or(Err(drained))?;
         permit.waited = now.elapsed();
         Ok(permit)
     }
@@ -252,61 +235,73 @@ impl Admission {
     fn stand(
         self: &Arc<Self>,
         now: StdInstant,
-        deadline: Instant,
+        asking: &Asking<'_>,
         ticket: Option<Ticket>,
-    ) -> Result<Stood, Failure> {
-        let mut state = self.state();
-        let ticket = ticket.unwrap_or_else(|| state.queue.ticket());
-        let ahead = state.queue.ahead(ticket);
-        if ahead == 0
-            && let Ok(spot) = state.lanes.take(now)
-        {
-            return Ok(Stood::Granted(self.permit(ticket, spot)));
-        }
-        let turn_at = state.lanes.available_at(now, ahead);
-        let retry_after = turn_at.saturating_duration_since(now);
-        if turn_at > deadline.into_std() {
-            return Err(Failure::RateLimited { retry_after });
-        }
-        let (sender, turn) = oneshot::channel();
-        match state.queue.join(ticket, deadline.into_std(), sender) {
-            Ok(()) => Ok(Stood::InLine(ticket, turn)),
-            Err(Full) => Err(Failure::QueueFull { retry_after }),
+    ) -> Result<Stood, TurnedAway> {
+        let who = {
+            let mut state = self.state();
+            let ticket = ticket.unwrap_or_else(|| state.ticket());
+            let Asker { principal, terms, urgency } = asking.asker;
+            let who = Who { principal, weight: terms.weight, urgency, ticket };
+            if let Some((spot, standing)) = state.quick(now, &who) {
+                let grant = Grant { ticket, spot, gates: Vec::new(), standing };
+                return Ok(Stood::Granted(self.permit(grant)));
+            }
+            who
+        };
+        let call = self.call(asking, who);
+        let mut receiver = None;
+        let arrival = self.state().arrive(now, call, || {
+            let (sender, turn) = oneshot::channel();
+            receiver = Some(turn);
+            sender
+        });
+        match (arrival, receiver) {
+            (Arrival::Granted(grant), _) => Ok(Stood::Granted(self.permit(grant))),
+            (Arrival::Refused(refused), _) => Err(refused.into()),
+            (Arrival::Waits(evicted), receiver) => {
+                if let Some((waiter, refused)) = evicted {
+                    drop(waiter.send(Err(refused.into())));
+                }
+                // The other end of a waiter that was not made is closed, as if all had ended.
+                Ok(Stood::InLine(who.ticket, receiver.unwrap_or_else(|| oneshot::channel().1)))
+            }
         }
     }
 
-    /// Upstream said 429: nothing leaves under that token before `until`, and who cannot wait so
-    /// long is told so now.
-    pub fn pause(&self, spot: Spot, until: StdInstant) {
-        if !self.state().lanes.pause(spot, until) {
-            return;
+    /// What its path means to the limits: worked out only when there is somebody to meet.
+    fn call(&self, asking: &Asking<'_>, who: Who) -> Call {
+        let Asking { asker: Asker { terms, .. }, method, path, deadline } = *asking;
+        let ceiling = terms.requests_per_minute.map(|_| GateId::Ceiling(who.principal));
+        let named =
+            self.families.iter().zip(0..).filter(|(family, _)| family.rule.speaks_of(method, path));
+        let gates = ceiling.into_iter().chain(named.map(|(_, n)| GateId::Family(n)));
+        Call {
+            who,
+            deadline: deadline.into_std(),
+            most: terms.max_queue,
+            ceiling: terms.requests_per_minute,
+            family: path::family(path).key(method),
+            gates: gates.collect(),
         }
-        tracing::info!(
-            token = spot.lane.number(),
-            pause = %humantime::format_duration(Duration::from_secs(
-                until.saturating_duration_since(Instant::now().into_std()).as_secs() + 1
-            )),
-            "Genesys Cloud answered 429: calls wait"
-        );
-        self.wake.notify_one();
     }
 
     /// This token signs from now on. Upstream counts a new one from nothing, so nobody waits for
     /// the old one's window any longer.
     pub fn seen(&self, spot: Spot) {
-        if self.state().lanes.seen(spot) {
+        if self.state().lanes().seen(spot) {
             self.wake.notify_one();
         }
     }
 
     /// There is no such token any longer: calls go under another one, if there is one.
     pub fn lost(&self, spot: Spot) {
-        self.state().lanes.lost(spot);
+        self.state().lanes().lost(spot);
     }
 
     /// When whoever stands first could leave.
     pub fn turn_at(&self, now: Instant) -> Instant {
-        Instant::from_std(self.state().lanes.available_at(now.into_std(), 0))
+        Instant::from_std(self.state().lanes().available_at(now.into_std(), 0, true))
     }
 
     /// Follows a token for as long as it is polled: a line moves although nobody new comes.
@@ -316,7 +311,12 @@ impl Admission {
 
     /// How many wait for their turn.
     pub fn waiting(&self) -> usize {
-        self.state().queue.len()
+        self.state().len()
+    }
+
+    /// What became of those who were told when to come back.
+    pub fn promises(&self) -> promises::Count {
+        self.state().promises()
     }
 
     /// Requests admitted whose answer has not ended.
@@ -327,32 +327,40 @@ impl Admission {
         self.in_flight.load(Ordering::Relaxed) + at_desks
     }
 
-    fn permit(self: &Arc<Self>, ticket: Ticket, spot: Spot) -> Permit {
-        Permit::new(Place::Budget(Arc::clone(self)), ticket, spot)
+    fn permit(self: &Arc<Self>, grant: Grant) -> Permit {
+        Permit::new(Place::Budget(Arc::clone(self)), grant)
     }
 
-    /// A call leaves, signed with this token.
-    fn left(&self, spot: Spot, now: Instant) {
-        if self.limited {
-            self.state().lanes.leave(1, spot, now.into_std());
+    /// A call leaves, signed with this token. Returns its number.
+    fn left(&self, gates: &[GateId], spot: Spot, now: Instant) -> u64 {
+        if !self.limited && gates.is_empty() {
+            return 0;
         }
+        self.state().left(gates, spot, now.into_std())
     }
 
     /// A call leaves once more.
-    fn again(&self, lane: Lane) {
-        self.state().lanes.charge(lane, Instant::now().into_std());
+    fn again(&self, gates: &[GateId], lane: Lane) {
+        self.state().again(gates, lane, Instant::now().into_std());
     }
 
-    fn give_back(&self, lane: Lane) {
-        if self.limited {
-            self.state().lanes.give_back(1, lane);
+    fn give_back(&self, gates: &[GateId], lane: Lane) {
+        if self.limited || !gates.is_empty() {
+            self.state().give_back(gates, lane, Instant::now().into_std());
+            self.wake.notify_one();
+        }
+    }
+
+    /// A call that had left is through.
+    fn ended(&self, gates: &[GateId]) {
+        if !gates.is_empty() && self.state().ended(gates) {
             self.wake.notify_one();
         }
     }
 
     fn state(&self) -> Locked<'_> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        Locked { state, line: &self.line }
+        Locked { state, admission: self }
     }
 
     fn desks(&self) -> MutexGuard<'_, Vec<Weak<Desk>>> {
@@ -361,8 +369,10 @@ impl Admission {
 
     /// The one who hands out turns when they come free: no thundering herd, no lost wake-up.
     async fn pace(self: &Arc<Self>) {
+        let mut outcomes = Vec::new();
         loop {
-            match self.hand_out(Instant::now().into_std()) {
+            let next = self.hand_out(Instant::now().into_std(), &mut outcomes);
+            match next {
                 None => self.wake.notified().await,
                 Some(next) => tokio::select! {
                     () = sleep_until(Instant::from_std(next)) => {}
@@ -372,36 +382,19 @@ impl Admission {
         }
     }
 
-    /// Serves the line as far as the budget allows; when to look again.
-    fn hand_out(self: &Arc<Self>, now: StdInstant) -> Option<StdInstant> {
-        loop {
-            // Sent outside the lock: a receiver that has left drops the permit, which refunds it.
-            let (turn, outcome) = {
-                let mut state = self.state();
-                let free_at = state.lanes.available_at(now, 0);
-                // Whoever's patience ends before the next turn is told at once, not at the end.
-                if let Some(turn) = state.queue.impatient(free_at) {
-                    let retry_after = free_at.saturating_duration_since(now);
-                    (turn, Err(Failure::RateLimited { retry_after }))
-                } else if state.queue.is_empty() {
-                    return None;
-                } else if free_at > now {
-                    return Some(free_at);
-                } else {
-                    let ticket = state.queue.head()?;
-                    let spot = match state.lanes.take(now) {
-                        Ok(spot) => spot,
-                        Err(again) => return Some(again),
-                    };
-                    let Some(turn) = state.queue.leave(ticket) else {
-                        state.lanes.give_back(1, spot.lane);
-                        continue;
-                    };
-                    (turn, Ok(self.permit(ticket, spot)))
-                }
-            };
+    /// Serves the lines as far as the limits allow; when to look again.
+    fn hand_out(
+        self: &Arc<Self>,
+        now: StdInstant,
+        outcomes: &mut Vec<Outcome<Waiter>>,
+    ) -> Option<StdInstant> {
+        let next = self.state().hand_out(now, outcomes);
+        // Sent outside the lock: a receiver that has left drops the permit, which refunds it.
+        for (turn, outcome) in outcomes.drain(..) {
+            let outcome = outcome.map(|grant| self.permit(grant)).map_err(TurnedAway::from);
             drop(turn.send(outcome));
         }
+        next
     }
 }
 
@@ -413,8 +406,13 @@ struct InLine<'a> {
 
 impl Drop for InLine<'_> {
     fn drop(&mut self) {
+        let now = Instant::now().into_std();
         // The sender is dropped outside the lock.
-        let left = self.admission.state().queue.leave(self.ticket);
+        let left = self.admission.state().leave(self.ticket, now);
+        if left.is_some() {
+            // What it held at a gate may be somebody's.
+            self.admission.wake.notify_one();
+        }
         drop(left);
     }
 }

@@ -21,7 +21,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::Config,
-    decide::{access, asked::Asked, failure::Failure},
+    decide::{
+        access,
+        asked::Asked,
+        callers::{Principal, Terms},
+        failure::Failure,
+    },
     telemetry::{
         access_log::{AccessLog, Record},
         metrics::Metrics,
@@ -33,7 +38,7 @@ use crate::{
         replay::{Limits, Memory, Replay},
     },
 };
-use admit::{Admission, Desk, Permit};
+use admit::{Admission, Asker, Asking, Desk, Permit};
 use credential::Head;
 use forbidden::Forbidden;
 use forward::Patience;
@@ -121,6 +126,7 @@ fn is_large(body: &Incoming) -> bool {
 /// A request that may pass. Small, because it is moved from step to step.
 struct Guarded {
     head: Box<Head>,
+    asker: Asker,
     wait: Option<u64>,
     upgrade: Option<OnUpgrade>,
     interim: Option<Arc<Caller>>,
@@ -158,11 +164,11 @@ impl Gateway {
         caller: &Arc<Caller>,
         record: &mut Record,
     ) -> Result<Recovered, Failure> {
-        let Guarded { head, wait, upgrade, interim } = guarded?;
+        let Guarded { head, asker, wait, upgrade, interim } = guarded?;
         let deadline = record.started() + self.patience(wait);
-        let permit = self.admit(deadline, record).await?;
+        let permit = self.admit(&head, asker, deadline, record).await?;
         let wanted = head.upgrade;
-        let call = Call { head, body: self.keep(body), deadline, interim };
+        let call = Call { asker, head, body: self.keep(body), deadline, interim };
         let mut recovered = self.recover(call, permit, record).await?;
         if recovered.answer.parts.status == StatusCode::SWITCHING_PROTOCOLS {
             let Some(upgrade) = upgrade.filter(|_| wanted) else { return Err(Failure::BadAnswer) };
@@ -187,16 +193,32 @@ impl Gateway {
         let upgrade = parts.extensions.remove::<OnUpgrade>();
         let interim = (parts.version == Version::HTTP_11).then(|| Arc::clone(caller));
         let head = Box::new(Head::new(parts, asked, &record.request_id));
-        Ok(Guarded { head, wait: asked.wait, upgrade, interim })
+        let terms = Terms::default();
+        let asker = Asker { principal: Principal::Unknown, terms, urgency: asked.urgency };
+        Ok(Guarded { head, asker, wait: asked.wait, upgrade, interim })
     }
 
-    async fn admit(&self, deadline: Instant, record: &mut Record) -> Result<Permit, Failure> {
-        let permit = self.desk.admit(record.started(), deadline).await;
-        record.queue = match &permit {
-            Ok(permit) => permit.waited,
-            Err(_) => record.started().elapsed(),
-        };
-        permit
+    async fn admit(
+        &self,
+        head: &Head,
+        asker: Asker,
+        deadline: Instant,
+        record: &mut Record,
+    ) -> Result<Permit, Failure> {
+        let Head { method, path, .. } = head;
+        let asking = Asking { asker, method, path: path.path(), deadline };
+        match self.desk.admit(record.started(), &asking).await {
+            Ok(permit) => {
+                record.queue = permit.waited;
+                record.standing = permit.standing;
+                Ok(permit)
+            }
+            Err(away) => {
+                record.queue = record.started().elapsed();
+                record.standing = away.standing;
+                Err(away.failure)
+            }
+        }
     }
 
     fn keep(&self, body: Incoming) -> Replay {

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use super::{
     Caller, Gateway,
-    admit::Permit,
+    admit::{Asker, Asking, Permit},
     credential::Head,
     forward::{Broken, forward},
 };
@@ -48,6 +48,8 @@ use look::{Look, unproved};
 /// A request that was admitted: all that its tries need.
 #[derive(Debug)]
 pub struct Call {
+    /// Whose it is.
+    pub asker: Asker,
     /// Stripped, unsigned.
     pub head: Box<Head>,
     /// The body and its copy.
@@ -56,6 +58,14 @@ pub struct Call {
     pub deadline: Instant,
     /// Where the caller's 1xx go.
     pub interim: Option<Arc<Caller>>,
+}
+
+impl Call {
+    /// A request for another turn.
+    fn asking(&self, deadline: Instant) -> Asking<'_> {
+        let Head { method, path, .. } = &*self.head;
+        Asking { asker: self.asker, method, path: path.path(), deadline }
+    }
 }
 
 /// The answer that the caller gets, and what must live as long as it.
@@ -169,7 +179,8 @@ impl Gateway {
                     return Ok(settle(call, answer, permit, &token));
                 }
                 (next @ (Next::Requeue { until } | Next::HandOn { until }), Ok(answer)) => {
-                    self.shared.admission.pause(permit.spot(), until);
+                    let call_of = (call.asker.principal, &call.head.method, call.head.path.path());
+                    self.shared.admission.limited(&permit, call_of, until);
                     if matches!(next, Next::HandOn { .. }) && !self.elsewhere(&call) {
                         return Ok(settle(call, answer, permit, &token));
                     }
@@ -257,10 +268,24 @@ impl Gateway {
         let tried = forward(signed, interim, &call.body, patience).await;
         let ended = Instant::now();
         record.upstream = ended - sent;
-        if tried.as_ref().is_ok_and(|answer| looked_at_the_token(answer.parts.status)) {
-            token.worked(ended);
+        if let Ok(answer) = &tried {
+            self.hear(call, answer, permit);
+            if looked_at_the_token(answer.parts.status) {
+                token.worked(ended);
+            }
         }
         Ok((tried, ended))
+    }
+
+    /// What an answer says of limits.
+    fn hear(&self, call: &Call, answer: &Answered, permit: &Permit) {
+        if answer.parts.status != StatusCode::TOO_MANY_REQUESTS {
+            self.shared.admission.passed(permit);
+        }
+        if let Some(heard) = &answer.told.quota {
+            let call_of = (&call.head.method, call.head.path.path());
+            self.shared.admission.told(permit, call_of, heard);
+        }
     }
 
     /// A connection: one at hand, nearly always.
@@ -288,9 +313,13 @@ impl Gateway {
     ) -> Result<Permit, Failure> {
         let now = Instant::now();
         let deadline = call.deadline.max(now);
-        let permit = self.shared.admission.admit(now, deadline, Some(ticket)).await;
+        let asking = call.asking(deadline);
+        let permit = self.shared.admission.admit(now, &asking, Some(ticket)).await;
         record.queue += now.elapsed();
-        permit
+        permit.map_err(|away| {
+            record.standing = away.standing;
+            away.failure
+        })
     }
 
     fn pool_for(&self, path: &str) -> &Arc<Pool> {

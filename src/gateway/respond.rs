@@ -21,10 +21,10 @@ use super::{
     recover::Recovered,
 };
 use crate::{
-    decide::failure::Failure,
+    decide::{failure::Failure, turns::Standing},
     telemetry::{
         access_log::{End, Record},
-        digits::push_millis,
+        digits::{push, push_millis},
         words::word,
     },
     upstream::{
@@ -35,6 +35,8 @@ use crate::{
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// An answer's body.
 #[derive(Debug)]
@@ -186,7 +188,9 @@ pub fn error_body(failure: Failure, request_id: &str) -> Bytes {
     serde_json::to_vec(&body).unwrap_or_default().into()
 }
 
-/// What every answer carries: `Via`, `Server-Timing`, `X-Request-Id`.
+/// What every answer carries: `Via`, `Server-Timing`, `X-Request-Id`, and what its caller has left
+/// (draft-ietf-httpapi-ratelimit-headers-10). Upstream's own word on that, if it comes, is of the
+/// token, which all callers share.
 fn mark(parts: &mut Parts, record: &Record) {
     let fields = &mut parts.headers;
     fields.append(header::VIA, HeaderValue::from_static("1.1 genesys-proxy"));
@@ -202,6 +206,20 @@ fn mark(parts: &mut Parts, record: &Record) {
         }
     });
     fields.append(SERVER_TIMING, timing);
+    if let Some(Standing { limit, window, remaining, reset }) = record.standing {
+        let parameters = |name: &[u8], values: [(&[u8], u64); 2]| {
+            word(|out| {
+                out.extend_from_slice(name);
+                for (parameter, value) in values {
+                    out.extend_from_slice(parameter);
+                    push(out, value);
+                }
+            })
+        };
+        let name = b"\"default\"";
+        fields.insert(RATE_LIMIT_POLICY, parameters(name, [(b";q=", limit), (b";w=", window)]));
+        fields.insert(RATE_LIMIT, parameters(name, [(b";r=", remaining), (b";t=", reset)]));
+    }
 }
 
 impl Held {

@@ -95,7 +95,13 @@ impl Server {
         let tasks = TaskTracker::new();
         let tls = tls::client_config("upstream.ca_file", config.upstream.ca_file.as_deref())?;
         let lanes = config.oauth.clients.len() * config.oauth.tokens as usize;
-        let admission = Admission::spawn(config.rate_limit, lanes, &tasks, runtime, stop.clone());
+        let admission = Admission::spawn(
+            config.rate_limit.clone(),
+            (lanes, false),
+            &tasks,
+            runtime,
+            stop.clone(),
+        );
         let keeping = Keeping {
             verify_every: (config.oauth.verify != Verify::Never)
                 .then_some(config.oauth.verify_every),

@@ -16,7 +16,10 @@ use super::{
 };
 use crate::{
     config::LogFormat,
-    decide::path::{self, Family},
+    decide::{
+        path::{self, Family},
+        turns::Standing,
+    },
 };
 
 /// A buffer is handed over when it is this large; the sweeper hands over smaller ones.
@@ -49,6 +52,8 @@ pub struct Record {
     pub replayed: bool,
     /// Waited for its turn.
     pub queue: Duration,
+    /// What its caller has left of the limit: told, not logged.
+    pub standing: Option<Standing>,
     /// Waited for a token.
     pub token: Duration,
     /// From the last request's start to its answer's head.
@@ -81,6 +86,7 @@ impl Record {
             attempts: 0,
             replayed: false,
             queue: Duration::ZERO,
+            standing: None,
             token: Duration::ZERO,
             upstream: Duration::ZERO,
             bytes: 0,

@@ -12,20 +12,22 @@ use std::{
 };
 
 use genesys_proxy::{
-    config::RateLimit,
+    config::{Pacing, RateLimit},
     decide::{
+        callers::{Principal, Terms},
         freshness::Verdict,
         lanes::{Lane, Spot},
         retry::{self, Facts, History, Next, Outcome},
+        urgency::Urgency,
     },
-    gateway::admit::Admission,
+    gateway::admit::{Admission, Asker, Asking},
     token::{
         Keeping, Token, Tokens,
         issuer::{Issuer, Kind, MintError, Minted},
         verify::{Alive, Check},
     },
 };
-use http::HeaderValue;
+use http::{HeaderValue, Method};
 use tokio::{
     runtime::Handle,
     task::LocalSet,
@@ -33,6 +35,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+const PATH: &str = "/api/v2/users";
 const SEEDS: u64 = 300;
 const CALLS: usize = 150;
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(180);
@@ -155,11 +158,11 @@ struct Gateway {
 
 impl Gateway {
     /// One request, in the order of the gateway's own steps.
-    async fn carry(&self, deadline: Instant, travels: Duration) -> (End, u32) {
+    async fn carry(&self, asker: Asker, deadline: Instant, travels: Duration) -> (End, u32) {
         let mut sends = 0;
-        let Ok(mut permit) = self.admission.admit(Instant::now(), deadline, None).await else {
-            return (End::Limited, sends);
-        };
+        let asking = |deadline| Asking { asker, method: &Method::GET, path: PATH, deadline };
+        let turn = self.admission.admit(Instant::now(), &asking(deadline), None).await;
+        let Ok(mut permit) = turn else { return (End::Limited, sends) };
         let mut history = History::default();
         loop {
             let Ok(token) = self.token(deadline.max(Instant::now())).await else {
@@ -190,11 +193,11 @@ impl Gateway {
                     return (End::Refused, sends);
                 }
                 Next::Requeue { until } => {
-                    self.admission.pause(permit.spot(), until);
+                    self.admission.limited(&permit, (asker.principal, &Method::GET, PATH), until);
                     history.requeued += 1;
                 }
                 Next::HandOn { until } => {
-                    self.admission.pause(permit.spot(), until);
+                    self.admission.limited(&permit, (asker.principal, &Method::GET, PATH), until);
                     return (End::Limited, sends);
                 }
                 Next::Answer | Next::Again | Next::Fail => {
@@ -211,10 +214,8 @@ impl Gateway {
                 let Ok(token) = self.token(patience).await else { return (End::NoToken, sends) };
                 self.admission.seen(Spot { generation: token.generation, ..Spot::default() });
             }
-            let Ok(again) = self.admission.admit(Instant::now(), patience, Some(ticket)).await
-            else {
-                return (End::Limited, sends);
-            };
+            let again = self.admission.admit(Instant::now(), &asking(patience), Some(ticket)).await;
+            let Ok(again) = again else { return (End::Limited, sends) };
             permit = again;
         }
     }
@@ -247,11 +248,14 @@ async fn live(seed: u64) -> BTreeMap<&'static str, u32> {
     let limits = RateLimit {
         requests_per_minute: NonZeroU32::new(limit),
         window,
+        pacing: if dice.bool() { Pacing::Burst } else { Pacing::Even },
+        reserve: dice.u32(0..limit.div_ceil(3)),
         max_wait: Duration::from_secs(12),
         max_queue: 40,
         max_retry_after: MAX_RETRY_AFTER,
+        families: Vec::new(),
     };
-    let admission = Admission::spawn(limits, 1, &tasks, &runtime, stop.clone());
+    let admission = Admission::spawn(limits, (1, false), &tasks, &runtime, stop.clone());
     let (followed, budget) = (Arc::clone(&tokens), Arc::clone(&admission));
     let until = stop.clone();
     tasks.spawn(async move {
@@ -265,10 +269,15 @@ async fn live(seed: u64) -> BTreeMap<&'static str, u32> {
             let patience = Duration::from_millis(dice.u64(0..20_000));
             let stays = Duration::from_millis(dice.u64(0..60_000));
             let travels = Duration::from_millis(dice.u64(1..800));
+            let asker = Asker {
+                principal: Principal::Named(dice.u16(0..3)),
+                terms: Terms::default(),
+                urgency: Urgency::of(&format!("u={}", dice.u8(0..8))).unwrap_or_default(),
+            };
             let (gateway, ends) = (Rc::clone(&gateway), Rc::clone(&ends));
             tokio::task::spawn_local(async move {
                 let came = Instant::now();
-                let carried = timeout(stays, gateway.carry(came + patience, travels)).await;
+                let carried = timeout(stays, gateway.carry(asker, came + patience, travels)).await;
                 let (end, sends) = carried.unwrap_or((End::Left, 0));
                 assert!(sends <= 1 + 1 + 20, "seed {seed}: {sends} sends");
                 let lasted = came.elapsed();

@@ -13,11 +13,11 @@ use std::sync::{
 
 use tokio::time::Instant;
 
-use super::{Admission, Permit, Place};
+use super::{Admission, Asking, Permit, Place, Turn};
 use crate::decide::{
-    failure::Failure,
     lanes::{Lane, Spot},
-    queue::{Ticket, Tickets},
+    queue::Tickets,
+    turns::{Grant, Standing},
 };
 
 /// Places taken at once: one look at the budget for so many requests. More would only be dead
@@ -40,6 +40,8 @@ struct Slice {
     /// Calls that left from it and are not counted in the budget yet.
     left: u32,
     tickets: Tickets,
+    /// As it was when the slice was taken: far from the limit nobody counts single calls.
+    standing: Option<Standing>,
 }
 
 impl Desk {
@@ -54,15 +56,11 @@ impl Desk {
         desk
     }
 
-    /// A turn before `deadline`, asked for `now`: from the slice while there is no line.
-    pub async fn admit(
-        self: &Arc<Self>,
-        now: Instant,
-        deadline: Instant,
-    ) -> Result<Permit, Failure> {
+    /// A turn, asked for `now`: from the slice while there is nobody to meet.
+    pub async fn admit(self: &Arc<Self>, now: Instant, asking: &Asking<'_>) -> Turn {
         match self.take(now) {
-            Some((ticket, spot)) => Ok(Permit::new(Place::Slice(Arc::clone(self)), ticket, spot)),
-            None => Box::pin(self.admission.admit(now, deadline, None)).await,
+            Some(grant) => Ok(Permit::new(Place::Slice(Arc::clone(self)), grant)),
+            None => Box::pin(self.admission.admit(now, asking, None)).await,
         }
     }
 
@@ -70,9 +68,9 @@ impl Desk {
     pub fn settle(&self) {
         let mut slice = self.slice();
         if slice.places > 0 || slice.left > 0 {
-            let mut state = self.admission.state();
-            state.lanes.leave(slice.left, slice.spot, Instant::now().into_std());
-            state.lanes.give_back(slice.places, slice.spot.lane);
+            let (now, mut state) = (Instant::now().into_std(), self.admission.state());
+            state.lanes().leave(slice.left, slice.spot, now);
+            state.lanes().give_back(slice.places, slice.spot.lane, now);
             (slice.left, slice.places) = (0, 0);
             drop(state);
             self.admission.wake.notify_one();
@@ -87,24 +85,24 @@ impl Desk {
         &self.in_flight
     }
 
-    /// A call leaves whose place came from the slice.
-    pub(super) fn left(&self, spot: Spot, now: Instant) {
+    /// A call leaves whose place came from the slice. Returns its number, if there is one.
+    pub(super) fn left(&self, spot: Spot, now: Instant) -> u64 {
         let mut slice = self.slice();
         if slice.spot == spot {
             slice.left += 1;
-        } else {
-            drop(slice);
-            self.admission.left(spot, now);
+            return 0;
         }
+        drop(slice);
+        self.admission.left(&[], spot, now)
     }
 
     /// A call whose place came from the slice will not leave.
     pub(super) fn give_back(&self, lane: Lane) {
-        self.admission.give_back(lane);
+        self.admission.give_back(&[], lane);
     }
 
-    fn take(&self, now: Instant) -> Option<(Ticket, Spot)> {
-        if self.admission.line.load(Ordering::Relaxed) {
+    fn take(&self, now: Instant) -> Option<Grant> {
+        if self.admission.busy.load(Ordering::Relaxed) {
             return None;
         }
         let mut slice = self.slice();
@@ -113,22 +111,24 @@ impl Desk {
         }
         slice.places = slice.places.checked_sub(1)?;
         let ticket = slice.tickets.next()?;
-        Some((ticket, slice.spot))
+        let (spot, standing) = (slice.spot, slice.standing);
+        Some(Grant { ticket, spot, gates: Vec::new(), standing })
     }
 
     fn fill(&self, slice: &mut Slice, now: Instant) {
         let now = now.into_std();
         let mut state = self.admission.state();
-        state.lanes.leave(slice.left, slice.spot, now);
+        state.lanes().leave(slice.left, slice.spot, now);
         slice.left = 0;
-        if !state.queue.is_empty() {
+        if !state.is_calm() {
             return;
         }
-        if let Some(spot) = state.lanes.take_slice(SLICE, now) {
+        if let Some(spot) = state.lanes().take_slice(SLICE, now) {
             self.admission.sliced.store(true, Ordering::Relaxed);
             slice.spot = spot;
             slice.places = SLICE;
-            slice.tickets = state.queue.tickets(SLICE);
+            slice.tickets = state.tickets(SLICE);
+            slice.standing = state.standing_of_all(now);
         }
     }
 

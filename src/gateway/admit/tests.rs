@@ -1,18 +1,43 @@
 //! Turns on paused time.
 
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, time::Duration};
 
 use super::*;
+use crate::decide::freshness::Generation;
 
-fn admission(limit: u32, max_queue: usize) -> Arc<Admission> {
-    let limit = RateLimit {
+fn rate_limit(limit: u32, max_queue: usize) -> RateLimit {
+    RateLimit {
         requests_per_minute: NonZeroU32::new(limit),
         window: Duration::from_secs(60),
+        pacing: Pacing::Burst,
+        reserve: 0,
         max_wait: Duration::from_secs(12),
         max_queue,
         max_retry_after: Duration::from_secs(180),
-    };
-    Admission::spawn(limit, 1, &TaskTracker::new(), &Handle::current(), CancellationToken::new())
+        families: Vec::new(),
+    }
+}
+
+fn spawn(limit: RateLimit, ceilings: bool) -> Arc<Admission> {
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    Admission::spawn(limit, (1, ceilings), &tasks, &Handle::current(), stop)
+}
+
+fn admission(limit: u32, max_queue: usize) -> Arc<Admission> {
+    spawn(rate_limit(limit, max_queue), false)
+}
+
+/// A plain call of some caller's.
+fn asking(deadline: Instant) -> Asking<'static> {
+    let (principal, terms) = (Principal::Unknown, Terms::default());
+    let asker = Asker { principal, terms, urgency: Urgency::default() };
+    Asking { asker, method: &Method::GET, path: "/api/v2/users", deadline }
+}
+
+/// Upstream says 429 to two families at once: it is the token.
+fn pause(admission: &Arc<Admission>, until: StdInstant) {
+    admission.state().lanes().hold(Spot::default(), until);
+    admission.wake.notify_one();
 }
 
 fn within(seconds: u64) -> Instant {
@@ -27,7 +52,9 @@ fn generation(n: u64) -> Generation {
 }
 
 async fn spend(admission: &Arc<Admission>, seconds: u64) -> Result<Ticket, Failure> {
-    let mut permit = admission.admit(Instant::now(), within(seconds), None).await?;
+    let asking = asking(within(seconds));
+    let permit = admission.admit(Instant::now(), &asking, None).await;
+    let mut permit = permit.map_err(|away| away.failure)?;
     permit.spend(Instant::now());
     Ok(permit.ticket)
 }
@@ -53,7 +80,17 @@ async fn who_cannot_be_served_in_time_is_told_at_once_when_to_come_back() {
     assert_eq!(Instant::now(), before);
     assert_eq!(retry_after.as_secs(), 60);
     tokio::time::sleep(retry_after).await;
-    assert!(spend(&admission, 0).await.is_ok(), "and coming back then is served");
+    assert!(spend(&admission, 12).await.is_ok(), "and coming back then is served");
+    assert!(before.elapsed() < Duration::from_secs(61), "within a second");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_wait_at_all_is_told_a_time_at_which_it_need_not() {
+    let admission = admission(1, 10);
+    spend(&admission, 0).await.unwrap();
+    let Err(Failure::RateLimited { retry_after }) = spend(&admission, 0).await else { panic!() };
+    tokio::time::sleep(retry_after).await;
+    assert!(spend(&admission, 0).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
@@ -95,12 +132,14 @@ async fn a_caller_that_leaves_frees_its_place_at_every_moment() {
     let admission = admission(1, 1);
     spend(&admission, 0).await.unwrap();
     {
-        let leaver = admission.admit(Instant::now(), within(100), None);
+        let asking = asking(within(100));
+        let leaver = admission.admit(Instant::now(), &asking, None);
         assert!(tokio::time::timeout(Duration::from_secs(1), leaver).await.is_err());
     }
     assert_eq!(admission.waiting(), 0);
     // Granted but never taken: the permit goes back to the budget.
-    let mut granted = Box::pin(admission.admit(Instant::now(), within(100), None));
+    let asking = asking(within(100));
+    let mut granted = Box::pin(admission.admit(Instant::now(), &asking, None));
     assert!(tokio::time::timeout(Duration::from_secs(30), &mut granted).await.is_err());
     tokio::time::sleep(Duration::from_secs(40)).await;
     drop(granted);
@@ -111,24 +150,25 @@ async fn a_caller_that_leaves_frees_its_place_at_every_moment() {
 #[tokio::test(start_paused = true)]
 async fn a_permit_that_was_never_used_counts_for_nothing() {
     let admission = admission(1, 1);
-    drop(admission.admit(Instant::now(), within(0), None).await.unwrap());
+    drop(admission.admit(Instant::now(), &asking(within(0)), None).await.unwrap());
     assert!(spend(&admission, 0).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_comes_back_is_first_and_a_pause_holds_all() {
     let admission = admission(10, 10);
-    let mut first = admission.admit(Instant::now(), within(12), None).await.unwrap();
+    let mut first = admission.admit(Instant::now(), &asking(within(12)), None).await.unwrap();
     first.spend(Instant::now());
     let until = within(5).into_std();
-    admission.pause(Spot::default(), until);
+    pause(&admission, until);
     let tasks = TaskTracker::new();
     let later = tasks.spawn({
         let admission = Arc::clone(&admission);
         async move { spend(&admission, 12).await.map(|_| Instant::now()) }
     });
     tokio::task::yield_now().await;
-    let again = admission.admit(Instant::now(), within(12), Some(first.ticket)).await.unwrap();
+    let again =
+        admission.admit(Instant::now(), &asking(within(12)), Some(first.ticket)).await.unwrap();
     assert!(Instant::now().into_std() >= until);
     assert_eq!(again.ticket, first.ticket);
     assert!(later.await.unwrap().unwrap().into_std() >= until);
@@ -145,7 +185,7 @@ async fn a_pause_longer_than_their_patience_is_told_to_the_waiting_at_once() {
     });
     tokio::task::yield_now().await;
     let before = Instant::now();
-    admission.pause(Spot::default(), within(100).into_std());
+    pause(&admission, within(100).into_std());
     let Err(Failure::RateLimited { retry_after }) = waiter.await.unwrap() else { panic!() };
     assert_eq!((Instant::now(), retry_after.as_secs()), (before, 100));
 }
@@ -154,7 +194,7 @@ async fn a_pause_longer_than_their_patience_is_told_to_the_waiting_at_once() {
 async fn a_new_token_brings_its_own_budget_and_old_permits_count_for_it() {
     let admission = admission(2, 10);
     spend(&admission, 0).await.unwrap();
-    let mut held = admission.admit(Instant::now(), within(0), None).await.unwrap();
+    let mut held = admission.admit(Instant::now(), &asking(within(0)), None).await.unwrap();
     held.bind(generation(1));
     held.spend(Instant::now());
     assert!(spend(&admission, 0).await.is_ok(), "one of two is taken");
@@ -181,7 +221,7 @@ async fn a_new_token_lets_the_line_go_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_permit_is_held_until_it_is_dropped_with_the_last_byte() {
     let admission = admission(10, 10);
-    let mut permit = admission.admit(Instant::now(), within(0), None).await.unwrap();
+    let mut permit = admission.admit(Instant::now(), &asking(within(0)), None).await.unwrap();
     permit.spend(Instant::now());
     assert_eq!(admission.in_flight(), 1);
     drop(permit);
@@ -202,7 +242,8 @@ async fn whatever_callers_do_the_budget_holds_and_nothing_leaks() {
             let (caller, spent) = (Arc::clone(&admission), Arc::clone(&spent));
             let (patience, stays) = (dice.u64(0..90), dice.u64(0..90_000));
             tasks.spawn(async move {
-                let turn = caller.admit(Instant::now(), within(patience), None);
+                let asking = asking(within(patience));
+                let turn = caller.admit(Instant::now(), &asking, None);
                 let left = tokio::time::timeout(Duration::from_millis(stays), turn).await;
                 if let Ok(Ok(mut permit)) = left {
                     permit.spend(Instant::now());
@@ -210,7 +251,7 @@ async fn whatever_callers_do_the_budget_holds_and_nothing_leaks() {
                 }
             });
             if dice.u8(0..30) == 0 {
-                admission.pause(Spot::default(), within(dice.u64(1..20)).into_std());
+                pause(&admission, within(dice.u64(1..20)).into_std());
             }
             tokio::time::sleep(Duration::from_millis(dice.u64(0..2_000))).await;
         }
@@ -230,8 +271,8 @@ const LARGE: u32 = 10_000;
 
 async fn leave(desk: &Arc<Desk>) -> Result<(), Failure> {
     let now = Instant::now();
-    let mut permit = desk.admit(now, now).await?;
-    permit.spend(now);
+    let permit = desk.admit(now, &asking(now)).await;
+    permit.map_err(|away| away.failure)?.spend(now);
     Ok(())
 }
 
@@ -262,7 +303,7 @@ async fn no_window_holds_more_than_the_limit_however_workers_share_it() {
         for _ in 0..30_000 {
             let desk = &desks[dice.usize(..desks.len())];
             let now = Instant::now();
-            let granted = desk.admit(now, now).await;
+            let granted = desk.admit(now, &asking(now)).await;
             match (granted, dice.u32(..100)) {
                 // It leaves without having been sent.
                 (Ok(permit), 0) => drop(permit),
@@ -295,7 +336,7 @@ async fn a_pause_holds_those_with_a_slice_too() {
     let desk = Desk::new(&admission);
     leave(&desk).await.unwrap();
     let until = Instant::now() + Duration::from_secs(5);
-    admission.pause(Spot::default(), until.into_std());
+    pause(&admission, until.into_std());
     assert!(leave(&desk).await.is_err());
     sleep_until(until).await;
     assert!(leave(&desk).await.is_ok());
@@ -308,7 +349,7 @@ async fn a_slice_of_the_old_token_does_not_count_against_the_new_one() {
     leave(&desk).await.unwrap();
     admission.seen(Spot { generation: generation(1), ..Spot::default() });
     let now = Instant::now();
-    let mut permit = desk.admit(now, now).await.unwrap();
+    let mut permit = desk.admit(now, &asking(now)).await.unwrap();
     permit.bind(generation(1));
     permit.spend(now);
     drop(permit);
@@ -328,6 +369,6 @@ async fn without_a_limit_everybody_passes_and_a_pause_still_holds() {
         leave(&desk).await.unwrap();
     }
     let until = Instant::now() + Duration::from_secs(5);
-    admission.pause(Spot::default(), until.into_std());
+    pause(&admission, until.into_std());
     assert!(leave(&desk).await.is_err());
 }

@@ -11,6 +11,7 @@ use crate::{
         freshness::Generation,
         lanes::{Lane, Spot},
         queue::Ticket,
+        turns::Grant,
     },
     token,
 };
@@ -22,17 +23,21 @@ impl Admission {
     /// A place under this very token for a call of the gateway's own, if there is one now.
     pub fn visit_now(&self, spot: Spot, now: Instant) -> bool {
         let mut state = self.state();
-        let taken = state.lanes.take_under(spot.lane, now.into_std()).is_ok();
+        let taken = state.lanes().take_under(spot.lane, now.into_std()).is_ok();
         if taken && self.limited {
-            state.lanes.leave(1, spot, now.into_std());
+            state.lanes().leave(1, spot, now.into_std());
         }
         taken
     }
 
     /// A turn under this very token, if it has a place: for a replay, which stands first anyway.
     pub fn admit_under(self: &Arc<Self>, spot: Spot, ticket: Ticket) -> Option<Permit> {
-        let taken = self.state().lanes.take_under(spot.lane, Instant::now().into_std()).is_ok();
-        taken.then(|| self.permit(ticket, spot))
+        let mut state = self.state();
+        // Gates are passed in order, by all.
+        let taken = !state.is_gated()
+            && state.lanes().take_under(spot.lane, Instant::now().into_std()).is_ok();
+        drop(state);
+        taken.then(|| self.permit(Grant { ticket, spot, gates: Vec::new(), standing: None }))
     }
 
     /// The same for one that can wait: a full budget is asked once more when it says so.
@@ -41,7 +46,7 @@ impl Admission {
         if self.visit_now(spot, now) {
             return true;
         }
-        let (_, free_at) = self.state().lanes.usage(spot.lane, now.into_std());
+        let (_, free_at) = self.state().lanes().usage(spot.lane, now.into_std());
         let free_at = Instant::from_std(free_at);
         if free_at > now + LONGEST {
             return false;

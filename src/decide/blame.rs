@@ -1,0 +1,124 @@
+//! Whose limit a 429 speaks of: one path family's, or the whole token's.
+//! It never pauses more than the evidence asks for: a limit on one endpoint must not stop the rest.
+//!
+//! Upstream says 429 and a time, not of what. A token that is used up refuses every family until
+//! its window ends. So a family is blamed first; when another family is refused too, and nothing
+//! passed since the first refusal, it is the token. A time longer than the token's window cannot be
+//! the token's at all.
+
+use std::time::{Duration, Instant};
+
+/// A path family: the key of `path::Family`.
+pub type Family = u64;
+
+/// A token's window may be said a little longer than it is.
+const LATE: f64 = 1.05;
+
+/// Whose limit it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    /// This family's alone.
+    Family,
+    /// The token's: this other family was blamed before, wrongly.
+    Token(Family),
+}
+
+/// A refusal that may turn out to be the token's.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Suspicion(Option<Refusal>);
+
+#[derive(Debug, Clone, Copy)]
+struct Refusal {
+    family: Family,
+    at: Instant,
+    until: Instant,
+}
+
+impl Suspicion {
+    /// A call of this family was refused until `until`, by an upstream that counts over `window`.
+    pub fn limited(
+        &mut self,
+        family: Family,
+        window: Duration,
+        now: Instant,
+        until: Instant,
+    ) -> Blame {
+        if until.saturating_duration_since(now) > window.mul_f64(LATE) {
+            return Blame::Family;
+        }
+        match self.0.filter(|known| known.until > now) {
+            Some(known) if known.family != family => {
+                self.0 = None;
+                Blame::Token(known.family)
+            }
+            Some(known) => {
+                self.0 = Some(Refusal { until: known.until.max(until), ..known });
+                Blame::Family
+            }
+            None => {
+                self.0 = Some(Refusal { family, at: now, until });
+                Blame::Family
+            }
+        }
+    }
+
+    /// A call that left at `sent` was not refused: whatever was refused before it was a family's.
+    pub fn passed(&mut self, sent: Instant) {
+        self.0 = self.0.filter(|known| known.at > sent);
+    }
+
+    /// Nothing is suspected: answers need not be looked at.
+    pub fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::t0;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const WINDOW: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn one_family_refused_is_that_familys_limit_however_often() {
+        let (now, mut suspicion) = (t0(), Suspicion::default());
+        for later in 0..5 {
+            let at = now + SECOND * later;
+            assert_eq!(suspicion.limited(1, WINDOW, at, now + SECOND * 30), Blame::Family);
+        }
+    }
+
+    #[test]
+    fn a_second_family_refused_while_nothing_passes_is_the_tokens_limit() {
+        let (before, mut suspicion) = (t0(), Suspicion::default());
+        let now = before + SECOND;
+        let until = now + SECOND * 30;
+        suspicion.limited(1, WINDOW, now, until);
+        suspicion.passed(before);
+        let blame = suspicion.limited(2, WINDOW, now + SECOND, until);
+        assert_eq!(blame, Blame::Token(1));
+        assert!(suspicion.is_none());
+    }
+
+    #[test]
+    fn what_passed_since_clears_the_token() {
+        let (now, mut suspicion) = (t0(), Suspicion::default());
+        let until = now + SECOND * 30;
+        suspicion.limited(1, WINDOW, now, until);
+        suspicion.passed(now + SECOND);
+        assert_eq!(suspicion.limited(2, WINDOW, now + SECOND * 2, until), Blame::Family);
+    }
+
+    #[test]
+    fn a_pause_that_is_over_or_too_long_for_a_window_says_nothing_of_the_token() {
+        let (now, mut suspicion) = (t0(), Suspicion::default());
+        suspicion.limited(1, WINDOW, now, now + SECOND);
+        let later = now + SECOND * 2;
+        assert_eq!(suspicion.limited(2, WINDOW, later, later + SECOND), Blame::Family);
+        let long = later + SECOND * 120;
+        assert_eq!(suspicion.limited(3, WINDOW, later, long), Blame::Family);
+        assert_eq!(suspicion.limited(4, WINDOW, later, long), Blame::Family);
+    }
+}

@@ -1,0 +1,339 @@
+//! Shares, urgency, bounds and promises, against what a caller would call fair.
+
+use std::{net::Ipv4Addr, time::Duration};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::decide::t0;
+
+const SECOND: Duration = Duration::from_secs(1);
+const FAR: Duration = Duration::from_secs(3_600);
+const ROOM: (usize, Option<usize>) = (1_000, None);
+
+fn principal(n: u8) -> Principal {
+    Principal::at(Ipv4Addr::new(10, 0, 0, n).into())
+}
+
+fn who<W>(queue: &mut Queue<W>, n: u8, weight: u32, urgency: &str) -> Who {
+    let weight = NonZeroU32::new(weight).unwrap();
+    let urgency = Urgency::of(urgency).unwrap_or_default();
+    Who { principal: principal(n), weight, urgency, ticket: queue.ticket() }
+}
+
+fn join(queue: &mut Queue<u8>, n: u8, weight: u32, urgency: &str, label: u8) -> Who {
+    let (who, now) = (who(queue, n, weight, urgency), t0());
+    assert!(queue.join(&who, (now, now + FAR), ROOM, label).is_ok());
+    who
+}
+
+fn order(queue: &mut Queue<u8>) -> Vec<u8> {
+    std::iter::from_fn(|| queue.next(false).map(|(_, label)| label)).collect()
+}
+
+#[test]
+fn callers_take_turns_however_many_calls_one_of_them_has() {
+    let mut queue = Queue::default();
+    for _ in 0..6 {
+        join(&mut queue, 1, 1, "", 1);
+    }
+    for _ in 0..2 {
+        join(&mut queue, 2, 1, "", 2);
+    }
+    assert_eq!(order(&mut queue), [1, 2, 1, 2, 1, 1, 1, 1]);
+}
+
+#[test]
+fn twice_the_weight_is_twice_the_turns() {
+    let mut queue = Queue::default();
+    for _ in 0..6 {
+        join(&mut queue, 1, 1, "", 1);
+        join(&mut queue, 2, 2, "", 2);
+    }
+    let mut first: Vec<u8> = order(&mut queue).into_iter().take(9).collect();
+    first.sort_unstable();
+    assert_eq!(first, [1, 1, 1, 2, 2, 2, 2, 2, 2]);
+}
+
+#[test]
+fn urgency_counts_among_a_callers_own_and_moves_nobody_else() {
+    let mut queue = Queue::default();
+    join(&mut queue, 1, 1, "u=5", 15);
+    join(&mut queue, 1, 1, "", 13);
+    join(&mut queue, 2, 1, "u=7", 27);
+    join(&mut queue, 1, 1, "u=0", 10);
+    assert_eq!(order(&mut queue), [10, 27, 13, 15]);
+}
+
+#[test]
+fn a_newcomer_waits_for_one_turn_and_whoever_was_away_has_saved_nothing_up() {
+    let mut queue = Queue::default();
+    for _ in 0..10 {
+        join(&mut queue, 1, 1, "", 1);
+    }
+    for _ in 0..5 {
+        queue.next(false);
+    }
+    for _ in 0..3 {
+        join(&mut queue, 2, 1, "", 2);
+    }
+    assert_eq!(order(&mut queue), [2, 1, 2, 1, 2, 1, 1, 1]);
+}
+
+#[test]
+fn a_caller_with_one_call_at_a_time_does_not_come_before_all_others_each_time() {
+    let mut queue = Queue::default();
+    for _ in 0..4 {
+        join(&mut queue, 1, 1, "", 1);
+    }
+    let mut served = Vec::new();
+    join(&mut queue, 2, 1, "", 2);
+    while let Some((_, label)) = queue.next(false) {
+        served.push(label);
+        if label == 2 && served.len() < 7 {
+            join(&mut queue, 2, 1, "", 2);
+        }
+    }
+    assert_eq!(served, [1, 2, 1, 2, 1, 2, 1, 2]);
+}
+
+#[test]
+fn who_leaves_gives_its_turn_to_the_callers_own() {
+    let mut queue = Queue::default();
+    let first = join(&mut queue, 1, 1, "", 11);
+    join(&mut queue, 1, 1, "", 12);
+    join(&mut queue, 2, 1, "", 21);
+    assert_eq!(queue.leave(first.ticket), Some(11));
+    assert_eq!(queue.leave(first.ticket), None);
+    assert_eq!(order(&mut queue), [12, 21]);
+}
+
+#[test]
+fn a_call_that_comes_back_stands_before_its_callers_later_ones() {
+    let mut queue = Queue::default();
+    let early = who(&mut queue, 1, 1, "");
+    join(&mut queue, 1, 1, "", 12);
+    join(&mut queue, 1, 1, "", 13);
+    let now = t0();
+    assert!(queue.join(&early, (now, now + FAR), ROOM, 11).is_ok());
+    assert_eq!(order(&mut queue), [11, 12, 13]);
+}
+
+#[test]
+fn when_there_is_no_room_the_longest_part_of_the_line_gives_way_to_a_shorter() {
+    let (mut queue, now) = (Queue::default(), t0());
+    for label in 1..=3 {
+        join(&mut queue, 1, 1, "", label);
+    }
+    let (none, times) = ((0, None), (now, now + FAR));
+    let more = who(&mut queue, 1, 1, "");
+    assert!(matches!(queue.join(&more, times, none, 4), Err((Full, 4))));
+    let other = who(&mut queue, 2, 1, "");
+    let evicted = queue.join(&other, times, none, 21).unwrap().unwrap();
+    assert_eq!(evicted.1, 3, "the last of the longest");
+    let other = who(&mut queue, 2, 1, "");
+    assert!(matches!(queue.join(&other, times, none, 22), Err((Full, 22))), "both have two");
+    let own = who(&mut queue, 1, 1, "");
+    assert!(queue.join(&own, times, (10, Some(2)), 5).is_err(), "a bound of its own");
+    assert_eq!(queue.len(), 3);
+}
+
+#[test]
+fn only_those_whose_patience_ends_before_a_moment_step_out() {
+    let (mut queue, now) = (Queue::default(), t0());
+    for (label, patience) in [(1, 5), (2, 1), (3, 9)] {
+        let who = who(&mut queue, label, 1, "");
+        queue.join(&who, (now, now + SECOND * patience), ROOM, label).unwrap();
+    }
+    assert_eq!(queue.deadline(), Some(now + SECOND));
+    assert!(queue.impatient(now + SECOND).is_none(), "served in its last moment");
+    let out: Vec<u8> =
+        std::iter::from_fn(|| queue.impatient(now + SECOND * 6).map(|(_, label)| label)).collect();
+    assert_eq!((out, queue.len()), (vec![2, 1], 1));
+}
+
+#[test]
+fn urgent_calls_alone_are_served_in_the_order_of_their_callers() {
+    let mut queue = Queue::default();
+    for (n, urgency, label) in [(1, "", 1), (2, "u=1", 2), (1, "u=2", 3), (3, "u=3", 4)] {
+        join(&mut queue, n, 1, urgency, label);
+    }
+    let urgent: Vec<u8> = std::iter::from_fn(|| queue.next(true).map(|(_, label)| label)).collect();
+    assert_eq!((urgent, queue.len(), queue.has_next(true)), (vec![3, 2], 2, false));
+}
+
+#[test]
+fn a_promised_turn_comes_before_those_who_came_later_and_is_lost_after_its_time() {
+    let (mut queue, now) = (Queue::default(), t0());
+    let told = now + SECOND * 10;
+    for _ in 0..3 {
+        let refused = who(&mut queue, 1, 1, "");
+        queue.promise(&refused, now, (told, told + SECOND));
+    }
+    assert!(!queue.is_calm());
+    let early = who(&mut queue, 1, 1, "");
+    assert_eq!(queue.ahead(&early, now + SECOND), 3, "who is early stands behind its own");
+    let other = who(&mut queue, 2, 1, "");
+    assert_eq!(queue.ahead(&other, told), 1, "shares, not order of arrival");
+    let back = who(&mut queue, 1, 1, "");
+    assert_eq!(queue.ahead(&back, told), 0);
+    queue.join(&back, (told, told + FAR), ROOM, 1).unwrap();
+    assert_eq!(queue.promises(), promises::Count { made: 3, claimed: 1, broken: 0 });
+    queue.expire(told + SECOND);
+    let later = who(&mut queue, 1, 1, "");
+    assert_eq!(queue.ahead(&later, told + SECOND), 1);
+    assert_eq!(queue.next(false).map(|(_, label)| label), Some(1));
+    assert!(queue.is_calm() && queue.flows.is_empty());
+}
+
+#[test]
+fn a_promise_that_cannot_be_kept_is_renewed_with_the_same_turn() {
+    let (mut queue, now) = (Queue::<u8>::default(), t0());
+    let refused = who(&mut queue, 1, 1, "");
+    queue.promise(&refused, now, (now + SECOND, now + SECOND * 5));
+    let second = who(&mut queue, 1, 1, "");
+    queue.promise(&second, now, (now + SECOND * 60, now + SECOND * 65));
+    let back = who(&mut queue, 1, 1, "");
+    queue.promise(&back, now + SECOND, (now + SECOND * 9, now + SECOND * 15));
+    assert_eq!(queue.promises(), promises::Count { made: 3, claimed: 1, broken: 1 });
+    assert_eq!(queue.ahead(&who(&mut Queue::<u8>::default(), 1, 1, ""), now + SECOND * 9), 0);
+}
+
+#[test]
+fn when_nobody_comes_back_the_promised_are_no_longer_reckoned_with() {
+    let (mut queue, now) = (Queue::<u8>::default(), t0());
+    let mut ahead = Vec::new();
+    for round in 0..=250 {
+        let now = now + SECOND * u32::from(round);
+        queue.expire(now);
+        let refused = who(&mut queue, round, 1, "");
+        queue.promise(&refused, now, (now + SECOND * 10, now + SECOND * 20));
+        let other = who(&mut queue, 251, 1, "");
+        ahead.push(queue.ahead(&other, now));
+    }
+    assert_eq!((ahead[15], ahead[19]), (16, 20));
+    assert!(ahead[250] <= 2, "{ahead:?}");
+}
+
+#[test]
+fn callers_that_come_and_go_leave_nothing_behind() {
+    let (mut queue, now) = (Queue::default(), t0());
+    for n in 0..=255 {
+        let told = now + SECOND;
+        let refused = who(&mut queue, n, 1, "");
+        queue.promise(&refused, now, (told, told + SECOND));
+        join(&mut queue, n, 1, "", n);
+    }
+    while queue.next(false).is_some() {}
+    queue.expire(now + FAR);
+    assert!(queue.flows.is_empty() && queue.idle.is_empty() && queue.lengths.is_empty());
+    assert!(queue.seats.is_empty() && queue.deadlines.is_empty() && queue.urgent.is_empty());
+}
+
+proptest! {
+    /// What a caller is told of its place is what happens, if nobody else comes.
+    #[test]
+    fn as_many_are_served_before_a_call_as_it_was_told(
+        steps in prop::collection::vec((0u8..4, 1u32..4, 0u8..8, 0u8..6), 1..80),
+    ) {
+        let (mut queue, now) = (Queue::default(), t0());
+        for (n, weight, urgency, what) in steps {
+            if what == 0 {
+                queue.next(false);
+            }
+            if what == 1 && let Some((&ticket, _)) = queue.seats.iter().next() {
+                queue.leave(ticket);
+            }
+            let who = who(&mut queue, n, weight, &format!("u={urgency}"));
+            let ahead = queue.ahead(&who, now);
+            queue.join(&who, (now, now + FAR), ROOM, 0).unwrap();
+            let mut alone = queue.clone();
+            let mut served = 0;
+            while let Some((ticket, _)) = alone.next(false) {
+                if ticket == who.ticket {
+                    break;
+                }
+                served += 1;
+            }
+            prop_assert_eq!(served, ahead);
+        }
+    }
+
+    /// The definition of fair: while two callers wait all the time, what they got, divided by their
+    /// weights, never differs by more than one turn of each.
+    #[test]
+    fn callers_that_wait_all_the_time_get_their_shares(
+        weights in prop::collection::vec(1u32..6, 2..6),
+        others in prop::collection::vec((0u8..3, 0u8..20), 0..120),
+    ) {
+        let mut queue = Queue::default();
+        let busy = u8::try_from(weights.len()).unwrap();
+        for _ in 0..200 {
+            for (n, &weight) in (0..busy).zip(&weights) {
+                join(&mut queue, n, weight, "", n);
+            }
+        }
+        let mut got = vec![0u32; weights.len()];
+        for (n, calls) in others {
+            for _ in 0..calls % 4 {
+                join(&mut queue, 100 + n, 2, "", 100 + n);
+            }
+            let Some((_, label)) = queue.next(false) else { break };
+            if let Some(got) = got.get_mut(usize::from(label)) {
+                *got += 1;
+            }
+            for (i, &a) in weights.iter().enumerate() {
+                for (j, &b) in weights.iter().enumerate() {
+                    let apart = f64::from(got[i]) / f64::from(a) - f64::from(got[j]) / f64::from(b);
+                    prop_assert!(apart.abs() <= 1.0 / f64::from(a) + 1.0 / f64::from(b) + 1e-6);
+                }
+            }
+        }
+    }
+
+    /// Whatever happens to it, its books agree with each other.
+    #[test]
+    fn its_books_agree(
+        steps in prop::collection::vec((0u8..8, 0u8..5, 0u8..8, 0u64..30), 1..200),
+    ) {
+        let (mut queue, begin) = (Queue::default(), t0());
+        let mut now = begin;
+        for (what, n, urgency, seconds) in steps {
+            now += SECOND * u32::try_from(seconds % 3).unwrap();
+            let who = who(&mut queue, n, 1 + u32::from(n), &format!("u={urgency}"));
+            match what {
+                0..=2 => {
+                    let room = 12usize.saturating_sub(queue.len());
+                    let times = (now, now + SECOND * u32::try_from(seconds).unwrap());
+                    let _ = queue.join(&who, times, (room, None), 0);
+                }
+                3 => drop(queue.next(seconds % 2 == 0)),
+                4 => queue.passed(&who, now),
+                5 => queue.promise(&who, now, (now + SECOND * 3, now + SECOND * 6)),
+                6 => drop(queue.impatient(now)),
+                _ => {
+                    queue.expire(now);
+                    queue.refund(who.principal);
+                    if let Some((&ticket, _)) = queue.seats.iter().next_back() {
+                        queue.leave(ticket);
+                    }
+                }
+            }
+            let members: usize = queue.flows.values().map(|flow| flow.members.len()).sum();
+            let turns: usize = queue.flows.values().map(|flow| flow.turns.len()).sum();
+            let counts: usize = queue.flows.values().flat_map(|flow| flow.counts).sum();
+            let waiting = queue.flows.values().filter(|flow| !flow.members.is_empty()).count();
+            prop_assert_eq!(
+                (turns, counts, queue.line.len(), queue.seats.len(), queue.deadlines.len()),
+                (members, members, members, members, members)
+            );
+            prop_assert_eq!(queue.lengths.len(), waiting);
+            prop_assert!(members <= 12);
+            let urgent = queue.flows.values().filter_map(Flow::urgent);
+            prop_assert_eq!(urgent.collect::<BTreeSet<_>>(), queue.urgent.clone());
+            let promised: usize = queue.flows.values().map(|flow| flow.promised).sum();
+            let open = queue.promises.open();
+            prop_assert_eq!(promised, open);
+        }
+    }
+}

@@ -1,0 +1,504 @@
+//! Whose call leaves when: through the limits of its caller and its path family, then under a token.
+//! It never sends a call past a line, never holds a place for one that left, and never answers a
+//! call twice.
+//!
+//! Each limit is a gate with a line of its own, so that what waits for one family stands in nobody
+//! else's way. A call passes its gates in a fixed order and takes a place at each; the token's line
+//! is the last, and the one that all share.
+
+pub mod gate;
+mod learn;
+mod told;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
+    time::{Duration, Instant},
+};
+
+use super::{
+    blame::Family,
+    lanes::{Lane, Lanes, Spot},
+    queue::{Full, Queue, Ticket, Tickets, Who, promises},
+};
+use gate::{Gate, GateId, Limit};
+pub use learn::{Limited, Refusal};
+pub use told::{Refused, Standing};
+
+/// A call that wants to leave.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// Whose, and how urgent.
+    pub who: Who,
+    /// Until when it waits.
+    pub deadline: Instant,
+    /// How many of its caller's calls may wait; `None`: as many as may wait at all.
+    pub most: Option<usize>,
+    /// Its caller's ceiling.
+    pub ceiling: Option<NonZeroU32>,
+    /// Its path family.
+    pub family: Family,
+    /// The limits on its way, in order.
+    pub gates: Vec<GateId>,
+}
+
+/// The right to leave: a place at each limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// Its place in the order of arrival.
+    pub ticket: Ticket,
+    /// The token's budget that it counts against.
+    pub spot: Spot,
+    /// The gates that it passed.
+    pub gates: Vec<GateId>,
+    /// What its caller has left.
+    pub standing: Option<Standing>,
+}
+
+/// What becomes of a call that comes.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Arrival<W> {
+    /// It leaves at once.
+    Granted(Grant),
+    /// It waits. Another one lost its place to it, when there was no room for both.
+    Waits(Option<(W, Refused)>),
+    /// It cannot be served in time.
+    Refused(Refused),
+}
+
+/// Somebody's turn, or the end of its hopes.
+pub type Outcome<W> = (W, Result<Grant, Refused>);
+
+/// What does not change while the gateway runs.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// How many may wait at once, in all lines.
+    pub max_queue: usize,
+    /// `rate_limit.families`, in order.
+    pub families: Vec<Limit>,
+    /// Some callers have a ceiling.
+    pub ceilings: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Waiting<W> {
+    call: Call,
+    /// How many of its gates it has passed.
+    passed: usize,
+    waiter: W,
+}
+
+/// Where a call waits: before a gate, or for a token.
+type At = Option<GateId>;
+
+/// All limits and all lines. `W` is how to reach the one who waits.
+#[derive(Debug, Clone)]
+pub struct Turns<W> {
+    rules: Rules,
+    lanes: Lanes,
+    line: Queue<Waiting<W>>,
+    gates: BTreeMap<GateId, Gate<W>>,
+    /// Gates with a line.
+    busy: BTreeSet<GateId>,
+    waiting: BTreeMap<Ticket, At>,
+    epoch: Instant,
+    tidied: Instant,
+}
+
+/// Whether a call went through, or where it stopped.
+enum Entered {
+    Granted(Grant),
+    Stopped(Call, usize),
+}
+
+impl<W> Turns<W> {
+    /// With nobody waiting.
+    pub fn new(rules: Rules, lanes: Lanes, epoch: Instant) -> Self {
+        Self {
+            rules,
+            lanes,
+            line: Queue::default(),
+            gates: BTreeMap::new(),
+            busy: BTreeSet::new(),
+            waiting: BTreeMap::new(),
+            epoch,
+            tidied: epoch,
+        }
+    }
+
+    /// The tokens' budgets.
+    pub fn lanes(&mut self) -> &mut Lanes {
+        &mut self.lanes
+    }
+
+    /// Nobody waits, is to come back or is held up: whoever comes needs no look at all this.
+    pub fn is_calm(&self) -> bool {
+        self.line.is_calm() && !self.lanes.paused() && !self.is_gated()
+    }
+
+    /// Calls may have to pass gates.
+    pub fn is_gated(&self) -> bool {
+        !self.gates.is_empty() || !self.rules.families.is_empty() || self.rules.ceilings
+    }
+
+    /// The next ticket in order of arrival.
+    pub fn ticket(&mut self) -> Ticket {
+        self.line.ticket()
+    }
+
+    /// The next tickets, for calls that leave without asking here.
+    pub fn tickets(&mut self, count: u32) -> Tickets {
+        self.line.tickets(count)
+    }
+
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// What became of those who were told when to come back.
+    pub fn promises(&self) -> promises::Count {
+        let gates = self.gates.values().map(|gate| gate.line.promises());
+        gates.fold(self.line.promises(), |sum, more| sum + more)
+    }
+
+    /// A call that meets nobody and no gate leaves at once, if there is a place under a token.
+    pub fn quick(&mut self, now: Instant, who: &Who) -> Option<(Spot, Option<Standing>)> {
+        if !self.is_calm() {
+            return None;
+        }
+        let spot = self.lanes.take(now, who.urgency.is_urgent()).ok()?;
+        Some((spot, self.standing(now, who, None)))
+    }
+
+    /// A call comes. `waiter` is made when it has to wait.
+    pub fn arrive(&mut self, now: Instant, call: Call, waiter: impl FnOnce() -> W) -> Arrival<W> {
+        self.tidy(now);
+        let (call, passed) = match self.enter(now, call, 0) {
+            Entered::Granted(grant) => return Arrival::Granted(grant),
+            Entered::Stopped(call, passed) => (call, passed),
+        };
+        let (turn_at, slowest) = self.turn_at(now, &call, passed);
+        if turn_at > call.deadline {
+            return Arrival::Refused(self.refuse(now, &call, passed, (turn_at, slowest), false));
+        }
+        let room = self.rules.max_queue.saturating_sub(self.waiting.len());
+        let most = call.most;
+        match self.join(now, Waiting { call, passed, waiter: waiter() }, (room, most)) {
+            Ok(evicted) => Arrival::Waits(evicted.map(|out| {
+                let (at, slowest) = self.turn_at(now, &out.call, out.passed);
+                let refused = self.refuse(now, &out.call, out.passed, (at, slowest), true);
+                (out.waiter, refused)
+            })),
+            Err(back) => Arrival::Refused(self.refuse(
+                now,
+                &back.call,
+                back.passed,
+                (turn_at, slowest),
+                true,
+            )),
+        }
+    }
+
+    /// A call that waits goes away.
+    pub fn leave(&mut self, ticket: Ticket, now: Instant) -> Option<W> {
+        let at = self.waiting.remove(&ticket)?;
+        let left = self.line_at(at)?.leave(ticket)?;
+        self.release(&left.call, left.passed, now);
+        Some(left.waiter)
+    }
+
+    /// Serves all lines as far as their limits allow; when to look again, if nothing happens before.
+    pub fn hand_out(&mut self, now: Instant, out: &mut Vec<Outcome<W>>) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        let mut sooner = |at: Option<Instant>| next = next.into_iter().chain(at).min();
+        let mut after = None;
+        while let Some(id) = self.busy_after(after) {
+            sooner(self.hand_out_at(Some(id), now, out));
+            after = Some(id);
+        }
+        sooner(self.hand_out_at(None, now, out));
+        // Whoever was sent back from the last line to a gate has not been looked at.
+        let mut after = None;
+        while let Some(id) = self.busy_after(after) {
+            sooner(self.look_at(id, now));
+            after = Some(id);
+        }
+        next
+    }
+
+    /// A call that had a place left, signed with this token. Returns how many ever left under it.
+    pub fn left(&mut self, gates: &[GateId], spot: Spot, now: Instant) -> u64 {
+        for id in gates {
+            if let Some(gate) = self.gates.get_mut(id) {
+                gate.budget.leave(1, now);
+            }
+        }
+        self.lanes.leave(1, spot, now)
+    }
+
+    /// A call leaves once more that may have arrived before.
+    pub fn again(&mut self, gates: &[GateId], lane: Lane, now: Instant) {
+        for id in gates {
+            if let Some(gate) = self.gates.get_mut(id) {
+                gate.budget.charge(1, now);
+            }
+        }
+        self.lanes.charge(lane, now);
+    }
+
+    /// A call that had a place will not leave.
+    pub fn give_back(&mut self, gates: &[GateId], lane: Lane, now: Instant) {
+        for id in gates {
+            if let Some(gate) = self.gates.get_mut(id) {
+                gate.give_back(now);
+            }
+        }
+        self.lanes.give_back(1, lane, now);
+    }
+
+    /// A call that had left has ended: its last byte is through. Whether somebody waits for that.
+    pub fn ended(&mut self, gates: &[GateId]) -> bool {
+        let mut waited_for = false;
+        for id in gates {
+            if let Some(gate) = self.gates.get_mut(id) {
+                waited_for |= gate.is_crowded() && !gate.line.is_empty();
+                gate.out();
+            }
+        }
+        waited_for
+    }
+
+    /// As far as it gets without waiting: through its gates, and under a token.
+    fn enter(&mut self, now: Instant, mut call: Call, mut passed: usize) -> Entered {
+        loop {
+            while let Some(&id) = call.gates.get(passed) {
+                let gate = self.gate(id, call.ceiling);
+                if !gate.line.is_empty() || gate.take(now).is_err() {
+                    return Entered::Stopped(call, passed);
+                }
+                gate.line.passed(&call.who, now);
+                passed += 1;
+            }
+            if self.detour(&mut call) {
+                continue;
+            }
+            if !self.line.is_empty() {
+                return Entered::Stopped(call, passed);
+            }
+            let Ok(spot) = self.lanes.take(now, call.who.urgency.is_urgent()) else {
+                return Entered::Stopped(call, passed);
+            };
+            self.line.passed(&call.who, now);
+            return Entered::Granted(self.grant(now, call, spot));
+        }
+    }
+
+    /// Its family was found to be limited after it came: one gate more.
+    fn detour(&self, call: &mut Call) -> bool {
+        let learned = GateId::Learned(call.family);
+        let missing = self.gates.contains_key(&learned) && !call.gates.contains(&learned);
+        if missing {
+            call.gates.push(learned);
+        }
+        missing
+    }
+
+    fn grant(&mut self, now: Instant, call: Call, spot: Spot) -> Grant {
+        let standing = self.standing(now, &call.who, call.ceiling);
+        Grant { ticket: call.who.ticket, spot, gates: call.gates, standing }
+    }
+
+    /// Stands in the line where it stopped.
+    fn join(
+        &mut self,
+        now: Instant,
+        waiting: Waiting<W>,
+        room: (usize, Option<usize>),
+    ) -> Result<Option<Waiting<W>>, Waiting<W>> {
+        let (who, deadline) = (waiting.call.who, waiting.call.deadline);
+        let at = waiting.call.gates.get(waiting.passed).copied();
+        let Some(line) = self.line_at(at) else { return Err(waiting) };
+        match line.join(&who, (now, deadline), room, waiting) {
+            Ok(evicted) => {
+                self.busy.extend(at);
+                self.waiting.insert(who.ticket, at);
+                Ok(evicted.map(|(who, out)| {
+                    self.waiting.remove(&who.ticket);
+                    out
+                }))
+            }
+            Err((Full, back)) => Err(back),
+        }
+    }
+
+    fn hand_out_at(&mut self, at: At, now: Instant, out: &mut Vec<Outcome<W>>) -> Option<Instant> {
+        self.line_at(at)?.expire(now);
+        loop {
+            let free_at = self.free_at(at, now);
+            // Who cannot be served any more is told now, not when its patience ends.
+            let hopeless = free_at.unwrap_or(now + Duration::from_nanos(1));
+            while let Some((who, waiting)) = self.line_at(at)?.impatient(hopeless) {
+                self.waiting.remove(&who.ticket);
+                let turn = self.turn_at(now, &waiting.call, waiting.passed);
+                let refused = self.refuse(now, &waiting.call, waiting.passed, turn, false);
+                out.push((waiting.waiter, Err(refused)));
+            }
+            let line = self.line_at(at)?;
+            if line.is_empty() {
+                if let Some(id) = at {
+                    self.busy.remove(&id);
+                }
+                return None;
+            }
+            // Until somebody goes out, or somebody's patience ends.
+            let Some(again) = free_at else { return line.deadline() };
+            let only_urgent = again > now;
+            if only_urgent && !line.has_next(true) {
+                return Some(again);
+            }
+            let spot = match self.take_at(at, now, only_urgent) {
+                Ok(spot) => spot,
+                Err(later) => return Some(later),
+            };
+            let (ticket, waiting) = self.line_at(at)?.next(only_urgent)?;
+            self.waiting.remove(&ticket);
+            self.go_on(now, waiting, at, spot, out);
+        }
+    }
+
+    /// It has a place where it waited: on to the next line, or away.
+    fn go_on(
+        &mut self,
+        now: Instant,
+        waiting: Waiting<W>,
+        at: At,
+        spot: Option<Spot>,
+        out: &mut Vec<Outcome<W>>,
+    ) {
+        let Waiting { mut call, passed, waiter } = waiting;
+        let entered = match spot {
+            Some(spot) if self.detour(&mut call) => {
+                self.lanes.give_back(1, spot.lane, now);
+                self.enter(now, call, passed)
+            }
+            Some(spot) => Entered::Granted(self.grant(now, call, spot)),
+            None => self.enter(now, call, passed + usize::from(at.is_some())),
+        };
+        match entered {
+            Entered::Granted(grant) => out.push((waiter, Ok(grant))),
+            Entered::Stopped(call, passed) => {
+                // It was let in once: there is room for it.
+                if let Err(back) = self.join(now, Waiting { call, passed, waiter }, (1, None)) {
+                    let turn = self.turn_at(now, &back.call, back.passed);
+                    let refused = self.refuse(now, &back.call, back.passed, turn, true);
+                    out.push((back.waiter, Err(refused)));
+                }
+            }
+        }
+    }
+
+    /// A place at a gate (then there is no spot), or under a token.
+    fn take_at(
+        &mut self,
+        at: At,
+        now: Instant,
+        only_urgent: bool,
+    ) -> Result<Option<Spot>, Instant> {
+        match at.and_then(|id| self.gates.get_mut(&id)) {
+            Some(gate) => gate.take(now).map(|()| None),
+            None => self.lanes.take(now, only_urgent).map(Some),
+        }
+    }
+
+    /// When the first in a line could go on; `None` while only one that goes out makes room.
+    fn free_at(&mut self, at: At, now: Instant) -> Option<Instant> {
+        match at {
+            Some(id) => {
+                let gate = self.gates.get_mut(&id)?;
+                (!gate.is_crowded()).then(|| gate.available_at(now, 0))
+            }
+            None => Some(self.lanes.available_at(now, 0, false)),
+        }
+    }
+
+    fn look_at(&mut self, id: GateId, now: Instant) -> Option<Instant> {
+        let deadline = self.gates.get(&id)?.line.deadline();
+        self.free_at(Some(id), now).or(deadline)
+    }
+
+    /// When a call would leave that has passed some of its gates, and where that is decided.
+    fn turn_at(&mut self, now: Instant, call: &Call, passed: usize) -> (Instant, At) {
+        let urgent = call.who.urgency.is_urgent();
+        let mut latest = (self.lanes_turn_at(now, call, urgent), None);
+        for &id in call.gates.iter().skip(passed) {
+            let gate = self.gate(id, call.ceiling);
+            let ahead = gate.line.ahead(&call.who, now);
+            let at = gate.available_at(now, ahead);
+            if at > latest.0 {
+                latest = (at, Some(id));
+            }
+        }
+        latest
+    }
+
+    fn lanes_turn_at(&mut self, now: Instant, call: &Call, urgent: bool) -> Instant {
+        let at = self.lanes.available_at(now, self.line.ahead(&call.who, now), false);
+        if urgent && self.lanes.allowance().reserve > 0 {
+            // Or out of the reserve, behind the other urgent ones.
+            let reserved = self.lanes.available_at(now, self.line.urgent(), true);
+            return at.min(reserved);
+        }
+        at
+    }
+
+    /// What it held before it stopped goes back.
+    fn release(&mut self, call: &Call, passed: usize, now: Instant) {
+        for id in call.gates.iter().take(passed) {
+            if let Some(gate) = self.gates.get_mut(id) {
+                gate.give_back(now);
+            }
+        }
+    }
+
+    fn gate(&mut self, id: GateId, ceiling: Option<NonZeroU32>) -> &mut Gate<W> {
+        let limit = match id {
+            GateId::Ceiling(_) => Limit { requests_per_minute: ceiling, concurrent: None },
+            GateId::Family(n) => {
+                self.rules.families.get(usize::from(n)).copied().unwrap_or_default()
+            }
+            GateId::Learned(_) => learn::limit(self.lanes.allowance()),
+        };
+        self.gate_with(id, limit)
+    }
+
+    fn gate_with(&mut self, id: GateId, limit: Limit) -> &mut Gate<W> {
+        let (window, epoch) = (self.lanes.allowance().window, self.epoch);
+        self.gates.entry(id).or_insert_with(|| Gate::new(limit, window, epoch))
+    }
+
+    fn line_at(&mut self, at: At) -> Option<&mut Queue<Waiting<W>>> {
+        match at {
+            Some(id) => self.gates.get_mut(&id).map(|gate| &mut gate.line),
+            None => Some(&mut self.line),
+        }
+    }
+
+    fn busy_after(&self, id: Option<GateId>) -> Option<GateId> {
+        match id {
+            None => self.busy.first().copied(),
+            Some(id) => {
+                let after = (std::ops::Bound::Excluded(id), std::ops::Bound::Unbounded);
+                self.busy.range(after).next().copied()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

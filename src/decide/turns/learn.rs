@@ -1,0 +1,130 @@
+//! What upstream's answers teach: which family is limited, and what is left of a quota.
+//! It never forgets a limit while somebody waits for it, and never remembers more than it needs.
+
+use std::{num::NonZeroU32, time::Instant};
+
+use super::{
+    Turns,
+    gate::{GateId, Limit},
+};
+use crate::decide::{
+    blame::{Blame, Family},
+    budget::Allowance,
+    callers::Principal,
+    lanes::Spot,
+    quota::Quota,
+};
+
+/// Families that are limited at once. Beyond it the token is held up instead.
+const MOST: usize = 256;
+/// Windows without a 429 after which a family is no longer looked at.
+const FORGOTTEN: u32 = 10;
+/// A family's limit is not known: that of the token, or this when there is none.
+const UNKNOWN: NonZeroU32 = NonZeroU32::MAX;
+
+/// What was held up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limited {
+    /// This path family.
+    Family,
+    /// The token. When others use its limit too: what is left of it for us.
+    Token(Option<u32>),
+    /// Nothing: the token has been replaced since.
+    Nothing,
+}
+
+/// The limit of a family that upstream was seen to limit.
+pub(super) fn limit(allowance: &Allowance) -> Limit {
+    let requests_per_minute = Some(allowance.limit.unwrap_or(UNKNOWN));
+    Limit { requests_per_minute, concurrent: None }
+}
+
+/// A call that upstream refused.
+#[derive(Debug, Clone, Copy)]
+pub struct Refusal<'a> {
+    /// Whose.
+    pub principal: Principal,
+    /// The token that it was signed with.
+    pub spot: Spot,
+    /// The gates that it passed.
+    pub gates: &'a [GateId],
+    /// Its path family.
+    pub family: Family,
+    /// When it left.
+    pub sent: Instant,
+    /// When upstream takes more.
+    pub until: Instant,
+}
+
+impl<W> Turns<W> {
+    /// Upstream said 429: what it speaks of is held up until then, and nothing else.
+    pub fn limited(&mut self, refusal: Refusal<'_>, now: Instant) -> Limited {
+        let Refusal { principal, spot, gates, family, sent, until } = refusal;
+        let Some((blame, news)) = self.lanes.limited(spot, family, sent, (now, until)) else {
+            return Limited::Nothing;
+        };
+        self.line.refund(principal);
+        match blame {
+            Blame::Family => {
+                let named = gates.iter().find(|id| matches!(id, GateId::Family(_)));
+                let id = named.copied().unwrap_or(GateId::Learned(family));
+                if !self.gates.contains_key(&id) && !self.room_for_one() {
+                    self.lanes.hold(spot, until);
+                    return Limited::Token(None);
+                }
+                let limit = limit(self.lanes.allowance());
+                let gate = self.gate_with(id, limit);
+                gate.budget.limited(sent, now, until);
+                gate.limited_at = Some(now);
+                Limited::Family
+            }
+            Blame::Token(other) => {
+                if let Some(gate) = self.gates.get_mut(&GateId::Learned(other)) {
+                    gate.budget.resume();
+                }
+                Limited::Token(if news { self.lanes.limit_of(spot, now) } else { None })
+            }
+        }
+    }
+
+    /// What upstream said of a quota, with the answer to the `as_of`-th call under this token. One
+    /// that is smaller than the token's is the family's.
+    pub fn told(&mut self, call: (Spot, Family), quota: &Quota, as_of: u64, now: Instant) {
+        let (spot, family) = call;
+        let full = self.lanes.allowance().limit.map(|limit| u64::from(limit.get()));
+        let smaller = quota.limit.zip(full).filter(|(told, full)| told < full);
+        let Some((told, _)) = smaller else { return self.lanes.told(spot, quota, as_of, now) };
+        let id = GateId::Learned(family);
+        if !self.gates.contains_key(&id) && !self.room_for_one() {
+            return;
+        }
+        let told = u32::try_from(told).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
+        let limit = Limit { requests_per_minute: Some(told), concurrent: None };
+        let gate = self.gate_with(id, limit);
+        gate.limited_at = Some(now);
+        if quota.remaining == 0
+            && let Some(reset) = quota.reset
+        {
+            gate.budget.pause(now + reset);
+        }
+    }
+
+    /// Families that have not been limited for long are no longer looked at.
+    pub(super) fn tidy(&mut self, now: Instant) {
+        let window = self.lanes.allowance().window;
+        if self.gates.is_empty() || now.saturating_duration_since(self.tidied) < window {
+            return;
+        }
+        self.tidied = now;
+        let lasting = window * FORGOTTEN;
+        self.gates.retain(|id, gate| {
+            let learned = matches!(id, GateId::Learned(_));
+            let recent = |at: Instant| now.saturating_duration_since(at) < lasting;
+            !learned || gate.limited_at.is_some_and(recent) || !gate.is_idle(now)
+        });
+    }
+
+    fn room_for_one(&self) -> bool {
+        self.gates.keys().filter(|id| matches!(id, GateId::Learned(_))).count() < MOST
+    }
+}

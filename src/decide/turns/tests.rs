@@ -1,0 +1,1 @@
+//! Turns, limits and lines together.
