@@ -10,7 +10,7 @@ use crate::config::{
 };
 
 /// More calls a minute than any organisation has, or more waiting than memory is for.
-const MOST: u64 = 1_000_000;
+pub(super) const MOST: u64 = 1_000_000;
 
 /// The whole section.
 pub(super) fn rate_limit(settings: &mut Settings<'_>) -> Checked<RateLimit> {
