@@ -1,4 +1,4 @@
-//! One request, top to bottom: guard, admit, credential, forward, recover, respond.
+//! One request, top to bottom: identify, guard, admit, credential, forward, recover, respond.
 //! It is the only place that knows the order of the steps.
 
 pub mod admit;
@@ -6,6 +6,7 @@ pub mod credential;
 pub mod forbidden;
 pub mod forward;
 pub mod guard;
+pub mod identify;
 pub mod interim;
 pub mod recover;
 pub mod respond;
@@ -21,7 +22,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::Config,
-    decide::{access, asked::Asked, failure::Failure},
+    decide::{access, asked::Asked, callers::Principal, failure::Failure, headers},
     telemetry::{
         access_log::{AccessLog, Record},
         metrics::Metrics,
@@ -38,6 +39,7 @@ use credential::Head;
 use forbidden::Forbidden;
 use forward::Patience;
 use guard::Hosts;
+use identify::Callers;
 use interim::Interim;
 use recover::{Call, Recovered};
 use respond::AnswerBody;
@@ -62,6 +64,8 @@ pub struct Shared {
     pub forbidden: Arc<Forbidden>,
     /// Names of this gateway.
     pub hosts: Hosts,
+    /// Who calls, and what each is granted.
+    pub callers: Callers,
     /// Tunnels, which a drain waits for.
     pub tunnels: TaskTracker,
     /// The end of a drain: what is still open is cut.
@@ -88,6 +92,8 @@ pub struct Gateway {
 /// What a connection tells about its requests.
 #[derive(Debug)]
 pub struct Caller {
+    /// Who has connected; a request's key may say otherwise.
+    pub principal: Principal,
     /// Where 1xx for this connection go.
     pub interim: Interim,
     /// Its place among `access.max_connections`, until it and a tunnel out of it have ended.
@@ -96,8 +102,8 @@ pub struct Caller {
 
 impl Caller {
     /// A connection that has a place.
-    pub fn new(place: OwnedSemaphorePermit) -> Self {
-        Self { interim: Interim::default(), _place: place }
+    pub fn new(place: OwnedSemaphorePermit, principal: Principal) -> Self {
+        Self { principal, interim: Interim::default(), _place: place }
     }
 
     /// The only one, for tests.
@@ -107,7 +113,7 @@ impl Caller {
     #[cfg(test)]
     pub fn alone() -> Self {
         let places = Arc::new(tokio::sync::Semaphore::new(1));
-        Self::new(places.try_acquire_owned().unwrap())
+        Self::new(places.try_acquire_owned().unwrap(), Principal::Unknown)
     }
 }
 
@@ -121,6 +127,7 @@ fn is_large(body: &Incoming) -> bool {
 /// A request that may pass. Small, because it is moved from step to step.
 struct Guarded {
     head: Box<Head>,
+    principal: Principal,
     wait: Option<u64>,
     upgrade: Option<OnUpgrade>,
     interim: Option<Arc<Caller>>,
@@ -138,7 +145,8 @@ impl Gateway {
         let request_id = credential::request_id(&mut asked);
         let (method, uri) = (parts.method.clone(), parts.uri.clone());
         let unread = is_large(&body);
-        let mut record = Record::begin(&self.log, method, uri, request_id);
+        let principal = self.shared.callers.identify(caller.principal, &asked.api_key);
+        let mut record = Record::begin(&self.log, principal, method, uri, request_id);
         let guarded = self.guard(parts, &asked, caller, &record);
         async move {
             match self.carry(guarded, body, caller, &mut record).await {
@@ -158,9 +166,9 @@ impl Gateway {
         caller: &Arc<Caller>,
         record: &mut Record,
     ) -> Result<Recovered, Failure> {
-        let Guarded { head, wait, upgrade, interim } = guarded?;
-        let deadline = record.started() + self.patience(wait);
-        let permit = self.admit(deadline, record).await?;
+        let Guarded { head, principal, wait, upgrade, interim } = guarded?;
+        let deadline = record.started() + self.patience(principal, wait);
+        let permit = self.admit(principal, deadline, record).await?;
         let wanted = head.upgrade;
         let call = Call { head, body: self.keep(body), deadline, interim };
         let mut recovered = self.recover(call, permit, record).await?;
@@ -184,13 +192,22 @@ impl Gateway {
         if access::denied(&self.shared.config.access.deny, &parts.method, parts.uri.path()) {
             return Err(Failure::Denied);
         }
+        if self.shared.callers.have_keys() {
+            headers::withhold_key(&mut parts.headers);
+        }
         let upgrade = parts.extensions.remove::<OnUpgrade>();
         let interim = (parts.version == Version::HTTP_11).then(|| Arc::clone(caller));
         let head = Box::new(Head::new(parts, asked, &record.request_id));
-        Ok(Guarded { head, wait: asked.wait, upgrade, interim })
+        let principal = record.principal;
+        Ok(Guarded { head, principal, wait: asked.wait, upgrade, interim })
     }
 
-    async fn admit(&self, deadline: Instant, record: &mut Record) -> Result<Permit, Failure> {
+    async fn admit(
+        &self,
+        #[expect(unused_variables, reason = "all wait in one line so far")] principal: Principal,
+        deadline: Instant,
+        record: &mut Record,
+    ) -> Result<Permit, Failure> {
         let permit = self.desk.admit(record.started(), deadline).await;
         record.queue = match &permit {
             Ok(permit) => permit.waited,
@@ -210,11 +227,12 @@ impl Gateway {
         Patience { deadlines: &self.deadlines, timeout }
     }
 
-    /// `max_wait`, or what the caller prefers.
-    fn patience(&self, preferred: Option<u64>) -> Duration {
+    /// What the caller prefers for this call, else its own `max_wait`, else everybody's.
+    fn patience(&self, principal: Principal, preferred: Option<u64>) -> Duration {
+        let Shared { callers, config, .. } = &*self.shared;
         match preferred {
             Some(seconds) => Duration::from_secs(seconds).min(MAX_WAIT),
-            None => self.shared.config.rate_limit.max_wait,
+            None => callers.terms(principal).max_wait.unwrap_or(config.rate_limit.max_wait),
         }
     }
 }

@@ -16,7 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     admin,
     config::{Config, Listen, Verify},
-    gateway::{Shared, admit::Admission, guard::Hosts},
+    gateway::{Shared, admit::Admission, guard::Hosts, identify::Callers},
     secret,
     telemetry::output::Output,
     token::{
@@ -110,6 +110,7 @@ impl Server {
             memory: Memory::new(config.replay.memory_total),
             forbidden: Arc::default(),
             hosts: Hosts::new(&addresses, &config.access.hosts),
+            callers: Callers::new(&config.callers),
             tunnels: TaskTracker::new(),
             cut: CancellationToken::new(),
             config,
