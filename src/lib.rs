@@ -7,6 +7,7 @@
 //!
 //! | step | file | what it hands on |
 //! |---|---|---|
+//! | tell whose call it is | `gateway/identify` | a `Principal` |
 //! | refuse what must not pass | `gateway/guard` | nothing, or a `Failure` |
 //! | wait for a turn in the budget | `gateway/admit` | a `Permit`, held until the last byte |
 //! | strip, then sign | `gateway/credential` | a request that upstream may see |

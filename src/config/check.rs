@@ -2,6 +2,7 @@
 //! It never stops at the first problem: a rule reports, and the next one is applied.
 
 mod access;
+mod callers;
 mod clients;
 mod listen;
 mod oauth;
@@ -10,6 +11,9 @@ mod replay;
 mod telemetry;
 mod upstream;
 mod vault;
+
+#[cfg(test)]
+pub(super) use callers::OF_A_CALLER;
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -47,6 +51,7 @@ pub(super) fn config(settings: &mut Settings<'_>) -> Checked<Config> {
     let rate_limit = rate_limit::rate_limit(settings);
     let access = access::access(settings);
     let telemetry = telemetry::telemetry(settings);
+    let callers = callers::callers(settings);
     if !settings.problems.is_empty() {
         return Err(Reported);
     }
@@ -61,5 +66,6 @@ pub(super) fn config(settings: &mut Settings<'_>) -> Checked<Config> {
         rate_limit: rate_limit?,
         access: access?,
         telemetry: telemetry?,
+        callers: callers?,
     })
 }

@@ -1,6 +1,7 @@
 //! What the operator decided, checked: every value here is usable as it stands.
 //! It never reads a file or the environment after start-up; `load` does that once.
 
+mod caller;
 mod check;
 mod credential;
 mod env;
@@ -30,6 +31,7 @@ pub(crate) use self::credential::{
 };
 pub(crate) use self::units::{show_duration, show_size};
 pub use self::{
+    caller::{Caller, KeyDigest},
     credential::Kind as SecretKind,
     load::{Sources, load},
     oauth::{
@@ -62,6 +64,8 @@ pub struct Config {
     pub access: Access,
     /// What is logged.
     pub telemetry: Telemetry,
+    /// Who calls, in the file's order: at most 1000.
+    pub callers: Vec<Caller>,
 }
 
 /// A place where callers connect.

@@ -31,6 +31,9 @@ pub(super) fn names_a_secret(key: &str) -> bool {
         .iter()
         .any(|word| plain.contains(word))
         || plain.ends_with("token")
+        // A caller's key, where its digest goes.
+        || matches!(plain.as_str(), "key" | "keys")
+        || plain.contains("sha2")
         || (plain.len() < 32 && strsim::damerau_levenshtein(&plain, "clientsecret") <= 3)
 }
 
@@ -47,7 +50,9 @@ pub(super) fn looks_like_a_path(path: &str) -> bool {
 
 fn secret_values(table: &DeTable<'_>, hidden: &mut Vec<Range<usize>>) {
     for (key, value) in table {
-        if names_a_secret(key.get_ref()) {
+        let misplaced =
+            key.get_ref() == "key_file" && !value.get_ref().as_str().is_some_and(looks_like_a_path);
+        if misplaced || names_a_secret(key.get_ref()) {
             hide(value, hidden);
         } else {
             tables_within(value, hidden);
@@ -165,6 +170,10 @@ mod tests {
             "[upstream]\nproxy = \"http://me:hunter2@proxy:3128",
             "[oauth.extra_params]\nclient_secret = \"hunter2\"",
             "[[caller]]\npassword = \"hunter2\"",
+            "[[caller]]\nkey = \"hunter2\"",
+            "[[caller]]\nkey_file = \"hunter2\"",
+            "[[caller]]\nkey_sha256 = \"hunter2\"",
+            "caller = [{ name = 'a', key_sha265 = 'hunter2' }]",
             "[oauth]\nextra_headers = { Authorization = \"hunter2\" }",
             "[oauth.extra_headers]\nx-key = \"hunter2\"",
         ] {

@@ -1,7 +1,7 @@
 //! What the fields of a request ask of the gateway itself, found in one pass.
 //! It never decides: who refuses and who obeys is up to the steps that read it.
 //!
-//! A lookup in a `HeaderMap` hashes the name. A request is asked ten questions and has five
+//! A lookup in a `HeaderMap` hashes the name. A request is asked a dozen questions and has five
 //! fields, so the fields are gone through once instead.
 
 use http::{HeaderMap, HeaderValue};
@@ -36,6 +36,8 @@ pub struct Asked {
     pub host: Lines,
     /// `Content-Length`.
     pub length: Lines,
+    /// `X-Api-Key`: who calls, where callers have keys.
+    pub api_key: Lines,
     /// A browser says that the request comes from a page of another site.
     pub cross_site: bool,
     /// `Prefer: wait=N` (RFC 7240 section 4.3), in seconds.
@@ -67,6 +69,7 @@ impl Asked {
             match name.as_str() {
                 "host" => asked.host.add(value),
                 "content-length" => asked.length.add(value),
+                "x-api-key" => asked.api_key.add(value),
                 "connection" => asked.upgrade.listed |= lists(value, "upgrade"),
                 "upgrade" => asked.upgrade.websocket |= lists(value, "websocket"),
                 "te" => asked.trailers |= items(value).any(is_trailers),

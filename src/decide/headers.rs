@@ -8,6 +8,9 @@ use http::{
 
 use super::quota::{Heard, speaks_of_quota};
 
+/// A caller's own key, when callers have keys.
+const API_KEY: &str = "x-api-key";
+
 /// What of a request's fields may cross. What stays is what is between the caller and us, and what
 /// only we may say: hop-by-hop fields (RFC 9110 section 7.6.1), every name that any `Connection`
 /// line lists, credentials, cookies, and everything that claims to know where the request came
@@ -19,6 +22,16 @@ pub fn crossing(fields: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &Heade
     fields
         .iter()
         .filter(move |(name, _)| !stays_with_caller(name.as_str()) && !listed.contains(name))
+}
+
+/// Takes the key out by which a caller names itself to us, in any spelling that a server may read.
+pub fn withhold_key(fields: &mut HeaderMap) {
+    drop_where(fields, is_key);
+}
+
+fn is_key(name: &str) -> bool {
+    let dashed = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    name.bytes().map(dashed).eq(API_KEY.bytes())
 }
 
 /// What an answer's fields say to us.
@@ -94,6 +107,7 @@ pub(super) fn is_common(line: &HeaderValue) -> bool {
 pub fn strip_trailers(trailers: &mut HeaderMap) {
     drop_where(trailers, |name| {
         stays_with_caller(name)
+            || is_key(name)
             || matches!(
                 name,
                 "content-length"
@@ -253,6 +267,20 @@ mod tests {
     }
 
     #[test]
+    fn a_callers_key_is_withheld_with_its_underscore_twins() {
+        let mut headers = map(&[
+            ("x-api-key", "a"),
+            ("X-API-KEY", "b"),
+            ("x_api_key", "c"),
+            ("x-api_key", "d"),
+            ("x-api-keys", "stays"),
+            ("api-key", "stays"),
+        ]);
+        withhold_key(&mut headers);
+        assert_eq!(left(&headers), ["api-key", "x-api-keys"]);
+    }
+
+    #[test]
     fn an_answer_loses_its_hops_and_what_they_list() {
         let mut fields = map(&[
             ("connection", "x-hop, close"),
@@ -277,6 +305,8 @@ mod tests {
         let mut trailers = map(&[
             ("x-checksum", "1"),
             ("authorization", "a"),
+            ("x-api-key", "a"),
+            ("x_api-key", "a"),
             ("content-length", "9"),
             ("transfer-encoding", "chunked"),
             ("host", "evil"),

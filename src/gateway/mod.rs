@@ -1,4 +1,4 @@
-//! One request, top to bottom: guard, admit, credential, forward, recover, respond.
+//! One request, top to bottom: identify, guard, admit, credential, forward, recover, respond.
 //! It is the only place that knows the order of the steps.
 
 pub mod admit;
@@ -6,6 +6,7 @@ pub mod credential;
 pub mod forbidden;
 pub mod forward;
 pub mod guard;
+pub mod identify;
 pub mod interim;
 pub mod recover;
 pub mod respond;
@@ -21,12 +22,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::Config,
-    decide::{
-        access,
-        asked::Asked,
-        callers::{Principal, Terms},
-        failure::Failure,
-    },
+    decide::{access, asked::Asked, callers::Principal, failure::Failure, headers},
     telemetry::{
         access_log::{AccessLog, Record},
         metrics::Metrics,
@@ -43,6 +39,7 @@ use credential::Head;
 use forbidden::Forbidden;
 use forward::Patience;
 use guard::Hosts;
+use identify::Callers;
 use interim::Interim;
 use recover::{Call, Recovered};
 use respond::AnswerBody;
@@ -67,6 +64,8 @@ pub struct Shared {
     pub forbidden: Arc<Forbidden>,
     /// Names of this gateway.
     pub hosts: Hosts,
+    /// Who calls, and what each is granted.
+    pub callers: Callers,
     /// Tunnels, which a drain waits for.
     pub tunnels: TaskTracker,
     /// The end of a drain: what is still open is cut.
@@ -93,6 +92,8 @@ pub struct Gateway {
 /// What a connection tells about its requests.
 #[derive(Debug)]
 pub struct Caller {
+    /// Who has connected; a request's key may say otherwise.
+    pub principal: Principal,
     /// Where 1xx for this connection go.
     pub interim: Interim,
     /// Its place among `access.max_connections`, until it and a tunnel out of it have ended.
@@ -101,8 +102,8 @@ pub struct Caller {
 
 impl Caller {
     /// A connection that has a place.
-    pub fn new(place: OwnedSemaphorePermit) -> Self {
-        Self { interim: Interim::default(), _place: place }
+    pub fn new(place: OwnedSemaphorePermit, principal: Principal) -> Self {
+        Self { principal, interim: Interim::default(), _place: place }
     }
 
     /// The only one, for tests.
@@ -112,7 +113,7 @@ impl Caller {
     #[cfg(test)]
     pub fn alone() -> Self {
         let places = Arc::new(tokio::sync::Semaphore::new(1));
-        Self::new(places.try_acquire_owned().unwrap())
+        Self::new(places.try_acquire_owned().unwrap(), Principal::Unknown)
     }
 }
 
@@ -144,7 +145,8 @@ impl Gateway {
         let request_id = credential::request_id(&mut asked);
         let (method, uri) = (parts.method.clone(), parts.uri.clone());
         let unread = is_large(&body);
-        let mut record = Record::begin(&self.log, method, uri, request_id);
+        let principal = self.shared.callers.identify(caller.principal, &asked.api_key);
+        let mut record = Record::begin(&self.log, principal, method, uri, request_id);
         let guarded = self.guard(parts, &asked, caller, &record);
         async move {
             match self.carry(guarded, body, caller, &mut record).await {
@@ -165,7 +167,7 @@ impl Gateway {
         record: &mut Record,
     ) -> Result<Recovered, Failure> {
         let Guarded { head, asker, wait, upgrade, interim } = guarded?;
-        let deadline = record.started() + self.patience(wait);
+        let deadline = record.started() + self.patience(&asker, wait);
         let permit = self.admit(&head, asker, deadline, record).await?;
         let wanted = head.upgrade;
         let call = Call { asker, head, body: self.keep(body), deadline, interim };
@@ -190,12 +192,16 @@ impl Gateway {
         if access::denied(&self.shared.config.access.deny, &parts.method, parts.uri.path()) {
             return Err(Failure::Denied);
         }
+        if self.shared.callers.have_keys() {
+            headers::withhold_key(&mut parts.headers);
+        }
         let upgrade = parts.extensions.remove::<OnUpgrade>();
         let interim = (parts.version == Version::HTTP_11).then(|| Arc::clone(caller));
         let head = Box::new(Head::new(parts, asked, &record.request_id));
-        let terms = Terms::default();
-        let asker = Asker { principal: Principal::Unknown, terms, urgency: asked.urgency };
-        Ok(Guarded { head, asker, wait: asked.wait, upgrade, interim })
+        let principal = record.principal;
+        let terms = self.shared.callers.terms(principal);
+        let of = Asker { principal, terms, urgency: asked.urgency };
+        Ok(Guarded { head, asker: of, wait: asked.wait, upgrade, interim })
     }
 
     async fn admit(
@@ -232,11 +238,11 @@ impl Gateway {
         Patience { deadlines: &self.deadlines, timeout }
     }
 
-    /// `max_wait`, or what the caller prefers.
-    fn patience(&self, preferred: Option<u64>) -> Duration {
+    /// What the caller prefers for this call, else its own `max_wait`, else everybody's.
+    fn patience(&self, asker: &Asker, preferred: Option<u64>) -> Duration {
         match preferred {
             Some(seconds) => Duration::from_secs(seconds).min(MAX_WAIT),
-            None => self.shared.config.rate_limit.max_wait,
+            None => asker.terms.max_wait.unwrap_or(self.shared.config.rate_limit.max_wait),
         }
     }
 }

@@ -21,10 +21,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    sync::OwnedSemaphorePermit,
-};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::TaskTracker;
 
 use super::{
@@ -88,18 +85,18 @@ impl Protocols {
     }
 }
 
-/// Serves one connection to its end. `place` is free again when a tunnel that grew out of it has
-/// ended, too.
+/// Serves one connection to its end. The caller's place is free again when a tunnel that grew out
+/// of it has ended, too.
 pub async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     stream: S,
     gateway: Arc<Gateway>,
     protocols: Arc<Protocols>,
     ticker: Arc<Ticker>,
-    place: OwnedSemaphorePermit,
+    caller: Caller,
 ) {
     let access = &gateway.shared.config.access;
     let limits = Limits { head_bytes: access.max_header_bytes, fields: access.max_headers };
-    let connection = ticker.connection(Arc::new(Caller::new(place)));
+    let connection = ticker.connection(Arc::new(caller));
     let mut wire = Wire::new(stream, limits, Arc::clone(&connection));
     loop {
         let service = {

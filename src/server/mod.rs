@@ -16,7 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     admin,
     config::{Config, Listen, Verify},
-    gateway::{Shared, admit::Admission, guard::Hosts},
+    gateway::{Shared, admit::Admission, guard::Hosts, identify::Callers},
     secret,
     telemetry::output::Output,
     token::{
@@ -95,9 +95,11 @@ impl Server {
         let tasks = TaskTracker::new();
         let tls = tls::client_config("upstream.ca_file", config.upstream.ca_file.as_deref())?;
         let lanes = config.oauth.clients.len() * config.oauth.tokens as usize;
+        let ceilings =
+            config.callers.iter().any(|caller| caller.terms.requests_per_minute.is_some());
         let admission = Admission::spawn(
             config.rate_limit.clone(),
-            (lanes, false),
+            (lanes, ceilings),
             &tasks,
             runtime,
             stop.clone(),
@@ -116,6 +118,7 @@ impl Server {
             memory: Memory::new(config.replay.memory_total),
             forbidden: Arc::default(),
             hosts: Hosts::new(&addresses, &config.access.hosts),
+            callers: Callers::new(&config.callers),
             tunnels: TaskTracker::new(),
             cut: CancellationToken::new(),
             config,

@@ -8,7 +8,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     runtime,
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::Semaphore,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -20,7 +20,8 @@ use super::{
 };
 use crate::{
     config::Origin,
-    gateway::{Gateway, Shared, admit::Desk},
+    decide::callers::Principal,
+    gateway::{Caller, Gateway, Shared, admit::Desk, identify},
     telemetry::{access_log::AccessLog, output::Output},
     upstream::{
         connect::Connector,
@@ -140,7 +141,8 @@ impl WorkerPlan {
         };
         let (api, apps) = (pool(&upstream.api, self.warm)?, pool(&upstream.apps, Warm::default())?);
         let protocols = Arc::new(Protocols::new(&self.shared.config.access, connections.clone()));
-        let log = AccessLog::new(self.shared.config.telemetry.format, self.log);
+        let names = self.shared.callers.names();
+        let log = AccessLog::new(self.shared.config.telemetry.format, names, self.log);
         Ok(Inside {
             gateway: Arc::new(Gateway {
                 desk: Desk::new(&self.shared.admission),
@@ -179,32 +181,36 @@ impl Inside {
     }
 
     async fn accept(self: Arc<Self>, listener: Listener) -> io::Result<()> {
+        let callers = &self.gateway.shared.callers;
         match listener {
             Listener::Tcp(listener) => {
                 let listener = TcpListener::from_std(listener)?;
                 while let Some(accepted) = self.next(listener.accept()).await {
-                    let Ok((stream, _)) = accepted else { continue };
+                    let Ok((stream, peer)) = accepted else { continue };
                     // A refusal costs latency, not correctness.
                     let _ = stream.set_nodelay(true);
-                    self.open(stream).await;
+                    self.open(stream, callers.at(peer.ip())).await;
                 }
                 // Who has connected already is not sent away: the kernel said yes in our name.
                 let listener = listener.into_std()?;
-                while let Ok((stream, _)) = listener.accept() {
+                while let Ok((stream, peer)) = listener.accept() {
                     stream.set_nonblocking(true)?;
-                    self.open_last(TcpStream::from_std(stream)?);
+                    self.open_last(TcpStream::from_std(stream)?, callers.at(peer.ip()));
                 }
             }
             Listener::Unix(listener) => {
                 let listener = UnixListener::from_std(listener)?;
                 while let Some(accepted) = self.next(listener.accept()).await {
                     let Ok((stream, _)) = accepted else { continue };
-                    self.open(stream).await;
+                    let user = identify::on(&stream);
+                    self.open(stream, user).await;
                 }
                 let listener = listener.into_std()?;
                 while let Ok((stream, _)) = listener.accept() {
                     stream.set_nonblocking(true)?;
-                    self.open_last(UnixStream::from_std(stream)?);
+                    let stream = UnixStream::from_std(stream)?;
+                    let user = identify::on(&stream);
+                    self.open_last(stream, user);
                 }
             }
         }
@@ -229,30 +235,34 @@ impl Inside {
 
     /// Serves a connection in its own task; the excess over `access.max_connections` waits here,
     /// and further ones in the kernel's backlog.
-    async fn open(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+    async fn open(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        principal: Principal,
+    ) {
         let place = Arc::clone(&self.places).acquire_owned();
         let Some(Ok(place)) = self.stop_accepting.run_until_cancelled(place).await else { return };
-        self.serve(stream, place);
+        self.serve(stream, Caller::new(place, principal));
     }
 
     /// The same for one that the drain found in the backlog: there is no later to wait for.
-    fn open_last(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+    fn open_last(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        principal: Principal,
+    ) {
         if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
-            self.serve(stream, place);
+            self.serve(stream, Caller::new(place, principal));
         }
     }
 
-    fn serve(
-        &self,
-        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-        place: OwnedSemaphorePermit,
-    ) {
+    fn serve(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, caller: Caller) {
         let serve = connection::serve(
             stream,
             Arc::clone(&self.gateway),
             Arc::clone(&self.protocols),
             Arc::clone(&self.ticker),
-            place,
+            caller,
         );
         self.connections.spawn(serve);
     }

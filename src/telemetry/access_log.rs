@@ -11,12 +11,14 @@ use serde::{Serialize, Serializer};
 use tokio::time::Instant;
 
 use super::{
+    callers::{Name, Names},
     digits::{push, push_millis},
     output::Output,
 };
 use crate::{
     config::LogFormat,
     decide::{
+        callers::Principal,
         path::{self, Family},
         turns::Standing,
     },
@@ -42,6 +44,8 @@ pub struct Record {
     method: Method,
     uri: Uri,
     started: Instant,
+    /// Whose call it is.
+    pub principal: Principal,
     /// What the caller got; `None` while undecided.
     pub status: Option<StatusCode>,
     /// The gateway's own error, if the answer is one.
@@ -72,6 +76,7 @@ impl Record {
     /// A request has come. Boxed: it follows its request through many hands.
     pub fn begin(
         log: &Arc<AccessLog>,
+        principal: Principal,
         method: Method,
         uri: Uri,
         request_id: HeaderValue,
@@ -81,6 +86,7 @@ impl Record {
             method,
             uri,
             started: Instant::now(),
+            principal,
             status: None,
             code: None,
             attempts: 0,
@@ -118,7 +124,7 @@ impl Drop for Record {
 struct Line<'a> {
     timestamp: &'a str,
     kind: &'static str,
-    caller: &'static str,
+    caller: Name<'a>,
     method: &'a str,
     path: &'a str,
     status: u16,
@@ -142,6 +148,7 @@ struct Line<'a> {
 #[derive(Debug)]
 pub struct AccessLog {
     format: LogFormat,
+    names: Names,
     buffer: Mutex<Buffer>,
     /// `None`: `telemetry.access_log` is off.
     writer: Option<Output>,
@@ -163,8 +170,8 @@ struct Stamp {
 
 impl AccessLog {
     /// A worker's own; all workers share the writing thread.
-    pub fn new(format: LogFormat, writer: Option<Output>) -> Arc<Self> {
-        Arc::new(Self { format, buffer: Mutex::default(), writer })
+    pub fn new(format: LogFormat, names: Names, writer: Option<Output>) -> Arc<Self> {
+        Arc::new(Self { format, names, buffer: Mutex::default(), writer })
     }
 
     /// Hands over what there is. The sweeper calls it.
@@ -179,7 +186,7 @@ impl AccessLog {
         }
         let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
         let Buffer { lines, stamp } = &mut *buffer;
-        line(lines, stamp.now(), self.format, record);
+        line(lines, stamp.now(), self.format, self.names.of(record.principal), record);
         if lines.len() >= FULL {
             self.hand_over(&mut buffer);
         }
@@ -216,7 +223,7 @@ impl Stamp {
 }
 
 /// An access line, in text or JSON.
-fn line(out: &mut Vec<u8>, timestamp: &str, format: LogFormat, record: &Record) {
+fn line(out: &mut Vec<u8>, timestamp: &str, format: LogFormat, caller: Name<'_>, record: &Record) {
     let method = record.method.as_str().get(..32).unwrap_or(record.method.as_str());
     // 499, as nginx logs it: the caller left before there was an answer.
     let status = record.status.map_or(499, |status| status.as_u16());
@@ -231,7 +238,7 @@ fn line(out: &mut Vec<u8>, timestamp: &str, format: LogFormat, record: &Record) 
             let line = Line {
                 timestamp,
                 kind: "access",
-                caller: "-",
+                caller,
                 method,
                 path: std::str::from_utf8(&path).unwrap_or_default(),
                 status,
@@ -250,7 +257,9 @@ fn line(out: &mut Vec<u8>, timestamp: &str, format: LogFormat, record: &Record) 
             let _ = serde_json::to_writer(&mut *out, &line);
         }
         LogFormat::Text => {
-            words(out, &[timestamp, " access caller=- ", method, " "]);
+            words(out, &[timestamp, " access caller="]);
+            caller.push(out);
+            words(out, &[" ", method, " "]);
             push_printable(out, family);
             words(out, &[" "]);
             push(out, status);
@@ -321,9 +330,10 @@ mod tests {
 
     fn lines(format: LogFormat, path: &'static str) -> String {
         let (output, written) = pair();
-        let log = AccessLog::new(format, Some(output));
+        let log = AccessLog::new(format, Names::new(["billing".to_owned()]), Some(output));
         let id = HeaderValue::from_static("abc");
-        let mut record = Record::begin(&log, Method::GET, path.parse().unwrap(), id);
+        let principal = Principal::Named(0);
+        let mut record = Record::begin(&log, principal, Method::GET, path.parse().unwrap(), id);
         record.status = Some(StatusCode::OK);
         record.attempts = 2;
         record.replayed = true;
@@ -338,7 +348,7 @@ mod tests {
     fn a_text_line_says_what_happened_and_no_query() {
         let line = lines(LogFormat::Text, "/api/v2/users/42?name=secret");
         for part in [
-            "access caller=- GET /api/v2/users/* 200 attempts=2 replayed=yes",
+            "access caller=billing GET /api/v2/users/* 200 attempts=2 replayed=yes",
             "end=complete request_id=abc correlation_id=corr\n",
         ] {
             assert!(line.contains(part), "{line}");
@@ -350,7 +360,7 @@ mod tests {
     fn a_json_line_is_one_object_whatever_the_path_holds() {
         let line = lines(LogFormat::Json, "/api/\"},{\"status?q=secret");
         let object: serde_json::Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(object["status"], 200);
+        assert_eq!((&object["status"], &object["caller"]), (&200.into(), &"billing".into()));
         assert_eq!(object["path"], "/api/\"},{\"status");
         assert_eq!(line.matches('\n').count(), 1);
         assert!(!line.contains("secret"));
@@ -359,11 +369,15 @@ mod tests {
     #[test]
     fn a_caller_that_left_before_the_answer_is_a_499() {
         let (output, written) = pair();
-        let log = AccessLog::new(LogFormat::Text, Some(output));
+        let log = AccessLog::new(LogFormat::Text, Names::default(), Some(output));
         let id = HeaderValue::from_static("abc");
-        drop(Record::begin(&log, Method::GET, Uri::from_static("/a"), id));
+        let caller = Principal::at([127, 0, 0, 1].into());
+        drop(Record::begin(&log, caller, Method::GET, Uri::from_static("/a"), id));
         log.flush();
         let line = written.next();
-        assert!(line.contains(" GET /a 499 ") && line.contains("end=cut"), "{line}");
+        assert!(
+            line.contains(" caller=127.0.0.1 GET /a 499 ") && line.contains("end=cut"),
+            "{line}"
+        );
     }
 }

@@ -2,6 +2,7 @@
 //! It never holds a token, a secret, a query value or a body.
 
 pub mod access_log;
+pub mod callers;
 pub mod digits;
 pub mod log;
 pub mod metrics;

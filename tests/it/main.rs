@@ -11,6 +11,7 @@
 mod support;
 
 mod admin;
+mod callers;
 mod cold_start;
 mod commands;
 mod draining;

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// More calls a minute than any organisation has, or more waiting than memory is for.
-const MOST: u64 = 1_000_000;
+pub(super) const MOST: u64 = 1_000_000;
 
 /// More families than Genesys documents.
 const MOST_FAMILIES: usize = 1000;

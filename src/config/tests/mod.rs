@@ -2,6 +2,7 @@
 //! It never reads the real environment or a fixed path.
 
 mod any;
+mod callers;
 mod sources;
 mod wrong;
 

@@ -177,7 +177,7 @@ fn every_problem_is_reported_with_its_line_and_its_hint() {
     53: `telemetry.access_log` takes true or false, not text
        no quotes around it
     55: unknown key or section `retry` at the top
-       accepted here: listen, admin, shutdown_timeout, upstream, oauth, vault, replay, rate_limit, access, telemetry
+       accepted here: listen, admin, shutdown_timeout, caller, upstream, oauth, vault, replay, rate_limit, access, telemetry
     "#);
 }
 

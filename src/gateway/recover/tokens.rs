@@ -83,7 +83,7 @@ impl Gateway {
         let patience = if record.attempts == 0 {
             call.deadline
         } else {
-            call.deadline.max(now + self.shared.config.rate_limit.max_wait)
+            call.deadline.max(now + self.patience(&call.asker, None))
         };
         let came = self.shared.tokens.get(lane, want, patience).await;
         record.token += now.elapsed();

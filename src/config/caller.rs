@@ -1,0 +1,80 @@
+//! One `[[caller]]`: by what it is known, and what it is granted.
+//! It never holds a key, only its digest, and shows neither.
+
+use std::fmt;
+
+use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
+use ipnet::IpNet;
+
+use crate::decide::callers::Terms;
+
+/// `[[caller]]`
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// A plain word, unlike every other caller's.
+    pub name: String,
+    /// Where it calls from; no other caller has one of these.
+    pub networks: Vec<IpNet>,
+    /// Of what it sends in `X-Api-Key`; no other caller has the same.
+    pub key: Option<KeyDigest>,
+    /// What it is granted.
+    pub terms: Terms,
+}
+
+/// SHA-256 of a caller's key.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyDigest([u8; SHA256_OUTPUT_LEN]);
+
+impl KeyDigest {
+    /// The digest of a key.
+    pub fn of(key: &[u8]) -> Self {
+        let mut bytes = [0; SHA256_OUTPUT_LEN];
+        for (byte, from) in bytes.iter_mut().zip(digest(&SHA256, key).as_ref()) {
+            *byte = *from;
+        }
+        Self(bytes)
+    }
+
+    /// As `sha256sum` writes it: 64 digits of either case.
+    pub(super) fn parse(hex: &str) -> Option<Self> {
+        let nibble = |digit: u8| char::from(digit).to_digit(16).and_then(|n| u8::try_from(n).ok());
+        let mut bytes = [0; SHA256_OUTPUT_LEN];
+        let (pairs, []) = hex.as_bytes().as_chunks::<2>() else { return None };
+        if pairs.len() != bytes.len() {
+            return None;
+        }
+        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+            *byte = nibble(*high)? << 4 | nibble(*low)?;
+        }
+        Some(Self(bytes))
+    }
+}
+
+/// Without the digest: a short key can be guessed from it.
+impl fmt::Debug for KeyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyDigest").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `printf %s abc | sha256sum`
+    const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    #[test]
+    fn a_digest_is_read_as_sha256sum_writes_it() {
+        assert_eq!(KeyDigest::parse(ABC), Some(KeyDigest::of(b"abc")));
+        assert_eq!(KeyDigest::parse(&ABC.to_uppercase()), Some(KeyDigest::of(b"abc")));
+        for wrong in ["", "abc", &ABC[1..], &ABC.replace('b', "g"), &format!("{ABC}00")] {
+            assert_eq!(KeyDigest::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_digest_does_not_show() {
+        assert_eq!(format!("{:?}", KeyDigest::of(b"abc")), "KeyDigest { .. }");
+    }
+}
