@@ -88,6 +88,9 @@ struct Waiting<W> {
     waiter: W,
 }
 
+/// The least time there is.
+const TICK: Duration = Duration::from_nanos(1);
+
 /// Where a call waits: before a gate, or for a token.
 type At = Option<GateId>;
 
@@ -342,7 +345,7 @@ impl<W> Turns<W> {
         loop {
             let free_at = self.free_at(at, now);
             // Who cannot be served any more is told now, not when its patience ends.
-            let hopeless = free_at.unwrap_or(now + Duration::from_nanos(1));
+            let hopeless = free_at.map_or(now + TICK, |free_at| self.soonest(at, now, free_at));
             while let Some((who, waiting)) = self.line_at(at)?.impatient(hopeless) {
                 self.waiting.remove(&who.ticket);
                 let turn = self.turn_at(now, &waiting.call, waiting.passed);
@@ -425,6 +428,14 @@ impl<W> Turns<W> {
             }
             None => Some(self.lanes.available_at(now, 0, false)),
         }
+    }
+
+    /// When the first in a line could go on, out of the reserve if it is urgent.
+    fn soonest(&mut self, at: At, now: Instant, free_at: Instant) -> Instant {
+        if at.is_none() && free_at > now && self.line.has_next(true) {
+            return free_at.min(self.lanes.available_at(now, 0, true));
+        }
+        free_at
     }
 
     fn look_at(&mut self, id: GateId, now: Instant) -> Option<Instant> {

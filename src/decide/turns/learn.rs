@@ -73,8 +73,14 @@ impl<W> Turns<W> {
                     return Limited::Token(None);
                 }
                 let limit = limit(self.lanes.allowance());
+                // What it had by then is known only if it was counted.
+                let counted = self.gates.contains_key(&id);
                 let gate = self.gate_with(id, limit);
-                gate.budget.limited(sent, now, until);
+                if counted {
+                    gate.budget.limited(sent, now, until);
+                } else {
+                    gate.budget.pause(until);
+                }
                 gate.limited_at = Some(now);
                 Limited::Family
             }
