@@ -21,6 +21,7 @@ pub mod permissions;
 pub mod queue;
 pub mod renewals;
 pub mod retry;
+pub mod retry_budget;
 pub mod rotation;
 pub mod scopes;
 pub mod skew;
