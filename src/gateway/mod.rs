@@ -39,7 +39,7 @@ use forbidden::Forbidden;
 use forward::Patience;
 use guard::Hosts;
 use interim::Interim;
-use recover::{Call, Recovered};
+use recover::{Call, Recovered, Retries};
 use respond::AnswerBody;
 
 /// A caller may not hold a place in line longer than this, whatever `Prefer: wait` says.
@@ -56,6 +56,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// The budgets and their line.
     pub admission: Arc<Admission>,
+    /// What pays for retries.
+    pub retries: Retries,
     /// Of all replay copies.
     pub memory: Arc<Memory>,
     /// Which 403s were logged lately.

@@ -34,6 +34,7 @@ mod oidc_tokens;
 mod parking;
 mod pool;
 mod rate;
+mod retries;
 mod revoked;
 mod sdk;
 mod secrets;
