@@ -172,6 +172,15 @@ async fn a_retry_takes_a_turn_like_any_other_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whose_turn_would_come_too_late_gets_the_503_at_once() {
+    let world = World::with(unlimited(), "[rate_limit]\nrequests_per_minute = 1").await;
+    world.faults(once("1"));
+    let answer = world.answer(world.request(Method::GET, ECHO)).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (503, "1"));
+    assert_eq!(answer.header("proxy-status"), "", "upstream's own answer");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_waits_to_go_again_is_no_load_and_a_drain_waits_for_it() {
     let world = World::with(
         unlimited(),
@@ -292,6 +301,19 @@ fn a_silent_upstream_is_tried_again_within_the_callers_patience() {
         assert_eq!(answer.status, status, "{method}");
         assert_eq!(stage.peer.requests().len(), delivered, "{method}");
     }
+}
+
+#[test]
+fn a_handshake_that_fails_is_not_tried_again() {
+    let peer = Peer::start(|line| {
+        line.more();
+        line.send(b"no TLS here");
+    });
+    let settings = "retry.attempts = 3\nupstream.warm_connections = 0\n";
+    let stage = Stage::before(settings, &format!("https://{}", peer.address));
+    let answer = stage.get("/a");
+    assert_eq!((answer.status, answer.code().as_str()), (502, "proxy.upstream.tls"));
+    assert_eq!(peer.connections(), 1);
 }
 
 #[test]
