@@ -8,6 +8,7 @@ mod listen;
 mod oauth;
 mod rate_limit;
 mod replay;
+mod retry;
 mod telemetry;
 mod upstream;
 mod vault;
@@ -49,6 +50,7 @@ pub(super) fn config(settings: &mut Settings<'_>) -> Checked<Config> {
     let vault = vault::vault(settings, oauth.as_ref().ok());
     let replay = replay::replay(settings);
     let rate_limit = rate_limit::rate_limit(settings);
+    let retry = retry::retry(settings);
     let access = access::access(settings);
     let telemetry = telemetry::telemetry(settings);
     let callers = callers::callers(settings);
@@ -64,6 +66,7 @@ pub(super) fn config(settings: &mut Settings<'_>) -> Checked<Config> {
         vault: vault?,
         replay: replay?,
         rate_limit: rate_limit?,
+        retry: retry?,
         access: access?,
         telemetry: telemetry?,
         callers: callers?,

@@ -21,7 +21,7 @@ use super::{
 pub(crate) struct Key(pub(crate) &'static str, pub(crate) &'static str);
 
 /// Every section and its keys. A key that is not here is an error, never a silent no-op.
-pub(crate) const SECTIONS: [(&str, &[&str]); 8] = [
+pub(crate) const SECTIONS: [(&str, &[&str]); 9] = [
     ("", &["listen", "admin", "shutdown_timeout", "caller"]),
     (
         "upstream",
@@ -101,6 +101,7 @@ pub(crate) const SECTIONS: [(&str, &[&str]); 8] = [
             "families",
         ],
     ),
+    ("retry", &["attempts", "budget"]),
     (
         "access",
         &[
@@ -238,14 +239,14 @@ mod tests {
 
     #[test]
     fn every_unknown_word_is_named_with_a_way_out() {
-        let text = "lisen = []\nregion = 'x'\nretry = { attempts = 3 }\n[upstrem]\na = 1\n\
+        let text = "lisen = []\nregion = 'x'\nsink = { attempts = 3 }\n[upstrem]\na = 1\n\
                     [upstream]\nregoin = ''\nlisten = []\nweather = 1\n[[oauth]]\n";
         insta::assert_debug_snapshot!(problems(text), @r#"
         [
             "unknown key or section `lisen` at the top | did you mean `listen`?",
             "`oauth` is a section | write [oauth] on a line of its own, its keys below it",
             "unknown key or section `region` at the top | `region` belongs in [upstream]",
-            "unknown key or section `retry` at the top | accepted here: listen, admin, shutdown_timeout, caller, upstream, oauth, vault, replay, rate_limit, access, telemetry",
+            "unknown key or section `sink` at the top | accepted here: listen, admin, shutdown_timeout, caller, upstream, oauth, vault, replay, rate_limit, retry, access, telemetry",
             "unknown key `listen` in [upstream] | `listen` belongs at the top, above the first [section]",
             "unknown key `regoin` in [upstream] | did you mean `region`?",
             "unknown key `weather` in [upstream] | accepted here: region, api_url, login_url, apps_url, ca_file, http2, connect_timeout, response_timeout, idle_timeout, warm_connections, proxy",

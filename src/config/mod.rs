@@ -60,6 +60,8 @@ pub struct Config {
     pub replay: Replay,
     /// How fast calls may leave.
     pub rate_limit: RateLimit,
+    /// How often a call is sent when Genesys Cloud is in trouble.
+    pub retry: Retry,
     /// Who may connect, and the limits of a connection.
     pub access: Access,
     /// What is logged.
@@ -196,6 +198,15 @@ pub struct RateLimit {
     pub max_retry_after: Duration,
     /// Limits of single path families.
     pub families: Vec<Family>,
+}
+
+/// `[retry]`
+#[derive(Debug, Clone, Copy)]
+pub struct Retry {
+    /// How often one call is sent after 502, 503, 504 and connection failures, the first included.
+    pub attempts: u32,
+    /// Retries as a share of first tries, from 0 to 1.
+    pub budget: f64,
 }
 
 /// `[access]`

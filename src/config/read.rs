@@ -160,6 +160,27 @@ impl<'i> Settings<'i> {
         })
     }
 
+    /// A number with or without a point, within its bounds.
+    pub(super) fn fraction(
+        &mut self,
+        key: Key,
+        default: f64,
+        bounds: &RangeInclusive<f64>,
+    ) -> Checked<f64> {
+        self.read(key, default, |item| {
+            let number = match &item.value {
+                DeValue::Float(number) => number.as_str().parse().ok(),
+                DeValue::Integer(number) => number.as_str().parse().ok(),
+                other => {
+                    return Err(wants(key, &item.place, "a number", other)
+                        .hint(range_hint(bounds, ToString::to_string)));
+                }
+            };
+            // What cannot be read, such as 0x1, is no number that anybody writes here.
+            bounded(key, &item.place, number.unwrap_or(f64::NAN), bounds, ToString::to_string)
+        })
+    }
+
     /// `true` or `false`.
     pub(super) fn boolean(&mut self, key: Key, default: bool) -> Checked<bool> {
         self.read(key, default, |item| {

@@ -26,6 +26,7 @@ pub mod quota;
 pub mod rank;
 pub mod renewals;
 pub mod retry;
+pub mod retry_budget;
 pub mod rotation;
 pub mod scopes;
 pub mod skew;

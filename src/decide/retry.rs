@@ -1,18 +1,26 @@
 //! After one try: renew the token, wait and go again, try another connection, or stop, and why.
 //! It never allows a second delivery of a call that upstream may have accepted, unless its method
-//! is idempotent (RFC 9110 section 9.2.2) or upstream said that it was not processed.
+//! is idempotent (RFC 9110 section 9.2.2), its caller vouches for it with an `Idempotency-Key`, or
+//! upstream said that it was not processed.
 
 use std::time::{Duration, Instant, SystemTime};
 
-/// What the request allows.
+use super::backoff::Backoff;
+
+/// What the request allows, and what chance adds.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts {
-    /// GET, HEAD, OPTIONS, PUT, DELETE (RFC 9110 section 9.2.2).
+    /// Carried out twice it does what once does: by its method, or by its key ([`keyed`]). Never a
+    /// call that asks for a tunnel.
     pub idempotent: bool,
     /// Its body can be sent again from the first byte.
     pub replayable: bool,
     /// Until when its caller waits.
     pub deadline: Instant,
+    /// `retry.attempts`: how often it may be sent for want of an answer of use, the first included.
+    pub attempts: u32,
+    /// In `0.0..1.0`: those whose connections broke together must not come back together.
+    pub dice: f64,
 }
 
 /// How one try ended.
@@ -32,6 +40,57 @@ pub enum Outcome {
         /// It may have been closed by upstream while idle.
         reused: bool,
     },
+    /// There was no connection to send it on.
+    Unreachable,
+    /// It was sent, and no answer came in time.
+    Silent,
+    /// What sending it again does not mend: no trust, an answer that cannot be passed on, a caller
+    /// whose body broke.
+    Hopeless,
+}
+
+/// Why a call is sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// 502
+    BadGateway,
+    /// 503
+    Unavailable,
+    /// 504
+    GatewayTimeout,
+    /// No connection could be made.
+    Unreachable,
+    /// Connections ended before they took it.
+    Unsent,
+    /// The connection broke before an answer.
+    Broken,
+    /// No answer came in time.
+    Silent,
+}
+
+impl Reason {
+    /// As metrics and logs name it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::BadGateway => "502",
+            Self::Unavailable => "503",
+            Self::GatewayTimeout => "504",
+            Self::Unreachable => "unreachable",
+            Self::Unsent => "unsent",
+            Self::Broken => "broken",
+            Self::Silent => "timeout",
+        }
+    }
+
+    /// The answers that mean "later": Genesys documents a schedule for these three.
+    fn of(status: u16) -> Option<Self> {
+        match status {
+            502 => Some(Self::BadGateway),
+            503 => Some(Self::Unavailable),
+            504 => Some(Self::GatewayTimeout),
+            _ => None,
+        }
+    }
 }
 
 /// What was done for this request already.
@@ -43,6 +102,10 @@ pub struct History {
     pub moved: u32,
     /// Waits for a 429's end.
     pub requeued: u32,
+    /// Retries: what `attempts` bounds, and the budget pays for.
+    pub retried: u32,
+    /// When the failures began that it is retried for.
+    pub failing_since: Option<Instant>,
 }
 
 /// What to do.
@@ -66,6 +129,13 @@ pub enum Next {
     },
     /// Once more, on another connection.
     Again,
+    /// Once more at `at`, if the budget has a retry for it.
+    Retry {
+        /// The end of the wait.
+        at: Instant,
+        /// Why.
+        reason: Reason,
+    },
     /// The caller gets our own error.
     Fail,
 }
@@ -76,6 +146,13 @@ const DEFAULT_PAUSE: Duration = Duration::from_secs(3);
 const MIN_PAUSE: Duration = Duration::from_secs(1);
 /// Connections tried for one request that never left.
 const MAX_MOVES: u32 = 3;
+/// Before the first retry on a new connection: most failures are one process that restarts, or one
+/// connection that was cut, and a caller need not wait three seconds for that.
+const FIRST_PAUSE: Backoff = Backoff {
+    floor: Duration::from_millis(100),
+    first: Duration::from_millis(500),
+    cap: Duration::from_millis(500),
+};
 
 /// The rule.
 pub fn next(
@@ -101,14 +178,60 @@ pub fn next(
                 Next::HandOn { until }
             }
         }
-        Outcome::Answered { .. } => Next::Answer,
+        Outcome::Answered { status, retry_after } => {
+            let reason = Reason::of(status).filter(|_| facts.idempotent);
+            let pause = retry_after.map(|pause| pause.max(MIN_PAUSE));
+            reason
+                .and_then(|reason| retry(reason, pause, facts, history, now))
+                .unwrap_or(Next::Answer)
+        }
         Outcome::Unsent if history.moved < MAX_MOVES && facts.replayable => Next::Again,
         Outcome::Broken { reused: true }
             if history.moved == 0 && facts.idempotent && facts.replayable =>
         {
             Next::Again
         }
-        Outcome::Unsent | Outcome::Broken { .. } => Next::Fail,
+        Outcome::Unsent => reconnect(Reason::Unsent, facts, history, now),
+        Outcome::Unreachable => reconnect(Reason::Unreachable, facts, history, now),
+        Outcome::Broken { .. } if facts.idempotent => {
+            reconnect(Reason::Broken, facts, history, now)
+        }
+        Outcome::Silent if facts.idempotent => reconnect(Reason::Silent, facts, history, now),
+        Outcome::Broken { .. } | Outcome::Silent | Outcome::Hopeless => Next::Fail,
+    }
+}
+
+/// A retry on a new connection: the first soon.
+fn reconnect(reason: Reason, facts: Facts, history: History, now: Instant) -> Next {
+    let soon = (history.retried == 0).then(|| FIRST_PAUSE.delay(1, facts.dice));
+    retry(reason, soon, facts, history, now).unwrap_or(Next::Fail)
+}
+
+/// A retry after `pause`, or by schedule. `None` when it has had its tries, or its caller would be
+/// gone.
+fn retry(
+    reason: Reason,
+    pause: Option<Duration>,
+    facts: Facts,
+    history: History,
+    now: Instant,
+) -> Option<Next> {
+    if !facts.replayable || history.retried + 1 >= facts.attempts {
+        return None;
+    }
+    let since = history.failing_since.map_or(Duration::ZERO, |since| now - since);
+    // A server may say thirty years, which no clock can add.
+    let at = now.checked_add(pause.unwrap_or_else(|| scheduled(since)))?;
+    (at <= facts.deadline).then_some(Next::Retry { at, reason })
+}
+
+/// Genesys's documented schedule: every 3 s in the first five minutes of trouble, every 9 s in the
+/// next five, then every 27 s.
+fn scheduled(since: Duration) -> Duration {
+    match since.as_secs() {
+        0..300 => DEFAULT_PAUSE,
+        300..600 => DEFAULT_PAUSE * 3,
+        600.. => DEFAULT_PAUSE * 9,
     }
 }
 
@@ -128,6 +251,16 @@ pub fn idempotent(method: &http::Method) -> bool {
     matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE")
 }
 
+/// Whether an `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header) says that upstream will
+/// carry a call out once however often it comes. The draft is for the methods that need it.
+pub fn keyed(method: &http::Method, key: &[u8]) -> bool {
+    let key = key.trim_ascii();
+    matches!(method.as_str(), "POST" | "PATCH") && !key.is_empty() && key != b"\"\""
+}
+
+#[cfg(test)]
+mod again_tests;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,7 +269,8 @@ mod tests {
     const CAP: Duration = Duration::from_secs(180);
 
     fn facts(now: Instant) -> Facts {
-        Facts { idempotent: false, replayable: true, deadline: now + Duration::from_secs(12) }
+        let deadline = now + Duration::from_secs(12);
+        Facts { idempotent: false, replayable: true, deadline, attempts: 1, dice: 0.5 }
     }
 
     fn answered(status: u16, seconds: Option<u64>) -> Outcome {
@@ -188,15 +322,6 @@ mod tests {
         for (moved, expected) in [(0, Next::Again), (2, Next::Again), (3, Next::Fail)] {
             let history = History { moved, ..History::default() };
             assert_eq!(next(Outcome::Unsent, facts(now), history, now, CAP), expected);
-        }
-    }
-
-    #[test]
-    fn a_5xx_is_the_callers() {
-        let now = t0();
-        for status in [500, 502, 503, 504] {
-            let next = next(answered(status, Some(1)), facts(now), History::default(), now, CAP);
-            assert_eq!(next, Next::Answer);
         }
     }
 

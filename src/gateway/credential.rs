@@ -10,7 +10,7 @@ use http::{
 use hyper::client::conn::http2;
 
 use crate::{
-    decide::{asked::Asked, headers},
+    decide::{asked::Asked, headers, retry},
     telemetry::{digits::hex, words::word},
     upstream::{
         connect::Stream,
@@ -22,6 +22,8 @@ use crate::{
 
 /// One name for a request in every log on its way.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// draft-ietf-httpapi-idempotency-key-header
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// How many fields we add to nearly every request.
 const OURS: usize = 4;
 /// A trace's name (W3C Trace Context, section 3.2).
@@ -67,6 +69,16 @@ impl Head {
             request_id: request_id.clone(),
             traceparent: (!asked.traced).then(new_traceparent),
             trailers: asked.trailers,
+        }
+    }
+
+    /// The caller vouches that upstream carries it out once however often it comes. A key that does
+    /// not cross tells upstream nothing, and of two it would have to choose.
+    pub fn keyed(&self) -> bool {
+        let mut keys = headers::crossing(&self.fields).filter(|(name, _)| *name == IDEMPOTENCY_KEY);
+        match (keys.next(), keys.next()) {
+            (Some((_, key)), None) => retry::keyed(&self.method, key.as_bytes()),
+            (Some(_), Some(_)) | (None, _) => false,
         }
     }
 
@@ -272,6 +284,21 @@ mod tests {
             let ours = &fields["traceparent"];
             assert!(ours != broken && Asked::of(&fields).traced, "{ours:?}");
         }
+    }
+
+    #[test]
+    fn a_post_is_keyed_by_one_key_that_upstream_gets_to_see() {
+        let keyed = |lines: &[(&str, &str)]| {
+            let head = Head { method: Method::POST, ..head(lines) };
+            head.keyed()
+        };
+        let key = ("idempotency-key", "\"8e03978e\"");
+        assert!(keyed(&[key]));
+        assert!(!keyed(&[]));
+        assert!(!keyed(&[("idempotency-key", "")]));
+        assert!(!keyed(&[key, key]));
+        assert!(!keyed(&[key, ("connection", "idempotency-key")]));
+        assert!(!head(&[key]).keyed(), "a GET needs none");
     }
 
     #[test]

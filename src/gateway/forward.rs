@@ -16,6 +16,7 @@ use super::{credential::Signed, interim::Interim};
 use crate::decide::answer::Head;
 use crate::upstream::{
     answer::Answered,
+    connect::ConnectError,
     deadline::Deadlines,
     http1::Failed,
     replay::{Attempt, AttemptError, Replay},
@@ -24,6 +25,8 @@ use crate::upstream::{
 /// Why there is no answer.
 #[derive(Debug)]
 pub enum Broken {
+    /// There is no connection to send it on.
+    NoConnection(ConnectError),
     /// Nothing of the request reached upstream, or it was refused unprocessed.
     Unsent,
     /// The connection broke; the request may have arrived.

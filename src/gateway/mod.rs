@@ -41,7 +41,7 @@ use forward::Patience;
 use guard::Hosts;
 use identify::Callers;
 use interim::Interim;
-use recover::{Call, Recovered};
+use recover::{Call, Recovered, Retries};
 use respond::AnswerBody;
 
 /// A caller may not hold a place in line longer than this, whatever `Prefer: wait` says.
@@ -58,6 +58,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// The budgets and their line.
     pub admission: Arc<Admission>,
+    /// What pays for retries.
+    pub retries: Retries,
     /// Of all replay copies.
     pub memory: Arc<Memory>,
     /// Which 403s were logged lately.

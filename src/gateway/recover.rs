@@ -7,12 +7,10 @@
 //! never happens.
 
 mod look;
+mod retries;
 mod tokens;
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
 use http_body_util::BodyExt;
@@ -31,7 +29,7 @@ use crate::{
         lanes::Spot,
         path,
         queue::Ticket,
-        retry::{self, Facts, History, Next, Outcome},
+        retry::{self, History, Next},
     },
     telemetry::access_log::Record,
     token::Token,
@@ -44,6 +42,8 @@ use crate::{
 };
 
 use look::{Look, unproved};
+pub use retries::Retries;
+use retries::outcome;
 
 /// A request that was admitted: all that its tries need.
 #[derive(Debug)]
@@ -124,13 +124,14 @@ impl Gateway {
         mut permit: Permit,
         record: &mut Record,
     ) -> Result<Recovered, Failure> {
-        let pool = self.pool_for(call.head.path.path());
+        let (pool, retries) = self.upstream(call.head.path.path());
         let mut history = History::default();
         let mut looks = 0;
         let (mut failed_at, mut refused) = (None, None::<Refused>);
         loop {
             // Its turn has just come, or it has been on its way since.
-            let fresh = record.attempts == 0 && looks == 0;
+            let first = record.attempts == 0 && history.retried == 0;
+            let fresh = first && looks == 0;
             let now = if fresh { record.started() + record.queue } else { Instant::now() };
             let token = self.token(&call, &mut permit, now, record).await?;
             permit.bind(token.generation);
@@ -145,17 +146,18 @@ impl Gateway {
                     Look::Alive | Look::Unknown => {}
                 }
             }
+            if first {
+                retries.earn();
+            }
             let (tried, ended) =
                 self.attempt(&call, pool, &token, &mut permit, failed_at, record).await?;
-            let facts = Facts {
-                idempotent: retry::idempotent(&call.head.method),
-                replayable: call.body.replayable(),
-                deadline: call.deadline.into_std(),
-            };
+            let facts = self.facts(&call, &tried);
             history.renewed =
                 refused.as_ref().is_some_and(|first| first.is_answered_by(&permit, &token));
             let longest = self.shared.config.rate_limit.max_retry_after;
-            match (retry::next(outcome(&tried), facts, history, ended.into_std(), longest), tried) {
+            let next = retry::next(outcome(&tried), facts, history, ended.into_std(), longest);
+            let (next, funds) = self.fund(next, retries, &call);
+            match (next, tried) {
                 (Next::Renew, Ok(answer)) => {
                     if self.rejected(&token, &permit, &call.head) == Verdict::PassOn {
                         return Ok(settle(call, answer, permit, &token));
@@ -197,6 +199,14 @@ impl Gateway {
                         permit.again();
                     }
                     (history.moved, failed_at) = (history.moved + 1, Some(Instant::now()));
+                }
+                (Next::Retry { at, .. }, tried) => {
+                    if tried.is_err() {
+                        failed_at = Some(ended);
+                    }
+                    history.retried += 1;
+                    history.failing_since.get_or_insert(ended.into_std());
+                    permit = Box::pin(self.retry(&call, permit, tried, at, funds, record)).await?;
                 }
                 (Next::Answer | Next::Fail, Ok(answer)) => {
                     let renewed = history.renewed || (looks > 1 && !self.shared.tokens.several());
@@ -255,7 +265,10 @@ impl Gateway {
         failed_at: Option<Instant>,
         record: &mut Record,
     ) -> Result<(Result<Box<Answered>, Broken>, Instant), Failure> {
-        let lease = self.lease(call, pool, failed_at).await?;
+        let lease = match self.lease(call, pool, failed_at).await {
+            Ok(lease) => lease,
+            Err(error) => return Ok((Err(Broken::NoConnection(error)), Instant::now())),
+        };
         let signed = call
             .head
             .sign(&token.authorization, call.body.attempt(), pool, lease)
@@ -294,7 +307,7 @@ impl Gateway {
         call: &Call,
         pool: &Arc<Pool>,
         failed_at: Option<Instant>,
-    ) -> Result<Lease, Failure> {
+    ) -> Result<Lease, ConnectError> {
         let dialled = if call.head.upgrade {
             Box::pin(pool.lease_for_upgrade()).await
         } else if let Some(lease) = pool.at_hand(failed_at) {
@@ -302,7 +315,7 @@ impl Gateway {
         } else {
             Box::pin(pool.lease(failed_at)).await
         };
-        dialled.map_err(|error| unreachable_upstream(&error))
+        dialled.inspect_err(|error| tracing::warn!(%error, "no connection to Genesys Cloud"))
     }
 
     async fn readmit(
@@ -321,10 +334,6 @@ impl Gateway {
             away.failure
         })
     }
-
-    fn pool_for(&self, path: &str) -> &Arc<Pool> {
-        if path.starts_with("/uploads/") { &self.apps } else { &self.api }
-    }
 }
 
 /// A load balancer's own answers (429, 5xx) say nothing about the token.
@@ -336,24 +345,6 @@ fn looked_at_the_token(status: StatusCode) -> bool {
 
 fn family(head: &Head) -> u64 {
     path::family(head.path.path()).key(&head.method)
-}
-
-fn outcome(tried: &Result<Box<Answered>, Broken>) -> Outcome {
-    match tried {
-        Ok(answer) => Outcome::Answered {
-            status: answer.parts.status.as_u16(),
-            retry_after: answer
-                .told
-                .retry_after
-                .as_ref()
-                .and_then(|value| retry::retry_after(value.as_bytes(), SystemTime::now())),
-        },
-        Err(Broken::Unsent) => Outcome::Unsent,
-        Err(Broken::Cut { reused }) => Outcome::Broken { reused: *reused },
-        Err(Broken::Timeout | Broken::BadAnswer | Broken::Caller) => {
-            Outcome::Broken { reused: false }
-        }
-    }
 }
 
 fn settle(call: Call, answer: Box<Answered>, permit: Permit, token: &Token) -> Recovered {
@@ -396,11 +387,11 @@ fn failure(broken: &Broken, body: &Replay) -> Failure {
         (None, Broken::Unsent | Broken::Cut { .. } | Broken::Caller) => Failure::UpstreamBroken,
         (None, Broken::Timeout) => Failure::ResponseTimeout,
         (None, Broken::BadAnswer) => Failure::BadAnswer,
+        (None, Broken::NoConnection(error)) => unreachable_upstream(error),
     }
 }
 
 fn unreachable_upstream(error: &ConnectError) -> Failure {
-    tracing::warn!(%error, "no connection to Genesys Cloud");
     match error {
         ConnectError::Timeout => Failure::ConnectTimeout,
         ConnectError::Unreachable(_) | ConnectError::Http(_) => Failure::Unreachable,

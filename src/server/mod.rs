@@ -16,7 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     admin,
     config::{Config, Listen, Verify},
-    gateway::{Shared, admit::Admission, guard::Hosts, identify::Callers},
+    gateway::{Shared, admit::Admission, guard::Hosts, identify::Callers, recover::Retries},
     secret,
     telemetry::output::Output,
     token::{
@@ -115,6 +115,7 @@ impl Server {
             tokens,
             admission,
             metrics: keeping.metrics,
+            retries: Retries::new(config.retry),
             memory: Memory::new(config.replay.memory_total),
             forbidden: Arc::default(),
             hosts: Hosts::new(&addresses, &config.access.hosts),

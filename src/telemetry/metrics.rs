@@ -12,6 +12,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use crate::decide::retry::Reason;
+
 /// Which token: its client's id, as configured, and its number from 0.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OfToken {
@@ -75,6 +77,11 @@ struct OfClient {
     client: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfReason {
+    reason: &'static str,
+}
+
 /// All of them.
 pub struct Metrics {
     registry: Registry,
@@ -84,6 +91,8 @@ pub struct Metrics {
     generation: Family<OfToken, Gauge<i64, AtomicI64>>,
     live_secret: Family<OfSecret, Gauge<i64, AtomicI64>>,
     skew: Family<OfClient, Gauge<i64, AtomicI64>>,
+    retries: Family<OfReason, Counter>,
+    retries_refused: Family<OfReason, Counter>,
 }
 
 impl fmt::Debug for Metrics {
@@ -101,6 +110,8 @@ impl Default for Metrics {
         let generation = Family::default();
         let live_secret = Family::default();
         let skew = Family::default();
+        let retries = Family::default();
+        let retries_refused = Family::default();
         let text = "Token requests by how they ended";
         registry.register("token_mints", text, mints.clone());
         let text = "Checks of tokens by what they found";
@@ -114,7 +125,21 @@ impl Default for Metrics {
         registry.register("client_secret_live", text, live_secret.clone());
         let text = "By how much this machine's clock is ahead of the token endpoint's";
         registry.register("clock_skew_seconds", text, skew.clone());
-        Self { registry, mints, verifications, expires_in, generation, live_secret, skew }
+        let text = "Calls that were sent again, by why";
+        registry.register("retries", text, retries.clone());
+        let text = "Calls that were not sent again because retry.budget was used up, by why";
+        registry.register("retries_refused", text, retries_refused.clone());
+        Self {
+            registry,
+            mints,
+            verifications,
+            expires_in,
+            generation,
+            live_secret,
+            skew,
+            retries,
+            retries_refused,
+        }
     }
 }
 
@@ -151,6 +176,16 @@ impl Metrics {
         self.skew.get_or_create(&OfClient { client: client.to_owned() }).set(seconds);
     }
 
+    /// A call goes again.
+    pub fn retried(&self, reason: Reason) {
+        self.retries.get_or_create(&OfReason { reason: reason.word() }).inc();
+    }
+
+    /// A call would go again, and the budget has nothing left for it.
+    pub fn retry_refused(&self, reason: Reason) {
+        self.retries_refused.get_or_create(&OfReason { reason: reason.word() }).inc();
+    }
+
     /// The text format of `OpenMetrics`, which Prometheus reads.
     pub fn render(&self) -> String {
         let mut text = String::new();
@@ -165,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_tells_tokens_mints_checks_secrets_and_skew() {
+    fn the_page_tells_tokens_mints_checks_secrets_skew_and_retries() {
         let metrics = Metrics::default();
         let of = OfToken { client: "an-id".to_owned(), token: 0 };
         metrics.minted(&of, MintOutcome::minted);
@@ -174,6 +209,8 @@ mod tests {
         metrics.token(&of, 86_399.5, 2);
         metrics.live_secret("an-id", true);
         metrics.skew("an-id", -2);
+        metrics.retried(Reason::Unavailable);
+        metrics.retry_refused(Reason::Broken);
         let page = metrics.render();
         for line in [
             "genesys_proxy_token_mints_total{client=\"an-id\",token=\"0\",outcome=\"minted\"} 2",
@@ -183,6 +220,8 @@ mod tests {
             "genesys_proxy_client_secret_live{client=\"an-id\",secret=\"client_secret\"} 0",
             "genesys_proxy_client_secret_live{client=\"an-id\",secret=\"next_client_secret\"} 1",
             "genesys_proxy_clock_skew_seconds{client=\"an-id\"} -2",
+            "genesys_proxy_retries_total{reason=\"503\"} 1",
+            "genesys_proxy_retries_refused_total{reason=\"broken\"} 1",
             "# EOF",
         ] {
             assert!(page.lines().any(|of_page| of_page == line), "{line}\n{page}");

@@ -20,9 +20,19 @@ const HTTP2: &str = "upstream.http2 = \"always\"\n";
 fn stage(
     script: impl Fn(&mut Line2<'_>, &AtomicUsize) + Send + Sync + 'static,
 ) -> (Stage, Arc<AtomicUsize>) {
+    stage_with("", script)
+}
+
+/// The same, with more settings.
+fn stage_with(
+    settings: &str,
+    script: impl Fn(&mut Line2<'_>, &AtomicUsize) + Send + Sync + 'static,
+) -> (Stage, Arc<AtomicUsize>) {
     let taken = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&taken);
-    let stage = Stage::with(HTTP2, move |line: &mut Line| script(&mut Line2::new(line), &counted));
+    let stage = Stage::with(&format!("{HTTP2}{settings}"), move |line: &mut Line| {
+        script(&mut Line2::new(line), &counted);
+    });
     (stage, taken)
 }
 
@@ -59,6 +69,41 @@ fn a_refused_stream_goes_again_whatever_its_method() {
         });
         assert_eq!(call(&stage, method).status, 200, "{method}");
         assert_eq!(taken.load(Ordering::Relaxed), 2, "{method}");
+    }
+}
+
+#[test]
+fn a_stream_that_is_refused_on_every_connection_goes_again_after_a_pause() {
+    for (attempts, status, arrived) in [(1, 502, 4), (2, 200, 5)] {
+        let settings = format!("retry.attempts = {attempts}\n");
+        let (stage, taken) = stage_with(&settings, |line, taken| {
+            while let Some(stream) = line.request() {
+                if taken.fetch_add(1, Ordering::Relaxed) < 4 {
+                    line.reset(stream, REFUSED_STREAM);
+                } else {
+                    line.answer(stream, "{}");
+                }
+            }
+        });
+        assert_eq!(call(&stage, "POST").status, status, "{attempts}");
+        assert_eq!(taken.load(Ordering::Relaxed), arrived, "{attempts}");
+    }
+}
+
+#[test]
+fn a_stream_that_was_reset_goes_again_for_what_may_go_twice() {
+    for (method, status, arrived) in [("GET", 200, 2), ("PUT", 200, 2), ("POST", 502, 1)] {
+        let (stage, taken) = stage_with("retry.attempts = 2\n", |line, taken| {
+            while let Some(stream) = line.request() {
+                if taken.fetch_add(1, Ordering::Relaxed) == 0 {
+                    line.reset(stream, INTERNAL_ERROR);
+                } else {
+                    line.answer(stream, "{}");
+                }
+            }
+        });
+        assert_eq!(call(&stage, method).status, status, "{method}");
+        assert_eq!(taken.load(Ordering::Relaxed), arrived, "{method}");
     }
 }
 

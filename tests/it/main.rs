@@ -35,6 +35,7 @@ mod oidc_tokens;
 mod parking;
 mod pool;
 mod rate;
+mod retries;
 mod revoked;
 mod sdk;
 mod secrets;

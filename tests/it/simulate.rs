@@ -177,8 +177,13 @@ impl Gateway {
             if status != 401 {
                 token.worked(Instant::now());
             }
-            let facts =
-                Facts { idempotent: false, replayable: true, deadline: deadline.into_std() };
+            let facts = Facts {
+                idempotent: false,
+                replayable: true,
+                deadline: deadline.into_std(),
+                attempts: 1,
+                dice: 0.0,
+            };
             let outcome = Outcome::Answered { status, retry_after: None };
             let now = Instant::now().into_std();
             match retry::next(outcome, facts, history, now, MAX_RETRY_AFTER) {
@@ -200,7 +205,7 @@ impl Gateway {
                     self.admission.limited(&permit, (asker.principal, &Method::GET, PATH), until);
                     return (End::Limited, sends);
                 }
-                Next::Answer | Next::Again | Next::Fail => {
+                Next::Answer | Next::Again | Next::Retry { .. } | Next::Fail => {
                     if history.renewed {
                         self.tokens.recovered();
                     }

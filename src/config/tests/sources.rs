@@ -110,6 +110,24 @@ fn every_key_can_be_overridden_in_the_environment() {
 }
 
 #[test]
+fn a_share_is_a_number_with_or_without_a_point_and_nothing_else() {
+    let with = |value: &str| World::new().toml(&format!("[retry]\nbudget = {value}\n"));
+    for (value, budget) in [("0", 0.0), ("1", 1.0), ("0.25", 0.25), ("1e-1", 0.1)] {
+        assert_eq!(with(value).config().retry.budget.to_string(), budget.to_string(), "{value}");
+    }
+    let from_variable = World::new().env("GENESYS_PROXY__RETRY__BUDGET", "0.5").config();
+    assert_eq!(from_variable.retry.budget.to_string(), "0.5");
+    for value in ["-0.1", "1.01", "nan", "inf", "2"] {
+        let wrong = with(value).wrong();
+        assert!(wrong.contains("`retry.budget` is out of range\n   from 0 to 1"), "{wrong}");
+    }
+    for value in ["'20%'", "true", "[]"] {
+        let wrong = with(value).wrong();
+        assert!(wrong.contains("`retry.budget` takes a number, not"), "{wrong}");
+    }
+}
+
+#[test]
 fn flags_stand_above_the_environment() {
     let mut world = World::new().env("GENESYS_PROXY__LISTEN", "127.0.0.1:1");
     world.sources.listen = Some(vec!["localhost:0".to_owned()]);

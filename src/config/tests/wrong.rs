@@ -176,8 +176,12 @@ fn every_problem_is_reported_with_its_line_and_its_hint() {
        accepted here: text, json
     53: `telemetry.access_log` takes true or false, not text
        no quotes around it
-    55: unknown key or section `retry` at the top
-       accepted here: listen, admin, shutdown_timeout, caller, upstream, oauth, vault, replay, rate_limit, access, telemetry
+    56: `retry.attempts` is out of range
+       from 1 to 10
+    57: `retry.budget` is out of range
+       from 0 to 1
+    59: unknown key or section `again` at the top
+       accepted here: listen, admin, shutdown_timeout, caller, upstream, oauth, vault, replay, rate_limit, retry, access, telemetry
     "#);
 }
 

@@ -108,10 +108,12 @@ pub fn start(settings: &str, api: &str, login: &Peer) -> Gateway {
         "upstream.api_url = \"{api}\"\n\
          oauth.token_url = \"{}/oauth/token\"\n\
          rate_limit.requests_per_minute = 0\n\
-         {}{}{settings}",
+         {}{}{}{settings}",
         login.url(),
         // A script knows each of its connections, unless the test says otherwise.
         if settings.contains("warm_connections") { "" } else { "upstream.warm_connections = 0\n" },
+        // And counts what comes, unless the test says otherwise.
+        if settings.contains("retry.") { "" } else { "retry.attempts = 1\n" },
         // Every log line there is, unless the test says otherwise.
         if settings.contains("telemetry.log") { "" } else { "telemetry.log = \"debug\"\n" },
     );

@@ -49,7 +49,11 @@ type Script = dyn Fn(&mut Line) + Send + Sync;
 
 impl Peer {
     pub fn start(script: impl Fn(&mut Line) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::on(TcpListener::bind("127.0.0.1:0").unwrap(), script)
+    }
+
+    /// The same, where somebody listens already.
+    pub fn on(listener: TcpListener, script: impl Fn(&mut Line) + Send + Sync + 'static) -> Self {
         let address = listener.local_addr().unwrap();
         let (book, script): (_, Arc<Script>) = (Arc::new(Book::default()), Arc::new(script));
         let shared = Arc::clone(&book);
