@@ -36,8 +36,7 @@ impl Bend {
         let peace =
             now.saturating_duration_since(low.resumes).as_nanos() / window.as_nanos().max(1);
         let grown = u32::try_from(peace).unwrap_or(u32::MAX).saturating_sub(low.hold);
-        let step = (full / STEPS).max(1);
-        low.estimate.saturating_add(grown.saturating_mul(step)).clamp(1, full)
+        low.estimate.saturating_add(grown.saturating_mul(step(full))).clamp(1, full)
     }
 
     /// Upstream said 429 after `used` of our calls, and will take more when it `resumes`.
@@ -47,18 +46,18 @@ impl Bend {
         (full, window): (u32, Duration),
         (now, resumes): (Instant, Instant),
     ) {
+        // Whoever had next to nothing when it came has learned next to nothing.
+        let used = used.max(step(full));
         let bent = self.limit(full, window, now) < full;
         self.low = Some(match self.low {
             // Of those that were on their way at the first 429.
-            Some(low) if now < low.resumes => Low {
-                estimate: low.estimate.min(used).max(1),
-                resumes: low.resumes.max(resumes),
-                ..low
-            },
-            Some(low) if bent => {
-                Low { estimate: used.max(1), resumes, hold: (low.hold * 2).min(LONGEST_HOLD) }
+            Some(low) if now < low.resumes => {
+                Low { estimate: low.estimate.min(used), resumes: low.resumes.max(resumes), ..low }
             }
-            Some(_) | None => Low { estimate: used.max(1), resumes, hold: FIRST_HOLD },
+            Some(low) if bent => {
+                Low { estimate: used, resumes, hold: (low.hold * 2).min(LONGEST_HOLD) }
+            }
+            Some(_) | None => Low { estimate: used, resumes, hold: FIRST_HOLD },
         });
     }
 
@@ -66,6 +65,10 @@ impl Bend {
     pub fn forget(&mut self) {
         self.low = None;
     }
+}
+
+fn step(full: u32) -> u32 {
+    (full / STEPS).max(1)
 }
 
 #[cfg(test)]
@@ -117,6 +120,8 @@ mod tests {
         let (now, mut bend) = (t0(), Bend::default());
         bend.limited(0, (1, WINDOW), (now, now));
         assert_eq!(bend.limit(1, WINDOW, now), 1);
+        bend.limited(0, (300, WINDOW), (now, now));
+        assert_eq!(bend.limit(300, WINDOW, now), 15, "a twentieth is always tried");
         bend.limited(900, (300, WINDOW), (now, now));
         assert_eq!(bend.limit(300, WINDOW, now), 300);
     }

@@ -43,7 +43,7 @@ impl Suspicion {
         now: Instant,
         until: Instant,
     ) -> Blame {
-        if until.saturating_duration_since(now) > window.mul_f64(LATE) {
+        if longer_than(window, now, until) {
             return Blame::Family;
         }
         match self.0.filter(|known| known.until > now) {
@@ -71,6 +71,11 @@ impl Suspicion {
     pub fn is_none(&self) -> bool {
         self.0.is_none()
     }
+}
+
+/// Upstream asks for a longer wait than any window of the token's could be.
+pub fn longer_than(window: Duration, now: Instant, until: Instant) -> bool {
+    until.saturating_duration_since(now) > window.mul_f64(LATE)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::{
-    blame::{Blame, Family, Suspicion},
+    blame::{Blame, Family, Suspicion, longer_than},
     budget::{Allowance, Budget},
     freshness::Generation,
     quota::Quota,
@@ -54,6 +54,29 @@ pub struct Lanes {
     first: State,
     more: Vec<State>,
     given: u64,
+    moved: Option<Moved>,
+}
+
+/// A call was refused under one of several tokens, and goes on under another.
+#[derive(Debug, Clone, Copy)]
+struct Moved {
+    lane: Lane,
+    family: Family,
+    until: Instant,
+}
+
+/// Whose limit a 429 spoke of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// This family's.
+    Family,
+    /// The token's, which is held up.
+    Token {
+        /// This other family was blamed before, wrongly.
+        instead_of: Option<Family>,
+        /// It came below our own count, which is news: others use the rest.
+        bent: bool,
+    },
 }
 
 impl Lanes {
@@ -67,7 +90,7 @@ impl Lanes {
             gave: 0,
         };
         let more = (1..count).map(|_| state()).collect();
-        Self { allowance, first: state(), more, given: 0 }
+        Self { allowance, first: state(), more, given: 0, moved: None }
     }
 
     /// What each of them allows.
@@ -139,7 +162,7 @@ impl Lanes {
         at.get(rest).copied().unwrap_or(now).max(spread)
     }
 
-    /// Upstream said 429 to a call of this family: whose limit it was, and whether that is news.
+    /// Upstream said 429 to a call of this family: what is held up, the token's budget included.
     /// `None` when the token has been replaced since.
     pub fn limited(
         &mut self,
@@ -147,18 +170,42 @@ impl Lanes {
         family: Family,
         sent: Instant,
         (now, until): (Instant, Instant),
-    ) -> Option<(Blame, bool)> {
+    ) -> Option<Whose> {
         let window = self.allowance.window;
-        let state = self.lane(spot.lane);
-        if spot.generation != state.generation {
+        if spot.generation != self.lane(spot.lane).generation {
             return None;
         }
-        let blame = state.suspicion.limited(family, window, now, until);
-        let news = match blame {
-            Blame::Family => false,
-            Blame::Token(_) => state.budget.limited(sent, now, until),
-        };
-        Some((blame, news))
+        if self.moves(spot, family, now, until) {
+            self.lane(spot.lane).budget.pause(until);
+            return Some(Whose::Token { instead_of: None, bent: false });
+        }
+        let state = self.lane(spot.lane);
+        Some(match state.suspicion.limited(family, window, now, until) {
+            Blame::Family => Whose::Family,
+            Blame::Token(other) => {
+                let bent = state.budget.limited(sent, now, until);
+                Whose::Token { instead_of: Some(other), bent }
+            }
+        })
+    }
+
+    /// There is another token to try it under: it is this one's limit until that one is refused,
+    /// too.
+    fn moves(&mut self, spot: Spot, family: Family, now: Instant, until: Instant) -> bool {
+        if self.more.is_empty() || longer_than(self.allowance.window, now, until) {
+            return false;
+        }
+        match self.moved.filter(|moved| moved.until > now) {
+            Some(moved) if moved.family == family && moved.lane != spot.lane => {
+                self.lane(moved.lane).budget.resume();
+                self.moved = None;
+                false
+            }
+            Some(_) | None => {
+                self.moved = Some(Moved { lane: spot.lane, family, until });
+                true
+            }
+        }
     }
 
     /// A call that left at `sent` was not refused.

@@ -208,6 +208,12 @@ impl<W> Turns<W> {
         }
     }
 
+    /// When a call would leave that came now.
+    pub fn expected(&mut self, now: Instant, mut call: Call) -> Instant {
+        self.detour(&mut call);
+        self.turn_at(now, &call, 0).0
+    }
+
     /// A call that waits goes away.
     pub fn leave(&mut self, ticket: Ticket, now: Instant) -> Option<W> {
         let at = self.waiting.remove(&ticket)?;

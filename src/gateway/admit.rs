@@ -304,6 +304,14 @@ impl Admission {
         Instant::from_std(self.state().lanes().available_at(now.into_std(), 0, true))
     }
 
+    /// When a call would leave that came back now, with its ticket.
+    pub fn turn_of(&self, now: Instant, asking: &Asking<'_>, ticket: Ticket) -> Instant {
+        let Asker { principal, terms, urgency } = asking.asker;
+        let who = Who { principal, weight: terms.weight, urgency, ticket };
+        let call = self.call(asking, who);
+        Instant::from_std(self.state().expected(now.into_std(), call))
+    }
+
     /// Follows a token for as long as it is polled: a line moves although nobody new comes.
     pub async fn follow(&self, lane: Lane, tokens: &Tokens) {
         tokens.follow(|generation| self.seen(Spot { lane, generation })).await;

@@ -183,7 +183,7 @@ impl Gateway {
                 (next @ (Next::Requeue { until } | Next::HandOn { until }), Ok(answer)) => {
                     let call_of = (call.asker.principal, &call.head.method, call.head.path.path());
                     self.shared.admission.limited(&permit, call_of, until);
-                    if matches!(next, Next::HandOn { .. }) && !self.elsewhere(&call) {
+                    if matches!(next, Next::HandOn { .. }) && !self.elsewhere(&call, &permit) {
                         return Ok(settle(call, answer, permit, &token));
                     }
                     call.body.stop();
@@ -249,10 +249,12 @@ impl Gateway {
     }
 
     /// Another token than the one that was just paused has room before the caller leaves.
-    fn elsewhere(&self, call: &Call) -> bool {
-        call.body.replayable()
-            && self.shared.tokens.several()
-            && self.shared.admission.turn_at(Instant::now()) <= call.deadline
+    fn elsewhere(&self, call: &Call, permit: &Permit) -> bool {
+        let turn_at = || {
+            let asking = call.asking(call.deadline);
+            self.shared.admission.turn_of(Instant::now(), &asking, permit.ticket)
+        };
+        call.body.replayable() && self.shared.tokens.several() && turn_at() <= call.deadline
     }
 
     /// One connection, one signed request, one answer.

@@ -89,7 +89,7 @@ async fn a_429_of_one_token_sends_the_call_out_under_another_at_once() {
     let (options, toml) = two_clients();
     let world = World::with_env(options, &toml, &[("ONE", "s1"), ("TWO", "s2")]).await;
     world.until(|seen| seen.mints == 2).await;
-    world.faults(json!({"api": [{"times": 1, "status": 429, "retry_after": "100"}]}));
+    world.faults(json!({"api": [{"times": 1, "status": 429, "retry_after": "50"}]}));
     let begin = tokio::time::Instant::now();
     assert_eq!(world.get(ME).await.status(), 200);
     assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());

@@ -177,20 +177,45 @@ async fn upstreams_429_is_waited_out_and_the_call_goes_again_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_one_call_waits_out_a_429_the_others_wait_too() {
+async fn while_one_call_waits_out_a_429_its_family_waits_and_the_rest_goes_on() {
     let world = World::new().await;
     world.faults(once(Some("2")));
     let limited = world.answer(world.request(Method::POST, ECHO).body("first"));
-    let (limited, others) = tokio::join!(limited, async {
-        world.gateway.logged("answered 429").await;
-        at_once((0..20).map(|_| world.request(Method::GET, ME))).await
+    let (limited, (family, others)) = tokio::join!(limited, async {
+        world.gateway.logged("429 for POST /api/v2/echo").await;
+        let others = at_once((0..20).map(|_| world.request(Method::GET, ME))).await;
+        assert_eq!(world.records(ECHO).len(), 1, "they did not wait for it");
+        (at_once((0..5).map(|_| world.request(Method::POST, ECHO).body("x"))).await, others)
     });
     assert_eq!(limited.status, 200);
     assert_all(&others, 200);
-    let resumed = world.records(ECHO)[1].at_ms;
-    let paused = world.records(ECHO)[0].at_ms;
-    assert!(resumed - paused >= 1_900, "{paused} {resumed}");
-    assert!(world.records(ME).iter().all(|record| record.at_ms >= paused + 1_900));
+    assert_all(&family, 200);
+    let at: Vec<u64> = world.records(ECHO).iter().map(|record| record.at_ms).collect();
+    assert_eq!(at.len(), 7);
+    assert!(at.iter().skip(1).all(|at_ms| at_ms - at[0] >= 1_900), "{at:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_familys_429_for_two_minutes_leaves_all_other_families_untouched() {
+    let world = World::new().await;
+    let fault = json!({"match": "PUT /api/v2/users/*", "status": 429, "retry_after": "120"});
+    world.faults(json!({"api": [fault]}));
+    let user = "/api/v2/users/9b1f1a3c-0d3e-4f5a-8b7c-1d2e3f4a5b6c";
+    let other = "/api/v2/users/11111111-0d3e-4f5a-8b7c-1d2e3f4a5b6c";
+    let first = world.answer(world.request(Method::PUT, user)).await;
+    assert_eq!((first.status, first.header("retry-after")), (429, "120"));
+    assert_eq!(first.json()["code"], "too.many.requests.retry.after", "upstream's words");
+    let same = world.answer(world.request(Method::PUT, other)).await;
+    let seconds = assert_limited(&same, "proxy.rate.limited");
+    assert!((118..=120).contains(&seconds), "{seconds}");
+    let begin = Instant::now();
+    let others = [(Method::GET, ME), (Method::POST, ECHO), (Method::GET, "/api/v2/users")];
+    for (method, path) in others {
+        let calls = (0..20).map(|_| world.request(method.clone(), path));
+        assert_all(&at_once(calls).await, 200);
+    }
+    assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
+    assert_eq!(world.genesys.counters().rate_limited, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -228,8 +253,9 @@ async fn whatever_retry_after_says_the_call_ends_well() {
             assert_eq!((answer.status, answer.header("retry-after")), (429, text));
             assert_eq!(answer.json()["code"], "too.many.requests.retry.after", "upstream's words");
             assert_eq!(answer.header("proxy-status"), "");
-            // A pause of a minute is believed; one of thirty years does not freeze everybody.
-            let next = world.answer(world.request(Method::GET, ME)).await;
+            // A pause of a minute is believed; one of thirty years does not freeze anybody.
+            assert_eq!(world.get(ME).await.status(), 200, "another family's");
+            let next = world.answer(world.request(Method::POST, ECHO).body("y")).await;
             if pauses {
                 let seconds = assert_limited(&next, "proxy.rate.limited");
                 assert!((50..=60).contains(&seconds), "{seconds}");

@@ -8,10 +8,10 @@ use super::{
     gate::{GateId, Limit},
 };
 use crate::decide::{
-    blame::{Blame, Family},
+    blame::Family,
     budget::Allowance,
     callers::Principal,
-    lanes::Spot,
+    lanes::{Spot, Whose},
     quota::Quota,
 };
 
@@ -33,7 +33,8 @@ pub enum Limited {
     Nothing,
 }
 
-/// The limit of a family that upstream was seen to limit.
+/// The limit of a family that upstream was seen to limit: how many calls it takes nobody knows, only
+/// when it takes them again.
 pub(super) fn limit(allowance: &Allowance) -> Limit {
     let requests_per_minute = Some(allowance.limit.unwrap_or(UNKNOWN));
     Limit { requests_per_minute, concurrent: None }
@@ -60,12 +61,12 @@ impl<W> Turns<W> {
     /// Upstream said 429: what it speaks of is held up until then, and nothing else.
     pub fn limited(&mut self, refusal: Refusal<'_>, now: Instant) -> Limited {
         let Refusal { principal, spot, gates, family, sent, until } = refusal;
-        let Some((blame, news)) = self.lanes.limited(spot, family, sent, (now, until)) else {
+        let Some(whose) = self.lanes.limited(spot, family, sent, (now, until)) else {
             return Limited::Nothing;
         };
         self.line.refund(principal);
-        match blame {
-            Blame::Family => {
+        match whose {
+            Whose::Family => {
                 let named = gates.iter().find(|id| matches!(id, GateId::Family(_)));
                 let id = named.copied().unwrap_or(GateId::Learned(family));
                 if !self.gates.contains_key(&id) && !self.room_for_one() {
@@ -73,22 +74,18 @@ impl<W> Turns<W> {
                     return Limited::Token(None);
                 }
                 let limit = limit(self.lanes.allowance());
-                // What it had by then is known only if it was counted.
-                let counted = self.gates.contains_key(&id);
                 let gate = self.gate_with(id, limit);
-                if counted {
-                    gate.budget.limited(sent, now, until);
-                } else {
-                    gate.budget.pause(until);
-                }
+                gate.budget.pause(until);
                 gate.limited_at = Some(now);
                 Limited::Family
             }
-            Blame::Token(other) => {
-                if let Some(gate) = self.gates.get_mut(&GateId::Learned(other)) {
+            Whose::Token { instead_of, bent } => {
+                let wronged =
+                    instead_of.and_then(|other| self.gates.get_mut(&GateId::Learned(other)));
+                if let Some(gate) = wronged {
                     gate.budget.resume();
                 }
-                Limited::Token(if news { self.lanes.limit_of(spot, now) } else { None })
+                Limited::Token(if bent { self.lanes.limit_of(spot, now) } else { None })
             }
         }
     }
