@@ -67,6 +67,11 @@ impl Rule {
         Ok(Self { methods: methods.collect::<Result<_, _>>()?, segments, rest })
     }
 
+    /// Whether it speaks of this call. An odd path is nobody's: who asks grants something by it.
+    pub fn speaks_of(&self, method: &Method, path: &str) -> bool {
+        self.of_method(method) && is_plain(path) && self.matches(segments(path))
+    }
+
     /// Whether it speaks of calls with this method.
     fn of_method(&self, method: &Method) -> bool {
         self.methods.is_empty() || self.methods.contains(method)
@@ -114,7 +119,7 @@ pub fn denied(rules: &[Rule], method: &Method, path: &str) -> bool {
 }
 
 /// Read by everybody in the same way: nearly every path.
-fn is_plain(path: &str) -> bool {
+pub(super) fn is_plain(path: &str) -> bool {
     let mut before = 0;
     let plain = path.bytes().all(|byte| {
         let odd = matches!(byte, b'%' | b'\\' | b';' | b'?' | b'#')
@@ -127,7 +132,7 @@ fn is_plain(path: &str) -> bool {
 }
 
 /// Of a plain path: `/a/` is `/a` to many servers.
-fn segments(path: &str) -> impl Iterator<Item = &str> {
+pub(super) fn segments(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter(|segment| !segment.is_empty())
 }
 

@@ -22,6 +22,7 @@ pub mod queue;
 pub mod renewals;
 pub mod retry;
 pub mod rotation;
+pub mod saving;
 pub mod scopes;
 pub mod skew;
 pub mod suspicion;
