@@ -7,6 +7,7 @@ mod listen;
 mod oauth;
 mod rate_limit;
 mod replay;
+mod saving;
 mod telemetry;
 mod upstream;
 mod vault;
@@ -45,6 +46,7 @@ pub(super) fn config(settings: &mut Settings<'_>) -> Checked<Config> {
     let vault = vault::vault(settings, oauth.as_ref().ok());
     let replay = replay::replay(settings);
     let rate_limit = rate_limit::rate_limit(settings);
+    let saving = saving::saving(settings);
     let access = access::access(settings);
     let telemetry = telemetry::telemetry(settings);
     if !settings.problems.is_empty() {
@@ -59,6 +61,7 @@ pub(super) fn config(settings: &mut Settings<'_>) -> Checked<Config> {
         vault: vault?,
         replay: replay?,
         rate_limit: rate_limit?,
+        saving: saving?,
         access: access?,
         telemetry: telemetry?,
     })

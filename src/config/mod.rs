@@ -57,6 +57,8 @@ pub struct Config {
     pub replay: Replay,
     /// How fast calls may leave.
     pub rate_limit: RateLimit,
+    /// Which answers do for more than one call.
+    pub saving: Saving,
     /// Who may connect, and the limits of a connection.
     pub access: Access,
     /// What is logged.
@@ -167,6 +169,26 @@ pub struct RateLimit {
     pub max_queue: usize,
     /// A longer `Retry-After` is handed on at once.
     pub max_retry_after: Duration,
+}
+
+/// `[saving]`: nothing, unless the operator names paths.
+#[derive(Debug, Clone)]
+pub struct Saving {
+    /// Identical calls in flight are sent once.
+    pub coalesce: Vec<Rule>,
+    /// Those are, too, and their answers are kept for a while. The first that matches counts.
+    pub cache: Vec<Cached>,
+    /// Of all kept answers, in bytes; as much again of answers on their way to several callers.
+    pub memory: usize,
+}
+
+/// One of `saving.cache`.
+#[derive(Debug, Clone)]
+pub struct Cached {
+    /// Of which calls.
+    pub rule: Rule,
+    /// How old a kept answer may become.
+    pub life: Duration,
 }
 
 /// `[access]`

@@ -16,7 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     admin,
     config::{Config, Listen, Verify},
-    gateway::{Shared, admit::Admission, guard::Hosts},
+    gateway::{Shared, admit::Admission, guard::Hosts, saving::Saving},
     secret,
     telemetry::output::Output,
     token::{
@@ -107,6 +107,7 @@ impl Server {
             tokens,
             admission,
             metrics: keeping.metrics,
+            saving: Saving::new(&config),
             memory: Memory::new(config.replay.memory_total),
             forbidden: Arc::default(),
             hosts: Hosts::new(&addresses, &config.access.hosts),

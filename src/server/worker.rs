@@ -149,6 +149,7 @@ impl WorkerPlan {
                 apps,
                 log,
                 deadlines: Arc::default(),
+                tasks: connections.clone(),
             }),
             protocols,
             ticker: Arc::default(),

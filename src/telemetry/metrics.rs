@@ -75,6 +75,31 @@ struct OfClient {
     client: String,
 }
 
+/// How a call was saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(non_camel_case_types, reason = "they are the labels' words")]
+pub enum SavedBy {
+    /// By an answer that was kept.
+    cached,
+    /// By a call that another caller's had begun.
+    coalesced,
+}
+
+impl SavedBy {
+    /// As the label says it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::cached => "cached",
+            Self::coalesced => "coalesced",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Saved {
+    how: SavedBy,
+}
+
 /// All of them.
 pub struct Metrics {
     registry: Registry,
@@ -84,6 +109,9 @@ pub struct Metrics {
     generation: Family<OfToken, Gauge<i64, AtomicI64>>,
     live_secret: Family<OfSecret, Gauge<i64, AtomicI64>>,
     skew: Family<OfClient, Gauge<i64, AtomicI64>>,
+    saved: Family<Saved, Counter>,
+    kept_answers: Gauge,
+    kept_bytes: Gauge,
 }
 
 impl fmt::Debug for Metrics {
@@ -114,7 +142,27 @@ impl Default for Metrics {
         registry.register("client_secret_live", text, live_secret.clone());
         let text = "By how much this machine's clock is ahead of the token endpoint's";
         registry.register("clock_skew_seconds", text, skew.clone());
-        Self { registry, mints, verifications, expires_in, generation, live_secret, skew }
+        let (saved, kept_answers, kept_bytes) = Default::default();
+        let text = "Calls answered without a call of their own";
+        registry.register("saved_calls", text, Family::clone(&saved));
+        registry.register("kept_answers", "Answers kept by [saving]", Gauge::clone(&kept_answers));
+        registry.register(
+            "kept_answers_bytes",
+            "Memory of kept answers",
+            Gauge::clone(&kept_bytes),
+        );
+        Self {
+            registry,
+            mints,
+            verifications,
+            expires_in,
+            generation,
+            live_secret,
+            skew,
+            saved,
+            kept_answers,
+            kept_bytes,
+        }
     }
 }
 
@@ -151,6 +199,17 @@ impl Metrics {
         self.skew.get_or_create(&OfClient { client: client.to_owned() }).set(seconds);
     }
 
+    /// A call was answered without being sent.
+    pub fn saved(&self, how: SavedBy) {
+        self.saved.get_or_create(&Saved { how }).inc();
+    }
+
+    /// What is kept now.
+    pub fn kept(&self, answers: usize, bytes: u64) {
+        self.kept_answers.set(i64::try_from(answers).unwrap_or(i64::MAX));
+        self.kept_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
     /// The text format of `OpenMetrics`, which Prometheus reads.
     pub fn render(&self) -> String {
         let mut text = String::new();
@@ -165,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_tells_tokens_mints_checks_secrets_and_skew() {
+    fn the_page_tells_tokens_mints_checks_secrets_skew_and_savings() {
         let metrics = Metrics::default();
         let of = OfToken { client: "an-id".to_owned(), token: 0 };
         metrics.minted(&of, MintOutcome::minted);
@@ -174,6 +233,8 @@ mod tests {
         metrics.token(&of, 86_399.5, 2);
         metrics.live_secret("an-id", true);
         metrics.skew("an-id", -2);
+        metrics.saved(SavedBy::cached);
+        metrics.kept(3, 4096);
         let page = metrics.render();
         for line in [
             "genesys_proxy_token_mints_total{client=\"an-id\",token=\"0\",outcome=\"minted\"} 2",
@@ -183,6 +244,9 @@ mod tests {
             "genesys_proxy_client_secret_live{client=\"an-id\",secret=\"client_secret\"} 0",
             "genesys_proxy_client_secret_live{client=\"an-id\",secret=\"next_client_secret\"} 1",
             "genesys_proxy_clock_skew_seconds{client=\"an-id\"} -2",
+            "genesys_proxy_saved_calls_total{how=\"cached\"} 1",
+            "genesys_proxy_kept_answers 3",
+            "genesys_proxy_kept_answers_bytes 4096",
             "# EOF",
         ] {
             assert!(page.lines().any(|of_page| of_page == line), "{line}\n{page}");

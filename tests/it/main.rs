@@ -35,6 +35,7 @@ mod parking;
 mod pool;
 mod rate;
 mod revoked;
+mod saving;
 mod sdk;
 mod secrets;
 mod serving;
