@@ -228,6 +228,13 @@ async fn a_write_drops_what_it_may_have_changed_and_nothing_else() {
             assert!(is_hit(&get(&world, path).await), "{path} is kept again");
         }
     }
+    // So may one whose caller does not wait for the end.
+    world.faults(json!({"api": [{"match": "PUT *", "hold": true}]}));
+    let mut left = callers([world.request(Method::PUT, &target)]);
+    world.until(|seen| seen.held == 1).await;
+    left.shutdown().await;
+    world.gateway.logged(" 499 ").await;
+    assert!(!is_hit(&get(&world, &target).await));
     // One that was refused has changed nothing; one that broke may have.
     for (fault, changed) in [(json!({"status": 409}), false), (json!({"status": 500}), true)] {
         let mut fault = fault;
@@ -280,6 +287,16 @@ async fn who_wants_a_fresh_answer_gets_one_and_the_others_have_it_too() {
     assert!(is_hit(&then));
     assert_eq!(then.body, refreshed.body, "it tells of `no-cache`, as upstream got it");
     assert_eq!(world.records(ECHO).len(), 2);
+    // Or one that is not as old as that.
+    let within = |seconds: u32| {
+        world.request(Method::GET, &path).header("cache-control", format!("max-age={seconds}"))
+    };
+    let begin = Instant::now();
+    while is_hit(&world.answer(within(1)).await) {
+        assert!(begin.elapsed() < PATIENCE, "it never ages");
+    }
+    assert!(begin.elapsed() >= Duration::from_secs(1), "too early");
+    assert!(is_hit(&world.answer(within(3600)).await));
     // Nor does it wait for a call that left earlier.
     hold(&world);
     let callers = callers([world.request(Method::GET, ECHO), fresh(), fresh()]);
@@ -349,6 +366,7 @@ async fn a_404_and_a_failure_go_to_all_who_wait_and_are_not_kept() {
         world.faults(json!({"api": [fault]}));
         let callers = callers(gets(&world, path, 8));
         world.gateway.wait_for_logs(JOINS, joined + 7);
+        world.until(|seen| seen.held == 1).await;
         world.faults(json!({"clear": true}));
         let answers = callers.join_all().await;
         assert_all(&answers, status);
@@ -372,6 +390,7 @@ async fn a_call_that_breaks_is_tried_as_often_as_one_alone_and_all_get_its_failu
     world.faults(json!({"api": [{"hold": true, "times": 1, "close": true}, {"close": true}]}));
     let callers = callers(gets(&world, ECHO, 8));
     world.gateway.wait_for_logs(JOINS, 7);
+    world.until(|seen| seen.held == 1).await;
     world.faults(json!({"api": [{"close": true}]}));
     for answer in callers.join_all().await {
         assert_eq!((answer.status, &answer.json()["code"]), (502, &json!("proxy.upstream.broken")));
