@@ -124,6 +124,9 @@ fn answer(
 
 fn metrics(shared: &Shared) -> Response<Full<Bytes>> {
     shared.tokens.all().for_each(|tokens| tokens.measure());
+    if let Some(saving) = &shared.saving {
+        saving.measure(&shared.metrics);
+    }
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     content(200, kind, shared.metrics.render())
 }

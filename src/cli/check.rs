@@ -10,8 +10,8 @@ use std::{
 use super::{ConfigArgs, exit, live, serve::LAST_LINES};
 use crate::{
     config::{
-        Config, Credentials, Http2, Listen, SecretSource, Sources, VaultAuth, load, show_duration,
-        show_size,
+        Config, Credentials, Http2, Listen, Saving, SecretSource, Sources, VaultAuth, load,
+        show_duration, show_size,
     },
     secret::loose,
 };
@@ -102,7 +102,7 @@ fn facts(config: &Config) -> Vec<(&'static str, String)> {
             None => "none: a certificate".to_owned(),
         })
         .collect();
-    vec![
+    let mut facts = vec![
         ("listen", listen.join(", ")),
         ("admin", config.admin.map_or("off".to_owned(), |admin| admin.to_string())),
         ("api", format!("{}{}", upstream.api, http2(upstream.http2))),
@@ -115,7 +115,21 @@ fn facts(config: &Config) -> Vec<(&'static str, String)> {
         ("replay", copies),
         ("connections", access.max_connections.to_string()),
         ("kept ready", warm(upstream.warm_connections)),
-    ]
+    ];
+    facts.extend(saving(&config.saving).map(|fact| ("saving", fact)));
+    facts
+}
+
+/// `None` when nothing is to be saved.
+fn saving(Saving { coalesce, cache, memory }: &Saving) -> Option<String> {
+    (coalesce.len() + cache.len() > 0).then(|| {
+        format!(
+            "identical GETs in flight, by {} rules; answers kept by {} of them, in {}",
+            coalesce.len() + cache.len(),
+            cache.len(),
+            show_size(*memory as u64)
+        )
+    })
 }
 
 /// What is not wrong, and yet should be known: secrets that others can read, and those that were
@@ -185,6 +199,20 @@ mod tests {
         let mut out = Vec::new();
         let code = offline(&sources, false, &mut out, false).unwrap();
         (code, String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn what_is_saved_is_in_the_summary_when_it_is() {
+        let credentials = [("GENESYS_CLIENT_ID", "a"), ("GENESYS_CLIENT_SECRET", "b")];
+        assert!(!checked(&credentials).1.contains("saving"));
+        let rules = [
+            ("GENESYS_PROXY__SAVING__COALESCE", "GET /a,/b/**"),
+            ("GENESYS_PROXY__SAVING__CACHE", "[{ match = \"/c\", for = \"1m\" }]"),
+        ];
+        let (_, text) = checked(&[credentials, rules].concat());
+        let line = "saving        identical GETs in flight, by 3 rules; answers kept by 1 of them, \
+                    in 16MiB";
+        assert!(text.contains(line), "{text}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod oauth;
 mod rate_limit;
 mod replay;
 mod retry;
+mod saving;
 mod telemetry;
 mod upstream;
 mod vault;
@@ -51,6 +52,7 @@ pub(super) fn config(settings: &mut Settings<'_>) -> Checked<Config> {
     let replay = replay::replay(settings);
     let rate_limit = rate_limit::rate_limit(settings);
     let retry = retry::retry(settings);
+    let saving = saving::saving(settings);
     let access = access::access(settings);
     let telemetry = telemetry::telemetry(settings);
     let callers = callers::callers(settings);
@@ -67,6 +69,7 @@ pub(super) fn config(settings: &mut Settings<'_>) -> Checked<Config> {
         replay: replay?,
         rate_limit: rate_limit?,
         retry: retry?,
+        saving: saving?,
         access: access?,
         telemetry: telemetry?,
         callers: callers?,

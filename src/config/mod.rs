@@ -62,6 +62,8 @@ pub struct Config {
     pub rate_limit: RateLimit,
     /// How often a call is sent when Genesys Cloud is in trouble.
     pub retry: Retry,
+    /// Which answers do for more than one call.
+    pub saving: Saving,
     /// Who may connect, and the limits of a connection.
     pub access: Access,
     /// What is logged.
@@ -207,6 +209,26 @@ pub struct Retry {
     pub attempts: u32,
     /// Retries as a share of first tries, from 0 to 1.
     pub budget: f64,
+}
+
+/// `[saving]`: nothing, unless the operator names paths.
+#[derive(Debug, Clone)]
+pub struct Saving {
+    /// Identical calls in flight are sent once.
+    pub coalesce: Vec<Rule>,
+    /// Those are, too, and their answers are kept for a while. The first that matches counts.
+    pub cache: Vec<Cached>,
+    /// Of all kept answers, in bytes; as much again of answers on their way to several callers.
+    pub memory: usize,
+}
+
+/// One of `saving.cache`.
+#[derive(Debug, Clone)]
+pub struct Cached {
+    /// Of which calls.
+    pub rule: Rule,
+    /// How old a kept answer may become.
+    pub life: Duration,
 }
 
 /// `[access]`

@@ -92,24 +92,7 @@ impl<'i> Settings<'i> {
         default: Duration,
         bounds: &RangeInclusive<Duration>,
     ) -> Checked<Duration> {
-        self.read(key, default, |item| {
-            let example = units::show_duration(default);
-            if let DeValue::Integer(number) = &item.value {
-                return Err(wants(key, &item.place, "a duration", &item.value)
-                    .hint(format!("say of what: \"{number}s\" or \"{number}ms\"")));
-            }
-            let text = text(key, item, &example)?;
-            let Some(length) = units::duration(text) else {
-                let hint = match units::suggest_duration(text) {
-                    Some(meant) => format!("did you mean \"{meant}\"?"),
-                    None => format!("whole numbers with ms, s, m or h, such as \"{example}\""),
-                };
-                return Err(
-                    Problem::at(&item.place, format!("`{key}` is not a duration")).hint(hint)
-                );
-            };
-            bounded(key, &item.place, length, bounds, |bound| units::show_duration(*bound))
-        })
+        self.read(key, default, |item| duration(key, item, default, bounds))
     }
 
     /// A size in bytes within its bounds.
@@ -280,6 +263,29 @@ pub(super) fn text<'a>(key: Key, item: &'a Item<'_>, example: &str) -> Read<&'a 
         wants(key, &item.place, "text", &item.value)
             .hint(format!("put it in quotes, such as \"{example}\""))
     })
+}
+
+/// A key's duration within its bounds.
+pub(super) fn duration(
+    key: Key,
+    item: &Item<'_>,
+    example: Duration,
+    bounds: &RangeInclusive<Duration>,
+) -> Read<Duration> {
+    let example = units::show_duration(example);
+    if let DeValue::Integer(number) = &item.value {
+        return Err(wants(key, &item.place, "a duration", &item.value)
+            .hint(format!("say of what: \"{number}s\" or \"{number}ms\"")));
+    }
+    let text = text(key, item, &example)?;
+    let Some(length) = units::duration(text) else {
+        let hint = match units::suggest_duration(text) {
+            Some(meant) => format!("did you mean \"{meant}\"?"),
+            None => format!("whole numbers with ms, s, m or h, such as \"{example}\""),
+        };
+        return Err(Problem::at(&item.place, format!("`{key}` is not a duration")).hint(hint));
+    };
+    bounded(key, &item.place, length, bounds, |bound| units::show_duration(*bound))
 }
 
 /// No blank and no control character: such a one came along when it was copied.

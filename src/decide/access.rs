@@ -67,9 +67,11 @@ impl Rule {
         Ok(Self { methods: methods.collect::<Result<_, _>>()?, segments, rest })
     }
 
-    /// Whether it speaks of this call, whose path is read in one way only: not for refusing.
+    /// Whether it speaks of this call. An odd path is nobody's: who asks grants something by it.
     pub fn speaks_of(&self, method: &Method, path: &str) -> bool {
-        self.of_method(&with_its_body(method.clone())) && self.matches(segments(path))
+        self.of_method(&with_its_body(method.clone()))
+            && is_plain(path)
+            && self.matches(segments(path))
     }
 
     /// Whether it speaks of calls with this method.
@@ -119,7 +121,7 @@ pub fn denied(rules: &[Rule], method: &Method, path: &str) -> bool {
 }
 
 /// Read by everybody in the same way: nearly every path.
-fn is_plain(path: &str) -> bool {
+pub(super) fn is_plain(path: &str) -> bool {
     let mut before = 0;
     let plain = path.bytes().all(|byte| {
         let odd = matches!(byte, b'%' | b'\\' | b';' | b'?' | b'#')
@@ -132,7 +134,7 @@ fn is_plain(path: &str) -> bool {
 }
 
 /// Of a plain path: `/a/` is `/a` to many servers.
-fn segments(path: &str) -> impl Iterator<Item = &str> {
+pub(super) fn segments(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter(|segment| !segment.is_empty())
 }
 

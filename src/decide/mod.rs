@@ -28,6 +28,7 @@ pub mod renewals;
 pub mod retry;
 pub mod retry_budget;
 pub mod rotation;
+pub mod saving;
 pub mod scopes;
 pub mod skew;
 pub mod suspicion;

@@ -82,6 +82,11 @@ impl Head {
         }
     }
 
+    /// As the caller sent them: what of them crosses is for `decide::headers` to say.
+    pub fn received(&self) -> &HeaderMap {
+        &self.fields
+    }
+
     /// What crosses, and the request's name; the trace's is returned when it is ours to add.
     fn fields(&self, mut add: impl FnMut(&HeaderName, &HeaderValue)) -> Option<Traceparent> {
         let mut traced = false;

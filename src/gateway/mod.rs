@@ -10,6 +10,7 @@ pub mod identify;
 pub mod interim;
 pub mod recover;
 pub mod respond;
+pub mod saving;
 pub mod tunnel;
 
 use std::{sync::Arc, time::Duration};
@@ -43,6 +44,7 @@ use identify::Callers;
 use interim::Interim;
 use recover::{Call, Recovered, Retries};
 use respond::AnswerBody;
+use saving::{Errand, Saved, Saving, Step};
 
 /// A caller may not hold a place in line longer than this, whatever `Prefer: wait` says.
 const MAX_WAIT: Duration = Duration::from_secs(600);
@@ -60,6 +62,8 @@ pub struct Shared {
     pub admission: Arc<Admission>,
     /// What pays for retries.
     pub retries: Retries,
+    /// What several calls share; `None` when nothing is to be saved.
+    pub saving: Option<Arc<Saving>>,
     /// Of all replay copies.
     pub memory: Arc<Memory>,
     /// Which 403s were logged lately.
@@ -89,6 +93,8 @@ pub struct Gateway {
     pub desk: Arc<Desk>,
     /// This worker's deadlines.
     pub deadlines: Arc<Deadlines>,
+    /// Calls that go out for several callers: a drain waits for them as for connections.
+    pub tasks: TaskTracker,
 }
 
 /// What a connection tells about its requests.
@@ -126,6 +132,12 @@ fn is_large(body: &Incoming) -> bool {
     body.size_hint().upper().is_none_or(|most| most > SMALL)
 }
 
+/// An answer: upstream's as it comes, or one in memory.
+enum Carried {
+    Upstream(Recovered),
+    Saved(Box<Saved>),
+}
+
 /// A request that may pass. Small, because it is moved from step to step.
 struct Guarded {
     head: Box<Head>,
@@ -138,7 +150,7 @@ struct Guarded {
 impl Gateway {
     /// Every request gets an answer. A block, because an `async fn` would hold the request twice.
     pub fn answer(
-        &self,
+        self: &Arc<Self>,
         request: Request<Incoming>,
         caller: &Arc<Caller>,
     ) -> impl Future<Output = Response<AnswerBody>> {
@@ -152,7 +164,8 @@ impl Gateway {
         let guarded = self.guard(parts, &asked, caller, &record);
         async move {
             match self.carry(guarded, body, caller, &mut record).await {
-                Ok(answer) => {
+                Ok(Carried::Saved(saved)) => respond::saved(*saved, record, &self.shared.forbidden),
+                Ok(Carried::Upstream(answer)) => {
                     let patience = self.patient(self.shared.config.upstream.idle_timeout);
                     respond::pass(answer, record, &self.shared.forbidden, patience)
                 }
@@ -162,25 +175,37 @@ impl Gateway {
     }
 
     async fn carry(
-        &self,
+        self: &Arc<Self>,
         guarded: Result<Guarded, Failure>,
         body: Incoming,
         caller: &Arc<Caller>,
         record: &mut Record,
-    ) -> Result<Recovered, Failure> {
-        let Guarded { head, asker, wait, upgrade, interim } = guarded?;
+    ) -> Result<Carried, Failure> {
+        let Guarded { mut head, asker, wait, upgrade, interim } = guarded?;
         let deadline = record.started() + self.patience(&asker, wait);
+        if let Some(wish) = self.wish(&head, &body) {
+            let errand = Errand { head, asker, deadline };
+            match Box::pin(self.save(wish, errand, record)).await? {
+                Step::Send(back) => head = back,
+                Step::Streamed(answer) => return Ok(Carried::Upstream(answer)),
+                Step::Saved(saved) => return Ok(Carried::Saved(saved)),
+            }
+        }
         let permit = self.admit(&head, asker, deadline, record).await?;
+        let written = self.shared.saving.as_ref().and_then(|saving| saving.write(&head));
         let wanted = head.upgrade;
         let call = Call { asker, head, body: self.keep(body), deadline, interim };
         let mut recovered = self.recover(call, permit, record).await?;
+        if let Some(written) = written {
+            written.answered(recovered.answer.parts.status);
+        }
         if recovered.answer.parts.status == StatusCode::SWITCHING_PROTOCOLS {
             let Some(upgrade) = upgrade.filter(|_| wanted) else { return Err(Failure::BadAnswer) };
             let Shared { tunnels, cut, .. } = &*self.shared;
             let caller = Arc::clone(caller);
             tunnel::join(upgrade, &mut recovered.answer, tunnels, cut.clone(), caller);
         }
-        Ok(recovered)
+        Ok(Carried::Upstream(recovered))
     }
 
     fn guard(

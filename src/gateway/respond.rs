@@ -19,6 +19,7 @@ use super::{
     forbidden::{Forbidden, Glance},
     forward::Patience,
     recover::Recovered,
+    saving::Saved,
 };
 use crate::{
     decide::{failure::Failure, turns::Standing},
@@ -41,7 +42,7 @@ const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy"
 /// An answer's body.
 #[derive(Debug)]
 pub enum AnswerBody {
-    /// The gateway's own.
+    /// The gateway's own, or upstream's from memory.
     Own {
         /// What is left of it.
         bytes: Bytes,
@@ -122,6 +123,29 @@ pub fn pass(
     // hyper writes the version of the caller's connection.
     parts.version = http::Version::HTTP_11;
     Response::from_parts(parts, AnswerBody::Upstream(held))
+}
+
+/// An answer in memory, for a caller whose call was not sent, or was for others, too.
+pub fn saved(
+    saved: Saved,
+    mut record: Box<Record>,
+    forbidden: &Arc<Forbidden>,
+) -> Response<AnswerBody> {
+    let Saved { whole, body, origin } = saved;
+    let mut parts = whole.head(origin);
+    record.status = Some(parts.status);
+    record.correlation_id.clone_from(&whole.correlation_id);
+    record.end = End::Complete;
+    if parts.status == StatusCode::FORBIDDEN {
+        let id = whole.correlation_id.clone();
+        if let Some(mut glance) = Glance::at(&parts, forbidden, record.call(), id) {
+            glance.see(&body);
+            glance.end();
+        }
+    }
+    mark(&mut parts, &record);
+    parts.version = http::Version::HTTP_11;
+    Response::from_parts(parts, AnswerBody::Own { bytes: body, record })
 }
 
 /// The gateway's own error, in the shape of Genesys's (genesys.md, "401 and 403").

@@ -16,7 +16,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     admin,
     config::{Config, Listen, Verify},
-    gateway::{Shared, admit::Admission, guard::Hosts, identify::Callers, recover::Retries},
+    gateway::{
+        Shared, admit::Admission, guard::Hosts, identify::Callers, recover::Retries, saving::Saving,
+    },
     secret,
     telemetry::output::Output,
     token::{
@@ -116,6 +118,7 @@ impl Server {
             admission,
             metrics: keeping.metrics,
             retries: Retries::new(config.retry),
+            saving: Saving::new(&config),
             memory: Memory::new(config.replay.memory_total),
             forbidden: Arc::default(),
             hosts: Hosts::new(&addresses, &config.access.hosts),

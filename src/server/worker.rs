@@ -151,6 +151,7 @@ impl WorkerPlan {
                 apps,
                 log,
                 deadlines: Arc::default(),
+                tasks: connections.clone(),
             }),
             protocols,
             ticker: Arc::default(),

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::{
     callers::{Name, Names},
     digits::{push, push_millis},
+    metrics::SavedBy,
     output::Output,
 };
 use crate::{
@@ -52,6 +53,8 @@ pub struct Record {
     pub code: Option<&'static str>,
     /// Requests sent upstream.
     pub attempts: u32,
+    /// Answered without a call of its own.
+    pub saved: Option<SavedBy>,
     /// Sent again with a renewed token.
     pub replayed: bool,
     /// Waited for its turn.
@@ -90,6 +93,7 @@ impl Record {
             status: None,
             code: None,
             attempts: 0,
+            saved: None,
             replayed: false,
             queue: Duration::ZERO,
             standing: None,
@@ -131,6 +135,8 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'static str>,
     attempts: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    saved: Option<&'static str>,
     replayed: bool,
     #[serde(serialize_with = "as_millis")]
     queue_ms: Duration,
@@ -244,6 +250,7 @@ fn line(out: &mut Vec<u8>, timestamp: &str, format: LogFormat, caller: Name<'_>,
                 status,
                 code: record.code,
                 attempts: record.attempts,
+                saved: record.saved.map(SavedBy::word),
                 replayed: record.replayed,
                 queue_ms: record.queue,
                 upstream_ms: record.upstream,
@@ -268,6 +275,9 @@ fn line(out: &mut Vec<u8>, timestamp: &str, format: LogFormat, caller: Name<'_>,
             }
             words(out, &[" attempts="]);
             push(out, record.attempts);
+            if let Some(saved) = record.saved {
+                words(out, &[" saved=", saved.word()]);
+            }
             let replayed = if record.replayed { "yes" } else { "no" };
             words(out, &[" replayed=", replayed, " queue_ms="]);
             push_millis(out, record.queue);

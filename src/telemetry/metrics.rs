@@ -82,6 +82,31 @@ struct OfReason {
     reason: &'static str,
 }
 
+/// How a call was saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(non_camel_case_types, reason = "they are the labels' words")]
+pub enum SavedBy {
+    /// By an answer that was kept.
+    cached,
+    /// By a call that another caller's had begun.
+    coalesced,
+}
+
+impl SavedBy {
+    /// As the label says it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::cached => "cached",
+            Self::coalesced => "coalesced",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Saved {
+    how: SavedBy,
+}
+
 /// All of them.
 pub struct Metrics {
     registry: Registry,
@@ -93,6 +118,9 @@ pub struct Metrics {
     skew: Family<OfClient, Gauge<i64, AtomicI64>>,
     retries: Family<OfReason, Counter>,
     retries_refused: Family<OfReason, Counter>,
+    saved: Family<Saved, Counter>,
+    kept_answers: Gauge,
+    kept_bytes: Gauge,
 }
 
 impl fmt::Debug for Metrics {
@@ -129,6 +157,15 @@ impl Default for Metrics {
         registry.register("retries", text, retries.clone());
         let text = "Calls that were not sent again because retry.budget was used up, by why";
         registry.register("retries_refused", text, retries_refused.clone());
+        let (saved, kept_answers, kept_bytes) = Default::default();
+        let text = "Calls answered without a call of their own";
+        registry.register("saved_calls", text, Family::clone(&saved));
+        registry.register("kept_answers", "Answers kept by [saving]", Gauge::clone(&kept_answers));
+        registry.register(
+            "kept_answers_bytes",
+            "Memory of kept answers",
+            Gauge::clone(&kept_bytes),
+        );
         Self {
             registry,
             mints,
@@ -139,6 +176,9 @@ impl Default for Metrics {
             skew,
             retries,
             retries_refused,
+            saved,
+            kept_answers,
+            kept_bytes,
         }
     }
 }
@@ -186,6 +226,17 @@ impl Metrics {
         self.retries_refused.get_or_create(&OfReason { reason: reason.word() }).inc();
     }
 
+    /// A call was answered without being sent.
+    pub fn saved(&self, how: SavedBy) {
+        self.saved.get_or_create(&Saved { how }).inc();
+    }
+
+    /// What is kept now.
+    pub fn kept(&self, answers: usize, bytes: u64) {
+        self.kept_answers.set(i64::try_from(answers).unwrap_or(i64::MAX));
+        self.kept_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
     /// The text format of `OpenMetrics`, which Prometheus reads.
     pub fn render(&self) -> String {
         let mut text = String::new();
@@ -200,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_tells_tokens_mints_checks_secrets_skew_and_retries() {
+    fn the_page_tells_tokens_mints_checks_secrets_skew_retries_and_savings() {
         let metrics = Metrics::default();
         let of = OfToken { client: "an-id".to_owned(), token: 0 };
         metrics.minted(&of, MintOutcome::minted);
@@ -211,6 +262,8 @@ mod tests {
         metrics.skew("an-id", -2);
         metrics.retried(Reason::Unavailable);
         metrics.retry_refused(Reason::Broken);
+        metrics.saved(SavedBy::cached);
+        metrics.kept(3, 4096);
         let page = metrics.render();
         for line in [
             "genesys_proxy_token_mints_total{client=\"an-id\",token=\"0\",outcome=\"minted\"} 2",
@@ -222,6 +275,9 @@ mod tests {
             "genesys_proxy_clock_skew_seconds{client=\"an-id\"} -2",
             "genesys_proxy_retries_total{reason=\"503\"} 1",
             "genesys_proxy_retries_refused_total{reason=\"broken\"} 1",
+            "genesys_proxy_saved_calls_total{how=\"cached\"} 1",
+            "genesys_proxy_kept_answers 3",
+            "genesys_proxy_kept_answers_bytes 4096",
             "# EOF",
         ] {
             assert!(page.lines().any(|of_page| of_page == line), "{line}\n{page}");

@@ -50,6 +50,13 @@ pub enum Body<C: Dial = Connector> {
         /// How much is to come, if that was said.
         left: Option<u64>,
     },
+    /// One that was read in part, and is to be read from its beginning again.
+    Begun {
+        /// What was read.
+        begun: Bytes,
+        /// What follows.
+        rest: Box<Self>,
+    },
     /// A stream of a shared connection.
     Http2(Incoming, StreamCount),
     /// After a 101: the connection, and what upstream has said on it already.
@@ -108,9 +115,16 @@ impl<C: Dial> Body<C> {
     pub fn worth_reading(&self) -> bool {
         match self {
             Self::Http1(body, _) => body.persists(),
+            Self::Begun { rest, .. } => rest.worth_reading(),
             Self::Ended | Self::Http2(..) => true,
             Self::Both { .. } | Self::Switched(..) => false,
         }
+    }
+
+    /// The same after `begun`, which was read of it already.
+    #[must_use]
+    pub fn after(self, begun: Bytes) -> Self {
+        if begun.is_empty() { self } else { Self::Begun { begun, rest: Box::new(self) } }
     }
 
     fn settled(mut self) -> Self {
@@ -124,7 +138,7 @@ impl<C: Dial> Body<C> {
             Self::Http1(body, _) => body.ended(),
             Self::Http2(body, _) => http_body::Body::is_end_stream(body),
             Self::Both { left, .. } => *left == Some(0),
-            Self::Ended | Self::Switched(..) => false,
+            Self::Ended | Self::Begun { .. } | Self::Switched(..) => false,
         };
         if ended {
             self.end();
@@ -151,6 +165,11 @@ impl<C: Dial> http_body::Body for Body<C> {
         let this = self.get_mut();
         let polled = match this {
             Self::Ended | Self::Switched(..) => return Poll::Ready(None),
+            Self::Begun { begun, rest } => {
+                let begun = Poll::Ready(Some(Ok(Frame::data(mem::take(begun)))));
+                *this = mem::replace(rest, Self::Ended);
+                return begun;
+            }
             Self::Http1(body, _) => body.poll_frame(cx).map_err(BodyError::Http1),
             Self::Both { frames, left } => {
                 let polled = frames.poll_recv(cx);
@@ -173,7 +192,7 @@ impl<C: Dial> http_body::Body for Body<C> {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Ended | Self::Switched(..) => true,
-            Self::Http1(..) | Self::Both { .. } => false,
+            Self::Http1(..) | Self::Both { .. } | Self::Begun { .. } => false,
             Self::Http2(body, _) => body.is_end_stream(),
         }
     }
@@ -183,6 +202,10 @@ impl<C: Dial> http_body::Body for Body<C> {
             Self::Ended | Self::Switched(..) => SizeHint::with_exact(0),
             Self::Http1(body, _) => body.size_hint(),
             Self::Both { left, .. } => left.map_or_else(SizeHint::default, SizeHint::with_exact),
+            Self::Begun { begun, rest } => match rest.size_hint().exact() {
+                Some(left) => SizeHint::with_exact(begun.len() as u64 + left),
+                None => SizeHint::default(),
+            },
             Self::Http2(body, _) => body.size_hint(),
         }
     }

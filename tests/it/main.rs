@@ -37,6 +37,7 @@ mod pool;
 mod rate;
 mod retries;
 mod revoked;
+mod saving;
 mod sdk;
 mod secrets;
 mod serving;

@@ -212,3 +212,15 @@ proptest! {
         let _ = denied(&usual(), &Method::DELETE, &path);
     }
 }
+
+#[test]
+fn what_grants_by_a_rule_grants_nothing_to_an_odd_path() {
+    let rule = Rule::parse("GET /api/v2/users/**").unwrap();
+    assert!(rule.speaks_of(&Method::GET, "/api/v2/users/1/"));
+    assert!(!rule.speaks_of(&Method::PUT, "/api/v2/users/1"));
+    for path in
+        ["/api/v2/users/%31", "/api/v2//users/1", "/api/v2/users/../users/1", "/api/v2/users;a"]
+    {
+        assert!(!rule.speaks_of(&Method::GET, path), "{path}");
+    }
+}

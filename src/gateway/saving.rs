@@ -1,0 +1,320 @@
+//! Calls that need not be sent: another caller waits for the same answer, or had it a moment ago.
+//! It never answers what no rule of `[saving]` names, and never after a write that it knows of.
+
+mod fetch;
+mod flights;
+mod kept;
+mod whole;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::StatusCode;
+use http_body::Body as _;
+use hyper::body::Incoming;
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout_at},
+};
+
+use super::{Gateway, admit::Asker, credential::Head, recover::Recovered};
+use crate::{
+    config,
+    decide::{
+        failure::Failure,
+        saving::{self as decide, Ask, Identity, Organisation, Origin, Write},
+    },
+    telemetry::{
+        access_log::{AccessLog, Record},
+        callers::Names,
+        metrics::{Metrics, SavedBy},
+    },
+};
+use fetch::Streamed;
+use flights::{Flights, Found, Landed, Outcome, Waiter};
+use kept::{Kept, Writes};
+use whole::{Room, Whole};
+
+/// What all workers share. There is none while `[saving]` names nothing.
+#[derive(Debug)]
+pub struct Saving {
+    rules: config::Saving,
+    organisation: Organisation,
+    flights: Flights,
+    kept: Kept,
+    writes: Writes,
+    /// Of answers on their way to several callers.
+    room: Arc<Room>,
+    /// A larger answer is not shared.
+    largest: usize,
+    /// Of calls that are nobody's own: whoever waits for one has a line of its own.
+    silent: Arc<AccessLog>,
+}
+
+/// No answer is worth more memory than this.
+const LARGEST: usize = 1 << 20;
+/// And none more than this part of it all, so that one does not push out the others.
+const SHARE: usize = 16;
+
+/// A call whose turn has come is on its way within this long: who waits for nothing waits for that.
+const MOMENT: Duration = Duration::from_millis(250);
+
+/// What a call under a rule wants.
+#[derive(Debug)]
+pub struct Wish {
+    identity: Identity,
+    /// Of the writes that change its answer.
+    marks: Arc<[u64]>,
+    ask: Ask,
+    /// How long its answer is kept, if at all.
+    life: Option<Duration>,
+}
+
+/// An answer that was not asked for on this caller's behalf, or not only.
+#[derive(Debug)]
+pub struct Saved {
+    /// Status and fields, and what was learned from them.
+    pub whole: Arc<Whole>,
+    /// Counted while it is anywhere on its way.
+    pub body: Bytes,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// A call on its way: whose, what, and until when it waits for its turn.
+#[derive(Debug)]
+pub struct Errand {
+    /// Stripped, unsigned.
+    pub head: Box<Head>,
+    /// Whose.
+    pub asker: Asker,
+    /// The end of its caller's patience.
+    pub deadline: Instant,
+}
+
+/// What became of a wish.
+#[derive(Debug)]
+pub enum Step {
+    /// The call goes its usual way.
+    Send(Box<Head>),
+    /// It went out for several, and its answer is too large for them.
+    Streamed(Recovered),
+    /// Here it is.
+    Saved(Box<Saved>),
+}
+
+impl Saving {
+    /// `None` when nothing is to be saved.
+    pub fn new(config: &config::Config) -> Option<Arc<Self>> {
+        let rules = config.saving.clone();
+        if rules.coalesce.is_empty() && rules.cache.is_empty() {
+            return None;
+        }
+        Some(Arc::new(Self {
+            organisation: Organisation::ONLY,
+            flights: Flights::default(),
+            kept: Kept::new(rules.memory),
+            writes: Writes::default(),
+            room: Room::new(rules.memory),
+            largest: LARGEST.min(rules.memory / SHARE),
+            silent: AccessLog::new(config.telemetry.format, Names::default(), None),
+            rules,
+        }))
+    }
+
+    /// For the metrics page.
+    pub fn measure(&self, metrics: &Metrics) {
+        metrics.kept(self.kept.count(), self.kept.bytes());
+    }
+
+    fn wish(&self, head: &Head, bodiless: bool) -> Option<Wish> {
+        let path = head.path.path();
+        let cached = self.rules.cache.iter().find(|of| of.rule.speaks_of(&head.method, path));
+        let coalesced = || self.rules.coalesce.iter().any(|of| of.speaks_of(&head.method, path));
+        if cached.is_none() && !coalesced() {
+            return None;
+        }
+        Some(Wish {
+            ask: decide::ask(&head.method, head.received(), bodiless)?,
+            identity: Identity::of(self.organisation, head.path.as_str(), head.received()),
+            marks: decide::marks(self.organisation, path).into(),
+            life: cached.map(|cached| cached.life),
+        })
+    }
+
+    /// A write is about to be sent. When that is over, whatever it may have changed is out of date.
+    pub fn write(self: &Arc<Self>, head: &Head) -> Option<Written> {
+        match Write::of(self.organisation, &head.method, head.path.path()) {
+            Write::Nothing => None,
+            write @ (Write::Marked(_) | Write::Anything) => {
+                Some(Written { saving: Arc::clone(self), write })
+            }
+        }
+    }
+}
+
+/// A write under way. However it ends, by an error, or because its caller leaves, it may have been
+/// carried out.
+#[derive(Debug)]
+pub struct Written {
+    saving: Arc<Saving>,
+    write: Write,
+}
+
+impl Written {
+    /// Upstream has said what became of it.
+    pub fn answered(mut self, status: StatusCode) {
+        // Refused, so nothing changed.
+        if status.is_client_error() {
+            self.write = Write::Nothing;
+        }
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        self.saving.writes.note(&self.write);
+    }
+}
+
+impl Gateway {
+    /// What this call wants, if a rule speaks of it. One branch when nothing is to be saved.
+    pub(super) fn wish(&self, head: &Head, body: &Incoming) -> Option<(Arc<Saving>, Wish)> {
+        let saving = self.shared.saving.as_ref()?;
+        let wish = saving.wish(head, body.is_end_stream())?;
+        Some((Arc::clone(saving), wish))
+    }
+
+    /// An answer that is kept, or one that comes anyway; else this call goes out for all who want
+    /// the same meanwhile.
+    pub(super) async fn save(
+        self: &Arc<Self>,
+        (saving, wish): (Arc<Saving>, Wish),
+        errand: Errand,
+        record: &mut Record,
+    ) -> Result<Step, Failure> {
+        let deadline = errand.deadline;
+        let mut joined = false;
+        loop {
+            match saving.look(&wish, Instant::now()) {
+                Found::Kept(saved) => {
+                    self.note(SavedBy::cached, record);
+                    return Ok(Step::Saved(saved));
+                }
+                Found::Full => return Ok(Step::Send(errand.head)),
+                Found::Nobody(waiter) => {
+                    return self.send_for_all(waiter, wish, errand, record).await;
+                }
+                Found::Flying(waiter) => {
+                    tracing::debug!("a call waits for the answer to another one");
+                    let landed = self.turn(&waiter, deadline).await?;
+                    // Its first caller had less patience than this one, who is first now. Once: a
+                    // turn that does not come must not be waited for again and again.
+                    if waits_longer(&landed.outcome, deadline) && !joined {
+                        joined = true;
+                        continue;
+                    }
+                    return match landed.outcome {
+                        Outcome::Alone => Ok(Step::Send(errand.head)),
+                        Outcome::Whole { .. } | Outcome::Failed(_) => {
+                            self.hand_over(&waiter, landed, false, record)
+                        }
+                    };
+                }
+            }
+        }
+    }
+
+    /// The call goes out, in a task of its own: callers leave, and others wait for it.
+    async fn send_for_all(
+        self: &Arc<Self>,
+        waiter: Waiter,
+        wish: Wish,
+        errand: Errand,
+        record: &mut Record,
+    ) -> Result<Step, Failure> {
+        let (sender, streamed) = oneshot::channel();
+        let wanted = wish.ask == Ask::Fresh;
+        let own = Record::begin(
+            &waiter.saving().silent,
+            record.principal,
+            errand.head.method.clone(),
+            http::Uri::default(),
+            record.request_id.clone(),
+        );
+        let fly = Arc::clone(self).fly(waiter.ticket(), errand, wish.life, own, sender);
+        self.tasks.spawn(fly);
+        tracing::debug!("a call goes out for all who want its answer");
+        let landed = waiter.landed().await;
+        match landed.outcome {
+            Outcome::Alone => {
+                let Ok(Streamed(mut recovered)) = streamed.await else {
+                    return Err(Failure::UpstreamBroken);
+                };
+                landed.tally.write(record);
+                whole::mark(&mut recovered.answer.parts, Origin::Sent { wanted, stored: false });
+                Ok(Step::Streamed(recovered))
+            }
+            Outcome::Whole { .. } | Outcome::Failed(_) => {
+                self.hand_over(&waiter, landed, wanted, record)
+            }
+        }
+    }
+
+    /// The outcome of a call that somebody else sends. Until it is sent it has a place in line,
+    /// which may come too late for this caller; afterwards its answer is waited for as any is.
+    async fn turn(&self, waiter: &Waiter, deadline: Instant) -> Result<Landed, Failure> {
+        let refused = |at: Instant| {
+            let retry_after = self.shared.admission.turn_at(at).saturating_duration_since(at);
+            Failure::RateLimited { retry_after }
+        };
+        let now = Instant::now();
+        if waiter.in_line() && self.shared.admission.turn_at(now) > deadline.max(now) {
+            return Err(refused(now));
+        }
+        match timeout_at(deadline.max(now + MOMENT), waiter.sent()).await {
+            Ok(()) => Ok(waiter.landed().await),
+            Err(_) => Err(refused(Instant::now())),
+        }
+    }
+
+    /// A whole answer, or the failure that all who waited get: as many calls again would be a
+    /// storm, and they would fail as this one did.
+    fn hand_over(
+        &self,
+        waiter: &Waiter,
+        Landed { outcome, tally }: Landed,
+        wanted: bool,
+        record: &mut Record,
+    ) -> Result<Step, Failure> {
+        let own = waiter.claim();
+        if own {
+            tally.write(record);
+        } else {
+            self.note(SavedBy::coalesced, record);
+        }
+        match outcome {
+            Outcome::Whole { whole, body, stored } => {
+                let origin = if own { Origin::Sent { wanted, stored } } else { Origin::Collapsed };
+                Ok(Step::Saved(Box::new(Saved { whole, body, origin })))
+            }
+            Outcome::Failed(failure) => Err(failure),
+            Outcome::Alone => Err(Failure::UpstreamBroken),
+        }
+    }
+
+    fn note(&self, how: SavedBy, record: &mut Record) {
+        record.saved = Some(how);
+        self.shared.metrics.saved(how);
+    }
+}
+
+/// There was no turn, or no token, in time for whoever sent it, and there may be for this caller.
+fn waits_longer(outcome: &Outcome, deadline: Instant) -> bool {
+    match outcome {
+        Outcome::Failed(
+            Failure::RateLimited { retry_after } | Failure::TokenUnavailable { retry_after },
+        ) => Instant::now() + *retry_after <= deadline,
+        Outcome::Failed(_) | Outcome::Whole { .. } | Outcome::Alone => false,
+    }
+}
