@@ -182,6 +182,7 @@ impl<W> Turns<W> {
     /// A call comes. `waiter` is made when it has to wait.
     pub fn arrive(&mut self, now: Instant, call: Call, waiter: impl FnOnce() -> W) -> Arrival<W> {
         self.tidy(now);
+        self.line.expire(now);
         let (call, passed) = match self.enter(now, call, 0) {
             Entered::Granted(grant) => return Arrival::Granted(grant),
             Entered::Stopped(call, passed) => (call, passed),
@@ -288,6 +289,7 @@ impl<W> Turns<W> {
         loop {
             while let Some(&id) = call.gates.get(passed) {
                 let gate = self.gate(id, call.ceiling);
+                gate.line.expire(now);
                 if !gate.line.is_empty() || gate.take(now).is_err() {
                     return Entered::Stopped(call, passed);
                 }

@@ -121,6 +121,7 @@ impl<W> Turns<W> {
         self.tidied = now;
         let lasting = window * FORGOTTEN;
         self.gates.retain(|id, gate| {
+            gate.line.expire(now);
             let learned = matches!(id, GateId::Learned(_));
             let recent = |at: Instant| now.saturating_duration_since(at) < lasting;
             !learned || gate.limited_at.is_some_and(recent) || !gate.is_idle(now)

@@ -330,6 +330,17 @@ fn a_refused_caller_that_comes_back_when_told_is_served_before_those_who_came_si
 }
 
 #[test]
+fn when_nobody_comes_back_all_is_calm_again_without_anybody_having_waited() {
+    let mut world = World::new(1, &[]);
+    world.turns.rules.ceilings = false;
+    assert!(world.goes(1, USERS));
+    (0..5).for_each(|n| assert!(world.comes(n, USERS, 0) > 0));
+    assert!(!world.turns.is_calm());
+    world.now += SECOND * 600;
+    assert!(world.goes(1, USERS) && world.turns.is_calm());
+}
+
+#[test]
 fn without_room_a_caller_with_less_of_the_line_takes_the_place_of_one_with_more() {
     let mut world = World::new(1, &[]);
     assert!(world.goes(1, USERS));
