@@ -12,7 +12,8 @@ use crate::simulator::{Options, Simulator, TokenFormat};
 /// secret "demo".
 ///
 /// For testing your own scripts against token expiry, storms of 401s and rate limits. Faults are
-/// set with POST /_sim/faults, what it saw is at GET /_sim/state.
+/// set with POST /_sim/faults, what it saw is at GET /_sim/state. POST /_sim/outsider uses up a part
+/// of every token's limit, as another program with the same token would.
 #[derive(Debug, Clone, clap::Args)]
 pub struct SimulateArgs {
     /// Address to listen on; loopback only, port 0 takes a free one
@@ -79,6 +80,7 @@ Client id "demo", secret "demo". Each token: {limit}, lives {life}.
 Log in:      curl -u demo:demo -d grant_type=client_credentials http://{addr}/oauth/token
 Call:        curl -H "Authorization: Bearer TOKEN" "http://{addr}/api/v2/routing/queues?pageSize=5"
 Revoke all:  curl -X POST http://{addr}/_sim/revoke
+Share limit: curl http://{addr}/_sim/outsider -d '{{"calls": 100}}'
 Break login: curl http://{addr}/_sim/faults -d '{{"token": {{"mode": "status:503", "times": 2}}}}'
 Break calls: curl http://{addr}/_sim/faults -d '{{"api": [{{"match": "GET /api/v2/users*", "status": 429, "retry_after": "5"}}]}}'
 Repair:      curl http://{addr}/_sim/faults -d '{{"clear": true}}'

@@ -1,4 +1,5 @@
-//! The operator's side under `/_sim/`: faults, revocation, reset and the state, as JSON.
+//! The operator's side under `/_sim/`: faults, revocation, another program with the same tokens,
+//! reset and the state, as JSON.
 //! It must never be counted or recorded, or be in the way of the calls.
 
 use std::sync::Arc;
@@ -30,6 +31,12 @@ struct NewClient {
     public_key: Option<String>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Outsider {
+    calls: u16,
+}
+
 /// Answers a request under `/_sim/`.
 pub(super) async fn answer(world: &Arc<World>, request: Request<Incoming>) -> Answer {
     let handle = Handle::new(Arc::clone(world));
@@ -55,6 +62,12 @@ pub(super) async fn answer(world: &Arc<World>, request: Request<Incoming>) -> An
         (&Method::POST, "revoke") => {
             answer::json(StatusCode::OK, &json!({"revoked": handle.revoke()}))
         }
+        (&Method::POST, "outsider") => match parsed::<Outsider>(&body) {
+            Ok(Outsider { calls }) => {
+                answer::json(StatusCode::OK, &json!({"accepted": handle.outsider(calls)}))
+            }
+            Err(refusal) => problem(&refusal),
+        },
         (&Method::POST, "reset") => {
             handle.reset();
             answer::empty(StatusCode::NO_CONTENT)

@@ -61,6 +61,12 @@ impl Handle {
         self.world.with(|state, now| state.tokens.revoke_all(now))
     }
 
+    /// Another program calls so often with each token that lives; returns how many of its calls
+    /// fit the tokens' limits.
+    pub fn outsider(&self, calls: u16) -> u32 {
+        self.world.with(|state, now| state.tokens.outsider(calls, now))
+    }
+
     /// Adds a client, or replaces its secret.
     pub fn client(&self, client: Client) {
         self.world.with(|state, _| {

@@ -116,6 +116,17 @@ impl Tokens {
         }
     }
 
+    /// Another program calls so often with each token that lives; how many of its calls fit. The
+    /// meter of the busiest window does not see them: it is about the client.
+    pub(super) fn outsider(&mut self, calls: u16, now: Duration) -> u32 {
+        let alive = self.by_value.values_mut().filter(|token| token.alive(now));
+        let each = alive.map(|token| {
+            let fits = (0..calls).take_while(|_| token.window.take(now) == Verdict::Admitted);
+            u32::try_from(fits.count()).unwrap_or(u32::MAX)
+        });
+        each.sum()
+    }
+
     /// The token as introspection sees it, when it is alive; counts nothing.
     pub(super) fn live(&self, value: &str, now: Duration) -> Option<Live> {
         let token = self.by_value.get(value).filter(|token| token.alive(now))?;

@@ -40,6 +40,39 @@ async fn beyond_the_limit_there_is_a_429_with_whole_seconds() {
 }
 
 #[tokio::test]
+async fn a_program_outside_uses_the_limit_of_every_live_token() {
+    let genesys = Genesys::with(Options { requests_per_minute: 5, ..Options::default() }).await;
+    let outsider = async |body: Value| {
+        let request = genesys.request(Method::POST, "/_sim/outsider").json(&body);
+        request.send().await.unwrap()
+    };
+    let accepted = async |calls: u32| {
+        let answer: Value = outsider(json!({"calls": calls})).await.json().await.unwrap();
+        answer["accepted"].as_u64().unwrap()
+    };
+    genesys.token().await;
+    genesys.handle.revoke();
+    assert_eq!(accepted(1).await, 0, "a dead token opens nothing");
+    let (one, two) = (genesys.token().await, genesys.token().await);
+    assert_eq!(genesys.get("/api/v2/users", &one).await.status(), 200);
+    assert_eq!(accepted(3).await, 6);
+    assert_eq!(accepted(3).await, 1 + 2, "as many as there is room for");
+    for token in [&one, &two] {
+        assert_eq!(genesys.get("/api/v2/users", token).await.status(), 429);
+    }
+    let counters = genesys.handle.counters();
+    assert_eq!(
+        (counters.requests, counters.rate_limited),
+        (3, 2),
+        "its calls are not the client's"
+    );
+    assert_eq!(counters.most_in_window, 2);
+    for wrong in [json!({"calls": -1}), json!({"call": 1}), json!({})] {
+        assert_eq!(outsider(wrong.clone()).await.status(), 400, "{wrong}");
+    }
+}
+
+#[tokio::test]
 async fn a_listing_is_walked_by_its_own_uris() {
     let genesys = Genesys::start().await;
     let token = genesys.token().await;
