@@ -23,7 +23,7 @@ const CALLERS: [u32; 2] = [1, 1_000];
 fn who(queue: &mut Queue<u32>, caller: u32) -> Who {
     let principal = Principal::at(Ipv4Addr::from(caller).into());
     let (weight, urgency) = (NonZeroU32::MIN, Urgency::default());
-    Who { principal, weight, urgency, ticket: queue.ticket() }
+    Who { principal, weight, urgency, ticket: queue.ticket(), asks: 0 }
 }
 
 /// The line, those in it, and the moment of the first arrival.

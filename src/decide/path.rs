@@ -20,6 +20,13 @@ pub fn family(path: &str) -> Family<'_> {
     Family(path)
 }
 
+/// A call by its method and its target's bytes, for tables; stable within one process.
+pub fn call(method: &http::Method, target: &str) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    (method, target).hash(&mut hasher);
+    hasher.finish()
+}
+
 impl<'a> Family<'a> {
     /// Its segments, ids folded; each is preceded by a `/`.
     pub fn segments(self) -> impl Iterator<Item = &'a str> {

@@ -66,6 +66,8 @@ pub struct Who {
     pub urgency: Urgency,
     /// Its place in the order of arrival.
     pub ticket: Ticket,
+    /// What it asks for, as a number: a call that comes back asks for the same.
+    pub asks: u64,
 }
 
 /// A turn in virtual time. Every turn has a number, so that no two are the same.
@@ -198,7 +200,7 @@ impl<W> Queue<W> {
         if self.is_calm() {
             return 0;
         }
-        let turn = self.turn_of(who, self.promises.due(who.principal, now));
+        let turn = self.turn_of(who, self.promises.due((who.principal, who.asks), now));
         self.line.before(&turn) + self.promises.before(&turn)
     }
 
@@ -211,7 +213,7 @@ impl<W> Queue<W> {
         (now, deadline): (Instant, Instant),
         (room, most): (usize, Option<usize>),
         waiter: W,
-    ) -> Result<Option<(Who, W)>, (Full, W)> {
+    ) -> Result<Option<(Ticket, W)>, (Full, W)> {
         let own = self.flows.get(&who.principal).map_or(0, |flow| flow.members.len());
         if most.is_some_and(|most| own >= most) {
             return Err((Full, waiter));
@@ -220,7 +222,7 @@ impl<W> Queue<W> {
         if room == 0 && evicted.is_none() {
             return Err((Full, waiter));
         }
-        let promised = self.promises.redeem(who.principal, now);
+        let promised = self.promises.redeem((who.principal, who.asks), now);
         let turn = promised.unwrap_or_else(|| self.new_turn(who));
         let start = turn.start;
         self.change(who.principal, who.weight, |flow| {
@@ -279,7 +281,7 @@ impl<W> Queue<W> {
         if self.is_calm() {
             return;
         }
-        let promised = self.promises.redeem(who.principal, now);
+        let promised = self.promises.redeem((who.principal, who.asks), now);
         let turn = promised.unwrap_or_else(|| self.new_turn(who));
         self.change(who.principal, who.weight, |flow| {
             flow.promised -= usize::from(promised.is_some());
@@ -303,7 +305,7 @@ impl<W> Queue<W> {
         if self.promises.is_full() {
             return;
         }
-        let earlier = self.promises.redeem(who.principal, now);
+        let earlier = self.promises.redeem((who.principal, who.asks), now);
         if earlier.is_some() {
             self.promises.broken();
         }
@@ -312,7 +314,7 @@ impl<W> Queue<W> {
             flow.promised += usize::from(earlier.is_none());
             flow.next = flow.next.max(turn.start.saturating_add(flow.cost));
         });
-        self.promises.add(turn, told, expires);
+        self.promises.add(turn, who.asks, told, expires);
     }
 
     /// Whoever has not come back by now has lost its turn.
@@ -324,7 +326,7 @@ impl<W> Queue<W> {
     }
 
     /// Somebody whose deadline lies before `moment` steps out.
-    pub fn impatient(&mut self, moment: Instant) -> Option<(Who, W)> {
+    pub fn impatient(&mut self, moment: Instant) -> Option<(Ticket, W)> {
         let &(deadline, ticket) = self.deadlines.first()?;
         if deadline >= moment {
             return None;
@@ -405,7 +407,7 @@ impl<W> Queue<W> {
     }
 
     /// The last call of the caller with the most of the line steps out for one that has less.
-    fn make_room(&mut self, who: &Who) -> Option<(Who, W)> {
+    fn make_room(&mut self, who: &Who) -> Option<(Ticket, W)> {
         let &(longest, principal) = self.lengths.last()?;
         let cost = COST / u64::from(who.weight.get());
         let own = self.flows.get(&who.principal).map_or(0, Flow::length).saturating_add(cost);
@@ -417,9 +419,9 @@ impl<W> Queue<W> {
     }
 
     /// Out of the line without a turn: the caller's last turn goes, those behind move up.
-    fn step_out(&mut self, ticket: Ticket) -> Option<(Who, W)> {
+    fn step_out(&mut self, ticket: Ticket) -> Option<(Ticket, W)> {
         let Seat { principal, urgency, .. } = self.forget(ticket)?;
-        let (waiter, last, cost) = self.change(principal, NonZeroU32::MIN, |flow| {
+        let (waiter, last) = self.change(principal, NonZeroU32::MIN, |flow| {
             let last = flow.turns.last();
             if let Some(turn) = last {
                 flow.turns.remove(&turn);
@@ -427,14 +429,12 @@ impl<W> Queue<W> {
                     flow.next = turn.start;
                 }
             }
-            (flow.take((urgency, ticket)), last, flow.cost)
+            (flow.take((urgency, ticket)), last)
         });
         if let Some(turn) = last {
             self.line.remove(&turn);
         }
-        let weight = u32::try_from(COST / cost.max(1)).ok().and_then(NonZeroU32::new);
-        let weight = weight.unwrap_or(NonZeroU32::MIN);
-        Some((Who { principal, weight, urgency, ticket }, waiter?))
+        Some((ticket, waiter?))
     }
 
     fn forget(&mut self, ticket: Ticket) -> Option<Seat> {

@@ -108,6 +108,15 @@ pub struct Turns<W> {
     tidied: Instant,
 }
 
+/// Whether a call stands in line.
+enum Joined<W> {
+    Stands,
+    /// In the place of this one.
+    Instead(Waiting<W>),
+    /// There is no room for it.
+    Full(Waiting<W>),
+}
+
 /// Whether a call went through, or where it stopped.
 enum Entered {
     Granted(Grant),
@@ -194,18 +203,16 @@ impl<W> Turns<W> {
         let room = self.rules.max_queue.saturating_sub(self.waiting.len());
         let most = call.most;
         match self.join(now, Waiting { call, passed, waiter: waiter() }, (room, most)) {
-            Ok(evicted) => Arrival::Waits(evicted.map(|out| {
-                let (at, slowest) = self.turn_at(now, &out.call, out.passed);
-                let refused = self.refuse(now, &out.call, out.passed, (at, slowest), true);
-                (out.waiter, refused)
-            })),
-            Err(back) => Arrival::Refused(self.refuse(
-                now,
-                &back.call,
-                back.passed,
-                (turn_at, slowest),
-                true,
-            )),
+            Joined::Stands => Arrival::Waits(None),
+            Joined::Instead(out) => {
+                let turn = self.turn_at(now, &out.call, out.passed);
+                let refused = self.refuse(now, &out.call, out.passed, turn, true);
+                Arrival::Waits(Some((out.waiter, refused)))
+            }
+            Joined::Full(back) => {
+                let turn = (turn_at, slowest);
+                Arrival::Refused(self.refuse(now, &back.call, back.passed, turn, true))
+            }
         }
     }
 
@@ -331,20 +338,23 @@ impl<W> Turns<W> {
         now: Instant,
         waiting: Waiting<W>,
         room: (usize, Option<usize>),
-    ) -> Result<Option<Waiting<W>>, Waiting<W>> {
+    ) -> Joined<W> {
         let (who, deadline) = (waiting.call.who, waiting.call.deadline);
         let at = waiting.call.gates.get(waiting.passed).copied();
-        let Some(line) = self.line_at(at) else { return Err(waiting) };
+        let Some(line) = self.line_at(at) else { return Joined::Full(waiting) };
         match line.join(&who, (now, deadline), room, waiting) {
             Ok(evicted) => {
                 self.busy.extend(at);
                 self.waiting.insert(who.ticket, at);
-                Ok(evicted.map(|(who, out)| {
-                    self.waiting.remove(&who.ticket);
-                    out
-                }))
+                match evicted {
+                    None => Joined::Stands,
+                    Some((ticket, out)) => {
+                        self.waiting.remove(&ticket);
+                        Joined::Instead(out)
+                    }
+                }
             }
-            Err((Full, back)) => Err(back),
+            Err((Full, back)) => Joined::Full(back),
         }
     }
 
@@ -354,8 +364,8 @@ impl<W> Turns<W> {
             let free_at = self.free_at(at, now);
             // Who cannot be served any more is told now, not when its patience ends.
             let hopeless = free_at.map_or(now + TICK, |free_at| self.soonest(at, now, free_at));
-            while let Some((who, waiting)) = self.line_at(at)?.impatient(hopeless) {
-                self.waiting.remove(&who.ticket);
+            while let Some((ticket, waiting)) = self.line_at(at)?.impatient(hopeless) {
+                self.waiting.remove(&ticket);
                 let turn = self.turn_at(now, &waiting.call, waiting.passed);
                 let refused = self.refuse(now, &waiting.call, waiting.passed, turn, false);
                 out.push((waiting.waiter, Err(refused)));
@@ -405,7 +415,9 @@ impl<W> Turns<W> {
             Entered::Granted(grant) => out.push((waiter, Ok(grant))),
             Entered::Stopped(call, passed) => {
                 // It was let in once: there is room for it.
-                if let Err(back) = self.join(now, Waiting { call, passed, waiter }, (1, None)) {
+                if let Joined::Full(back) =
+                    self.join(now, Waiting { call, passed, waiter }, (1, None))
+                {
                     let turn = self.turn_at(now, &back.call, back.passed);
                     let refused = self.refuse(now, &back.call, back.passed, turn, true);
                     out.push((back.waiter, Err(refused)));

@@ -15,7 +15,7 @@ use std::{
     time::Instant as StdInstant,
 };
 
-use http::Method;
+use http::{Method, uri::PathAndQuery};
 use tokio::{
     runtime::Handle,
     sync::{Notify, oneshot},
@@ -61,8 +61,8 @@ pub struct Asking<'a> {
     pub asker: Asker,
     /// What is asked for.
     pub method: &'a Method,
-    /// Without its query.
-    pub path: &'a str,
+    /// Path and query.
+    pub target: &'a PathAndQuery,
     /// Until when it waits.
     pub deadline: Instant,
 }
@@ -242,14 +242,14 @@ impl Admission {
             let mut state = self.state();
             let ticket = ticket.unwrap_or_else(|| state.ticket());
             let Asker { principal, terms, urgency } = asking.asker;
-            let who = Who { principal, weight: terms.weight, urgency, ticket };
+            let who = Who { principal, weight: terms.weight, urgency, ticket, asks: 0 };
             if let Some((spot, standing)) = state.quick(now, &who) {
                 let grant = Grant { ticket, spot, gates: Vec::new(), standing };
                 return Ok(Stood::Granted(self.permit(grant)));
             }
             who
         };
-        let call = self.call(asking, who);
+        let call = self.call(asking, who.ticket);
         let mut receiver = None;
         let arrival = self.state().arrive(now, call, || {
             let (sender, turn) = oneshot::channel();
@@ -269,15 +269,18 @@ impl Admission {
         }
     }
 
-    /// What its path means to the limits: worked out only when there is somebody to meet.
-    fn call(&self, asking: &Asking<'_>, who: Who) -> Call {
-        let Asking { asker: Asker { terms, .. }, method, path, deadline } = *asking;
-        let ceiling = terms.requests_per_minute.map(|_| GateId::Ceiling(who.principal));
-        let named =
-            self.families.iter().zip(0..).filter(|(family, _)| family.rule.speaks_of(method, path));
+    /// What it means to the limits: worked out only when there is somebody to meet.
+    fn call(&self, asking: &Asking<'_>, ticket: Ticket) -> Call {
+        let Asking { asker: Asker { principal, terms, urgency }, method, target, deadline } =
+            *asking;
+        let path = target.path();
+        let ceiling = terms.requests_per_minute.map(|_| GateId::Ceiling(principal));
+        let named = self.families.iter().zip(0..);
+        let named = named.filter(|(family, _)| family.rule.speaks_of(method, path));
         let gates = ceiling.into_iter().chain(named.map(|(_, n)| GateId::Family(n)));
+        let asks = path::call(method, target.as_str());
         Call {
-            who,
+            who: Who { principal, weight: terms.weight, urgency, ticket, asks },
             deadline: deadline.into_std(),
             most: terms.max_queue,
             ceiling: terms.requests_per_minute,
@@ -306,9 +309,7 @@ impl Admission {
 
     /// When a call would leave that came back now, with its ticket.
     pub fn turn_of(&self, now: Instant, asking: &Asking<'_>, ticket: Ticket) -> Instant {
-        let Asker { principal, terms, urgency } = asking.asker;
-        let who = Who { principal, weight: terms.weight, urgency, ticket };
-        let call = self.call(asking, who);
+        let call = self.call(asking, ticket);
         Instant::from_std(self.state().expected(now.into_std(), call))
     }
 

@@ -238,8 +238,8 @@ impl Gateway {
         deadline: Instant,
         record: &mut Record,
     ) -> Result<Permit, Failure> {
-        let Head { method, path, .. } = head;
-        let asking = Asking { asker, method, path: path.path(), deadline };
+        let Head { method, path: target, .. } = head;
+        let asking = Asking { asker, method, target, deadline };
         match self.desk.admit(record.started(), &asking).await {
             Ok(permit) => {
                 record.queue = permit.waited;

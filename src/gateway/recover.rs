@@ -63,8 +63,8 @@ pub struct Call {
 impl Call {
     /// A request for another turn.
     fn asking(&self, deadline: Instant) -> Asking<'_> {
-        let Head { method, path, .. } = &*self.head;
-        Asking { asker: self.asker, method, path: path.path(), deadline }
+        let Head { method, path: target, .. } = &*self.head;
+        Asking { asker: self.asker, method, target, deadline }
     }
 }
 

@@ -27,7 +27,7 @@ use genesys_proxy::{
         verify::{Alive, Check},
     },
 };
-use http::{HeaderValue, Method};
+use http::{HeaderValue, Method, uri::PathAndQuery};
 use tokio::{
     runtime::Handle,
     task::LocalSet,
@@ -160,7 +160,8 @@ impl Gateway {
     /// One request, in the order of the gateway's own steps.
     async fn carry(&self, asker: Asker, deadline: Instant, travels: Duration) -> (End, u32) {
         let mut sends = 0;
-        let asking = |deadline| Asking { asker, method: &Method::GET, path: PATH, deadline };
+        let target = PathAndQuery::from_static(PATH);
+        let asking = |deadline| Asking { asker, method: &Method::GET, target: &target, deadline };
         let turn = self.admission.admit(Instant::now(), &asking(deadline), None).await;
         let Ok(mut permit) = turn else { return (End::Limited, sends) };
         let mut history = History::default();

@@ -63,7 +63,8 @@ impl Ours {
     ) {
         let ticket = ticket.unwrap_or_else(|| self.turns.ticket());
         let (principal, weight) = (Principal::Named(asked.caller), NonZeroU32::MIN);
-        let who = Who { principal, weight, urgency: Urgency::default(), ticket };
+        let who =
+            Who { principal, weight, urgency: Urgency::default(), ticket, asks: asked.id as u64 };
         self.open.insert(asked.id, Open { asked, deadline, grant: None });
         if let Some((spot, standing)) = self.turns.quick(now, &who) {
             let grant = Grant { ticket, spot, gates: Vec::new(), standing };
@@ -108,7 +109,7 @@ impl Policy for Ours {
             return;
         };
         let outcome = Outcome::Answered { status: 429, retry_after: Some(retry_after) };
-        let facts = Facts { idempotent: true, replayable: true, deadline };
+        let facts = Facts { idempotent: true, replayable: true, deadline, attempts: 1, dice: 0.0 };
         let next = retry::next(outcome, facts, History::default(), now, MAX_RETRY_AFTER);
         let until = now + retry_after;
         let refusal = Refusal {

@@ -20,12 +20,16 @@ const MOST: usize = 10_000;
 const MEMORY: u32 = 6;
 const ALL: u32 = 1 << 16;
 
+/// Whose call, and what it asks for. A caller's new calls must not take the turns of those that it
+/// was told to repeat; which of two that ask for the same comes back nobody can tell.
+type Asks = (Principal, u64);
+
 /// The promises of one line.
 #[derive(Debug, Clone)]
 pub struct Promises {
     turns: Rank<Turn>,
-    /// By when they were told to come, caller by caller.
-    told: BTreeMap<Principal, BTreeSet<(Instant, Turn)>>,
+    /// By when they were told to come, by who and what.
+    told: BTreeMap<Asks, BTreeSet<(Instant, Turn)>>,
     expiring: BTreeSet<(Instant, Turn)>,
     times: BTreeMap<Turn, Times>,
     /// Of those told, the share that came back lately.
@@ -36,6 +40,7 @@ pub struct Promises {
 /// When a call was told to come back, and until when its turn waits for it.
 #[derive(Debug, Clone, Copy)]
 struct Times {
+    asks: u64,
     told: Instant,
     expires: Instant,
 }
@@ -91,26 +96,26 @@ impl Promises {
         usize::try_from(before.div_ceil(u64::from(ALL))).unwrap_or(usize::MAX)
     }
 
-    /// The oldest turn of a caller that it may claim by now.
-    pub(super) fn due(&self, principal: Principal, now: Instant) -> Option<Turn> {
-        let &(told, turn) = self.told.get(&principal)?.first()?;
+    /// The oldest turn that a caller may claim by now for what it asks.
+    pub(super) fn due(&self, asks: Asks, now: Instant) -> Option<Turn> {
+        let &(told, turn) = self.told.get(&asks)?.first()?;
         (told <= now).then_some(turn)
     }
 
     /// The caller is back: its turn is its own.
-    pub(super) fn redeem(&mut self, principal: Principal, now: Instant) -> Option<Turn> {
-        let turn = self.due(principal, now)?;
+    pub(super) fn redeem(&mut self, asks: Asks, now: Instant) -> Option<Turn> {
+        let turn = self.due(asks, now)?;
         self.drop_turn(&turn);
         self.count.claimed += 1;
         self.learn(ALL);
         Some(turn)
     }
 
-    pub(super) fn add(&mut self, turn: Turn, told: Instant, expires: Instant) {
+    pub(super) fn add(&mut self, turn: Turn, asks: u64, told: Instant, expires: Instant) {
         self.turns.insert(turn);
-        self.told.entry(turn.principal).or_default().insert((told, turn));
+        self.told.entry((turn.principal, asks)).or_default().insert((told, turn));
         self.expiring.insert((expires, turn));
-        self.times.insert(turn, Times { told, expires });
+        self.times.insert(turn, Times { asks, told, expires });
         self.count.made += 1;
     }
 
@@ -135,13 +140,14 @@ impl Promises {
     }
 
     fn drop_turn(&mut self, turn: &Turn) {
-        let Some(Times { told, expires }) = self.times.remove(turn) else { return };
+        let Some(Times { asks, told, expires }) = self.times.remove(turn) else { return };
+        let asks = (turn.principal, asks);
         self.turns.remove(turn);
         self.expiring.remove(&(expires, *turn));
-        if let Some(own) = self.told.get_mut(&turn.principal) {
+        if let Some(own) = self.told.get_mut(&asks) {
             own.remove(&(told, *turn));
             if own.is_empty() {
-                self.told.remove(&turn.principal);
+                self.told.remove(&asks);
             }
         }
     }

@@ -18,7 +18,7 @@ fn principal(n: u8) -> Principal {
 fn who<W>(queue: &mut Queue<W>, n: u8, weight: u32, urgency: &str) -> Who {
     let weight = NonZeroU32::new(weight).unwrap();
     let urgency = Urgency::of(urgency).unwrap_or_default();
-    Who { principal: principal(n), weight, urgency, ticket: queue.ticket() }
+    Who { principal: principal(n), weight, urgency, ticket: queue.ticket(), asks: 0 }
 }
 
 fn join(queue: &mut Queue<u8>, n: u8, weight: u32, urgency: &str, label: u8) -> Who {
@@ -184,6 +184,17 @@ fn a_promised_turn_comes_before_those_who_came_later_and_is_lost_after_its_time(
     assert_eq!(queue.ahead(&later, told + SECOND), 1);
     assert_eq!(queue.next(false).map(|(_, label)| label), Some(1));
     assert!(queue.is_calm() && queue.flows.is_empty());
+}
+
+#[test]
+fn a_promised_turn_is_for_the_call_that_was_refused_and_not_for_a_new_one() {
+    let (mut queue, now) = (Queue::<u8>::default(), t0());
+    let refused = who(&mut queue, 1, 1, "");
+    queue.promise(&refused, now, (now + SECOND, now + SECOND * 5));
+    let new = Who { asks: 1, ..who(&mut queue, 1, 1, "") };
+    assert_eq!(queue.ahead(&new, now + SECOND), 1);
+    let back = who(&mut queue, 1, 1, "");
+    assert_eq!(queue.ahead(&back, now + SECOND), 0);
 }
 
 #[test]

@@ -58,6 +58,7 @@ impl World {
                 weight: NonZeroU32::MIN,
                 urgency: Urgency::default(),
                 ticket,
+                asks: family,
             },
             deadline: self.now + SECOND * patience,
             most: None,

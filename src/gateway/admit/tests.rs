@@ -1,6 +1,6 @@
 //! Turns on paused time.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{num::NonZeroU32, sync::LazyLock, time::Duration};
 
 use super::*;
 use crate::decide::freshness::Generation;
@@ -27,11 +27,14 @@ fn admission(limit: u32, max_queue: usize) -> Arc<Admission> {
     spawn(rate_limit(limit, max_queue), false)
 }
 
+static TARGET: LazyLock<PathAndQuery> =
+    LazyLock::new(|| PathAndQuery::from_static("/api/v2/users"));
+
 /// A plain call of some caller's.
 fn asking(deadline: Instant) -> Asking<'static> {
     let (principal, terms) = (Principal::Unknown, Terms::default());
     let asker = Asker { principal, terms, urgency: Urgency::default() };
-    Asking { asker, method: &Method::GET, path: "/api/v2/users", deadline }
+    Asking { asker, method: &Method::GET, target: &TARGET, deadline }
 }
 
 /// Upstream says 429 to two families at once: it is the token.
