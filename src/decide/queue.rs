@@ -78,15 +78,26 @@ struct Turn {
     principal: Principal,
 }
 
+/// A call's place among its caller's own: a call that was told to come back has the place that it
+/// had then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    urgency: Urgency,
+    since: u64,
+    ticket: Ticket,
+}
+
 /// One caller's part of the line.
 #[derive(Debug, Clone)]
 struct Flow<W> {
+    weight: NonZeroU32,
+    /// Of one of its turns, in virtual time.
     cost: u64,
     /// Start of its next turn, unless others are served past it.
     next: u64,
     /// One for each member, not bound to any: the most urgent member has the earliest turn.
     turns: Rank<Turn>,
-    members: BTreeMap<(Urgency, Ticket), W>,
+    members: BTreeMap<Place, W>,
     /// Members by urgency.
     counts: [usize; Urgency::COUNT],
     /// Turns of calls that were told to come back.
@@ -96,7 +107,7 @@ struct Flow<W> {
 #[derive(Debug, Clone, Copy)]
 struct Seat {
     principal: Principal,
-    urgency: Urgency,
+    place: Place,
     deadline: Instant,
     /// It had been told to come back.
     promised: bool,
@@ -109,6 +120,8 @@ pub struct Queue<W> {
     /// Start of the turn served last.
     served: u64,
     flows: BTreeMap<Principal, Flow<W>>,
+    /// Of all of them, together.
+    weights: u64,
     line: Rank<Turn>,
     /// First turns of the callers whose first call is urgent.
     urgent: BTreeSet<Turn>,
@@ -121,12 +134,20 @@ pub struct Queue<W> {
     promises: Promises,
 }
 
+impl Who {
+    fn place(&self, promised: Option<Turn>) -> Place {
+        let since = promised.map_or(self.ticket.0, |turn| turn.number);
+        Place { urgency: self.urgency, since, ticket: self.ticket }
+    }
+}
+
 impl<W> Default for Queue<W> {
     fn default() -> Self {
         Self {
             issued: 0,
             served: 0,
             flows: BTreeMap::new(),
+            weights: 0,
             line: Rank::default(),
             urgent: BTreeSet::new(),
             seats: BTreeMap::new(),
@@ -141,6 +162,7 @@ impl<W> Default for Queue<W> {
 impl<W> Flow<W> {
     fn new(weight: NonZeroU32, next: u64) -> Self {
         Self {
+            weight,
             cost: COST / u64::from(weight.get()),
             next,
             turns: Rank::default(),
@@ -152,19 +174,19 @@ impl<W> Flow<W> {
 
     /// How many of its members go before a call. One that comes back is older than nearly all that
     /// are as urgent.
-    fn before(&self, urgency: Urgency, ticket: Ticket) -> usize {
-        let after = self.members.range((urgency, ticket)..).next();
-        let older = after.is_some_and(|((next, _), _)| *next == urgency);
-        self.counts.iter().take(urgency.number() + usize::from(!older)).sum()
+    fn before(&self, place: &Place) -> usize {
+        let after = self.members.range(place..).next();
+        let older = after.is_some_and(|(next, _)| next.urgency == place.urgency);
+        self.counts.iter().take(place.urgency.number() + usize::from(!older)).sum()
     }
 
     fn count(&mut self, urgency: Urgency) -> Option<&mut usize> {
         self.counts.get_mut(urgency.number())
     }
 
-    fn take(&mut self, key: (Urgency, Ticket)) -> Option<W> {
-        let waiter = self.members.remove(&key)?;
-        if let Some(count) = self.count(key.0) {
+    fn take(&mut self, place: &Place) -> Option<W> {
+        let waiter = self.members.remove(place)?;
+        if let Some(count) = self.count(place.urgency) {
             *count -= 1;
         }
         Some(waiter)
@@ -172,8 +194,12 @@ impl<W> Flow<W> {
 
     /// Its first call is urgent: its first turn.
     fn urgent(&self) -> Option<Turn> {
-        let ((urgency, _), _) = self.members.first_key_value()?;
-        urgency.is_urgent().then(|| self.turns.first()).flatten()
+        let (first, _) = self.members.first_key_value()?;
+        first.urgency.is_urgent().then(|| self.turns.first()).flatten()
+    }
+
+    fn weight(&self) -> u64 {
+        self.weight.get().into()
     }
 
     fn length(&self) -> u64 {
@@ -200,8 +226,23 @@ impl<W> Queue<W> {
         if self.is_calm() {
             return 0;
         }
-        let turn = self.turn_of(who, self.promises.due((who.principal, who.asks), now));
-        self.line.before(&turn) + self.promises.before(&turn)
+        let due = self.promises.due((who.principal, who.asks), now);
+        let turn = self.turn_of(who, due);
+        let present = self.line.before(&turn);
+        // Those who are away and were told later times do not hold up one that was told to come now.
+        if due.is_some() { present } else { present + self.promises.before(&turn) }
+    }
+
+    /// How many turns come before this call's at most, if all who share the turns now go on to take
+    /// theirs. That is what a caller far ahead of its share has to reckon with: others who come
+    /// later will be served before it.
+    pub fn ahead_at_most(&self, who: &Who, now: Instant) -> usize {
+        let own = self.turn_of(who, self.promises.due((who.principal, who.asks), now));
+        let lead = own.start.saturating_sub(self.served);
+        let known = self.flows.contains_key(&who.principal);
+        let weights = self.weights + if known { 0 } else { u64::from(who.weight.get()) };
+        let turns = u128::from(lead) * u128::from(weights) / u128::from(COST);
+        self.ahead(who, now).max(usize::try_from(turns).unwrap_or(usize::MAX))
     }
 
     /// Stands in line until `deadline`, if there is room for one more in all, or in the place of the
@@ -224,19 +265,19 @@ impl<W> Queue<W> {
         }
         let promised = self.promises.redeem((who.principal, who.asks), now);
         let turn = promised.unwrap_or_else(|| self.new_turn(who));
-        let start = turn.start;
+        let (start, place) = (turn.start, who.place(promised));
         self.change(who.principal, who.weight, |flow| {
             flow.promised -= usize::from(promised.is_some());
             flow.next = flow.next.max(start.saturating_add(flow.cost));
             flow.turns.insert(turn);
-            flow.members.insert((who.urgency, who.ticket), waiter);
+            flow.members.insert(place, waiter);
             if let Some(count) = flow.count(who.urgency) {
                 *count += 1;
             }
         });
         self.line.insert(turn);
-        let (principal, urgency) = (who.principal, who.urgency);
-        let seat = Seat { principal, urgency, deadline, promised: promised.is_some() };
+        let promised = promised.is_some();
+        let seat = Seat { principal: who.principal, place, deadline, promised };
         self.seats.insert(who.ticket, seat);
         self.deadlines.insert((deadline, who.ticket));
         Ok(evicted)
@@ -262,17 +303,17 @@ impl<W> Queue<W> {
     /// Whose turn is next, out of the line.
     pub fn next(&mut self, only_urgent: bool) -> Option<(Ticket, W)> {
         let turn = if only_urgent { self.urgent.first().copied()? } else { self.line.first()? };
-        let (&(urgency, ticket), _) = self.flows.get(&turn.principal)?.members.first_key_value()?;
+        let (&place, _) = self.flows.get(&turn.principal)?.members.first_key_value()?;
         let weight = NonZeroU32::MIN;
         let waiter = self.change(turn.principal, weight, |flow| {
             flow.turns.remove(&turn);
-            flow.take((urgency, ticket))
+            flow.take(&place)
         })?;
         self.line.remove(&turn);
-        self.forget(ticket);
+        self.forget(place.ticket);
         self.advance(turn.start);
         self.settle();
-        Some((ticket, waiter))
+        Some((place.ticket, waiter))
     }
 
     /// A call was served that never stood in line: while others are to come back, it has had a turn
@@ -309,11 +350,22 @@ impl<W> Queue<W> {
         if earlier.is_some() {
             self.promises.broken();
         }
-        let turn = earlier.unwrap_or_else(|| self.new_turn(who));
-        self.change(who.principal, who.weight, |flow| {
+        let last = earlier.unwrap_or_else(|| self.new_turn(who));
+        let place = who.place(earlier);
+        let turn = self.change(who.principal, who.weight, |flow| {
             flow.promised += usize::from(earlier.is_none());
-            flow.next = flow.next.max(turn.start.saturating_add(flow.cost));
+            flow.next = flow.next.max(last.start.saturating_add(flow.cost));
+            // Those of the caller's that come after it have later turns, in line or not.
+            let n = flow.before(&place);
+            let Some(turn) = flow.turns.nth(n).filter(|turn| *turn < last) else { return last };
+            flow.turns.remove(&turn);
+            flow.turns.insert(last);
+            turn
         });
+        if turn != last {
+            self.line.remove(&turn);
+            self.line.insert(last);
+        }
         self.promises.add(turn, who.asks, told, expires);
     }
 
@@ -367,10 +419,9 @@ impl<W> Queue<W> {
     /// Callers that share the turns at the moment, this one included: its weight, and that of all.
     pub fn share(&self, who: &Who) -> (u64, u64) {
         let own = u64::from(who.weight.get());
-        let weight = |flow: &Flow<W>| COST / flow.cost.max(1);
         let others = self.lengths.iter().filter(|(_, principal)| *principal != who.principal);
         let others = others.take(MAX_SHARERS).filter_map(|(_, other)| self.flows.get(other));
-        (own, own + others.map(weight).sum::<u64>())
+        (own, own + others.map(Flow::weight).sum::<u64>())
     }
 
     fn number(&mut self) -> u64 {
@@ -388,7 +439,7 @@ impl<W> Queue<W> {
         let own = promised.unwrap_or(fresh);
         let Some(flow) = self.flows.get(&who.principal) else { return own };
         // Its turns and this one: the n-th is for the n-th of its calls.
-        let n = flow.before(who.urgency, who.ticket);
+        let n = flow.before(&who.place(promised));
         let before = flow.turns.before(&own);
         match n.cmp(&before) {
             std::cmp::Ordering::Less => flow.turns.nth(n).unwrap_or(own),
@@ -414,13 +465,13 @@ impl<W> Queue<W> {
         if principal == who.principal || longest <= own {
             return None;
         }
-        let (&(_, ticket), _) = self.flows.get(&principal)?.members.last_key_value()?;
-        self.step_out(ticket)
+        let (last, _) = self.flows.get(&principal)?.members.last_key_value()?;
+        self.step_out(last.ticket)
     }
 
     /// Out of the line without a turn: the caller's last turn goes, those behind move up.
     fn step_out(&mut self, ticket: Ticket) -> Option<(Ticket, W)> {
-        let Seat { principal, urgency, .. } = self.forget(ticket)?;
+        let Seat { principal, place, .. } = self.forget(ticket)?;
         let (waiter, last) = self.change(principal, NonZeroU32::MIN, |flow| {
             let last = flow.turns.last();
             if let Some(turn) = last {
@@ -429,7 +480,7 @@ impl<W> Queue<W> {
                     flow.next = turn.start;
                 }
             }
-            (flow.take((urgency, ticket)), last)
+            (flow.take(&place), last)
         });
         if let Some(turn) = last {
             self.line.remove(&turn);
@@ -451,7 +502,10 @@ impl<W> Queue<W> {
         change: impl FnOnce(&mut Flow<W>) -> R,
     ) -> R {
         let served = self.served;
-        let flow = self.flows.entry(principal).or_insert_with(|| Flow::new(weight, served));
+        let flow = self.flows.entry(principal).or_insert_with(|| {
+            self.weights += u64::from(weight.get());
+            Flow::new(weight, served)
+        });
         self.lengths.remove(&(flow.length(), principal));
         self.idle.remove(&(flow.next, principal));
         if let Some(turn) = flow.urgent() {
@@ -462,23 +516,31 @@ impl<W> Queue<W> {
             self.lengths.insert((flow.length(), principal));
             self.urgent.extend(flow.urgent());
         } else if flow.promised == 0 && flow.next <= served {
-            self.flows.remove(&principal);
+            self.remove(principal);
         } else if flow.promised == 0 {
             self.idle.insert((flow.next, principal));
         }
         result
     }
 
-    /// Virtual time runs with the turns that are served. Who has nothing to wait for and no turn
+    /// Virtual time runs with the turns that are served, but not past one whose call is away: or
+    /// whoever comes next would stand behind all that are. Who has nothing to wait for and no turn
     /// before others any longer is forgotten.
     fn advance(&mut self, start: u64) {
-        self.served = self.served.max(start);
+        let away = self.promises.first().map_or(start, |turn| turn.start);
+        self.served = self.served.max(start.min(away));
         while let Some(&(next, principal)) = self.idle.first() {
             if next > self.served && self.idle.len() <= MAX_IDLE {
                 break;
             }
             self.idle.pop_first();
-            self.flows.remove(&principal);
+            self.remove(principal);
+        }
+    }
+
+    fn remove(&mut self, principal: Principal) {
+        if let Some(flow) = self.flows.remove(&principal) {
+            self.weights -= flow.weight();
         }
     }
 
@@ -486,6 +548,7 @@ impl<W> Queue<W> {
     fn settle(&mut self) {
         if self.is_calm() && !self.flows.is_empty() {
             self.flows.clear();
+            self.weights = 0;
             self.idle.clear();
             self.served = 0;
         }

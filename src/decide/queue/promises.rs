@@ -96,6 +96,11 @@ impl Promises {
         usize::try_from(before.div_ceil(u64::from(ALL))).unwrap_or(usize::MAX)
     }
 
+    /// The next turn whose call is away.
+    pub(super) fn first(&self) -> Option<Turn> {
+        self.turns.first()
+    }
+
     /// The oldest turn that a caller may claim by now for what it asks.
     pub(super) fn due(&self, asks: Asks, now: Instant) -> Option<Turn> {
         let &(told, turn) = self.told.get(&asks)?.first()?;

@@ -198,6 +198,54 @@ fn a_promised_turn_is_for_the_call_that_was_refused_and_not_for_a_new_one() {
 }
 
 #[test]
+fn who_is_far_ahead_of_its_share_is_told_that_others_will_come_before_it() {
+    let mut queue = Queue::default();
+    let waiting = join(&mut queue, 2, 1, "", 2);
+    for _ in 0..10 {
+        join(&mut queue, 1, 1, "", 1);
+    }
+    let next = who(&mut queue, 1, 1, "");
+    assert_eq!(queue.ahead(&next, t0()), 11);
+    assert_eq!(queue.ahead_at_most(&next, t0()), 20, "as many of the other's, if it goes on");
+    queue.leave(waiting.ticket);
+    assert_eq!(queue.ahead_at_most(&next, t0()), 10, "nobody else is there");
+}
+
+#[test]
+fn whoever_comes_while_others_are_away_stands_before_their_later_turns() {
+    let (mut queue, now) = (Queue::default(), t0());
+    let told = now + SECOND * 10;
+    for asks in 0..5 {
+        let refused = Who { asks, ..who(&mut queue, 1, 1, "") };
+        queue.promise(&refused, now, (told, told + SECOND));
+    }
+    // A new call of the same caller has a place that nobody else is there to take.
+    let new = Who { asks: 9, ..who(&mut queue, 1, 1, "") };
+    queue.passed(&new, now);
+    let other = join(&mut queue, 2, 1, "", 2);
+    assert_eq!(queue.ahead(&Who { asks: 7, ..other }, now), 1, "one turn, not six");
+}
+
+#[test]
+fn a_call_whose_patience_ends_keeps_the_turn_that_it_had_in_line() {
+    let (mut queue, now) = (Queue::default(), t0());
+    let impatient = who(&mut queue, 1, 1, "");
+    queue.join(&impatient, (now, now + SECOND), ROOM, 1).unwrap();
+    for _ in 0..5 {
+        join(&mut queue, 1, 1, "", 2);
+    }
+    let out = queue.impatient(now + SECOND * 2).unwrap();
+    assert_eq!(out, (impatient.ticket, 1));
+    assert_eq!(queue.ahead(&impatient, now), 0);
+    let told = now + SECOND * 9;
+    queue.promise(&impatient, now, (told, told + SECOND));
+    let back = who(&mut queue, 1, 1, "");
+    assert_eq!(queue.ahead(&back, told), 0, "and comes back to it");
+    queue.join(&back, (told, told + FAR), ROOM, 9).unwrap();
+    assert_eq!(queue.next(false).map(|(_, label)| label), Some(9));
+}
+
+#[test]
 fn a_promise_that_cannot_be_kept_is_renewed_with_the_same_turn() {
     let (mut queue, now) = (Queue::<u8>::default(), t0());
     let refused = who(&mut queue, 1, 1, "");

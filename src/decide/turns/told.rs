@@ -50,7 +50,7 @@ impl<W> Turns<W> {
         full: bool,
     ) -> Refused {
         self.release(call, passed, now);
-        let wait = turn_at.saturating_duration_since(now);
+        let wait = self.at_most(now, call, slowest).max(turn_at).saturating_duration_since(now);
         let patience = call.deadline.saturating_duration_since(now);
         let retry_after = whole_seconds(wait, patience >= CAN_WAIT);
         let told = now + retry_after;
@@ -64,6 +64,16 @@ impl<W> Turns<W> {
             ..standing
         });
         Refused { retry_after, full, standing }
+    }
+
+    /// When a call would leave where that is decided, however many others come before it.
+    fn at_most(&mut self, now: Instant, call: &Call, at: At) -> Instant {
+        if let Some(gate) = at.and_then(|id| self.gates.get_mut(&id)) {
+            let ahead = gate.line.ahead_at_most(&call.who, now);
+            return gate.available_at(now, ahead);
+        }
+        let ahead = self.line.ahead_at_most(&call.who, now);
+        self.lanes.available_at(now, ahead, false)
     }
 
     /// What is left of the tokens, whoever asks.
