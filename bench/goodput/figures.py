@@ -121,6 +121,8 @@ def share(part: float, whole: float) -> float:
 DERIVED = {
     "kept": lambda run: share(run["promises_kept"], run["promises_claimed"]),
     "unbothered": lambda run: share(run["watched_without_429"], run["watched"]),
+    # What could be used: what was offered, and no more than is allowed.
+    "used_of_usable": lambda run: share(run["used"], min(run["offered"], 1)),
     "served": lambda run: share(run["asked_served"], run["asked"]),
 }
 

@@ -92,8 +92,8 @@ WITHOUT_OUTSIDER = {"mix": ("equal", "greedy", "bursty")}
 GOALS = (
     ("used ≥ 98 % at 1x and more, equal callers", 2, 100, lambda value: value >= 0.98, lowest,
      "used", {"mix": "equal", "load": (1, 2, 10)}),
-    ("used ≥ 98 % at 2x and more, equal callers", 2, 100, lambda value: value >= 0.98, lowest,
-     "used", {"mix": "equal", "load": (2, 10)}),
+    ("the same, of what was offered where that is less", 2, 100, lambda value: value >= 0.98, lowest,
+     "used_of_usable", {"mix": "equal", "load": (1, 2, 10)}),
     ("no 429 of upstream without an outsider", 0, 1, lambda value: value == 0, highest,
      "upstream_429", WITHOUT_OUTSIDER),
     ("Jain ≥ 0.95 among equal callers", 3, 1, lambda value: value >= 0.95, lowest,
@@ -152,8 +152,8 @@ def explained(kind: str, part: dict) -> str:
         f"{scale['max_wait']:g} s instead of 12 s. Retry-After is in whole seconds all the same, of "
         f"which a window has {scale['window']:g} and not 60: what is lost to rounding is "
         f"{60 / scale['window']:g} times as much. {scale['measured']} windows after a warm-up of "
-        f"{scale['warm_up']} ({scale['measured_outsider']} with the outsider), medians over "
-        f"{len(order(part['runs'], 'seed'))} runs. FIFO and the token bucket are no programs, and "
+        f"{scale['warm_up']} ({scale['measured_outsider']} with the outsider); "
+        f"runs of each cell: {len(order(part['runs'], 'seed'))}. FIFO and the token bucket are no programs, and "
         "are simulated only.\n"
     )
 
