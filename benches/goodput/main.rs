@@ -43,6 +43,7 @@ fn main() -> std::io::Result<()> {
 
     let mut plans = plans(seeds, Duration::from_secs(minutes * 60));
     plans.retain(|plan| only.iter().all(|word| words(plan).iter().any(|known| known == word)));
+    plans.retain(|plan| !tested || plan.load <= 1.0);
     let results = run_all(&plans);
     let report = json!({
         "limit": upstream::LIMIT,

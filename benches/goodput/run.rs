@@ -71,6 +71,9 @@ struct World {
     plan: Plan,
     end: Instant,
     outside: (Instant, Instant),
+    /// When callers call, and what for: the same for every policy.
+    calling: fastrand::Rng,
+    /// How long things take.
     random: fastrand::Rng,
     events: BinaryHeap<Reverse<(Instant, u64, Event)>>,
     pushed: u64,
@@ -85,14 +88,16 @@ struct World {
 
 /// Runs it.
 pub fn run(plan: Plan, start: Instant) -> Value {
-    let mut random = fastrand::Rng::with_seed(plan.seed);
-    let callers = plan.mix.callers(plan.load, &mut random);
+    let mut calling = fastrand::Rng::with_seed(plan.seed);
+    let random = calling.fork();
+    let callers = plan.mix.callers(plan.load, &mut calling);
     let from = start + WARM_UP;
     let until = from + plan.measured;
     let mut world = World {
         plan,
         end: until + TAIL,
         outside: (from + plan.measured / 4, from + plan.measured * 3 / 4),
+        calling,
         random,
         events: BinaryHeap::new(),
         pushed: 0,
@@ -111,7 +116,7 @@ pub fn run(plan: Plan, start: Instant) -> Value {
 impl World {
     fn begin(&mut self, start: Instant) {
         for (number, habit) in self.callers.clone().iter().enumerate() {
-            let first = habit.first(start, &mut self.random);
+            let first = habit.first(start, &mut self.calling);
             self.push(first, Event::Call(number));
         }
         if self.plan.mix == Mix::Outsider {
@@ -154,10 +159,10 @@ impl World {
 
     fn call(&mut self, now: Instant, caller: usize, steps: &mut Vec<Step>) {
         let Some(habit) = self.callers.get_mut(caller) else { return };
-        let (count, next) = habit.call(now, &mut self.random);
+        let (count, next) = habit.call(now, &mut self.calling);
         self.push(next, Event::Call(caller));
         for _ in 0..count {
-            let family = self.random.u64(..FAMILIES);
+            let family = self.calling.u64(..FAMILIES);
             self.calls.push(Call {
                 caller,
                 family,
@@ -204,7 +209,7 @@ impl World {
     fn outside_calls(&mut self, now: Instant) {
         let accepted = self.upstream.take(now).is_ok();
         self.tally.outside(now, accepted);
-        let next = now + exponential(WINDOW.div_f64(f64::from(LIMIT) * OUTSIDE), &mut self.random);
+        let next = now + exponential(WINDOW.div_f64(f64::from(LIMIT) * OUTSIDE), &mut self.calling);
         if next < self.outside.1 {
             self.push(next, Event::Outside);
         }
