@@ -39,6 +39,7 @@ mod retries;
 mod revoked;
 mod saving;
 mod sdk;
+mod sdk_limits;
 mod secrets;
 mod serving;
 mod short_lives;

@@ -3,78 +3,19 @@
 //!
 //! `tests/run.sh` installs the SDKs; what they do is in `tests/sdk/`.
 
-use std::{
-    env,
-    path::Path,
-    process::{Command, Output},
-    time::Duration,
-};
+use std::time::Duration;
 
 use genesys_proxy::simulator::{ApiFault, Counters, FaultsPatch, Options};
 use tokio::time::timeout;
 
-use crate::support::{World, gateway::PATIENCE, tools::installed};
+use crate::support::{Sdk, World, gateway::PATIENCE};
 
 /// Calls of all jobs together: three pages of queues, two for a user, one for each other job.
 const CALLS: u64 = 8;
 
-/// A language with an SDK.
-#[derive(Debug, Clone, Copy)]
-enum Sdk {
-    Python,
-    JavaScript,
-}
-
-impl Sdk {
-    /// What runs the test `name` of `tests/sdk/`; words are separated by spaces in it.
-    fn command(self, name: &str) -> Command {
-        // A script that hangs ends before the patience of whoever waits for it.
-        let mut command = Command::new("timeout");
-        command.args(["--kill-after=5", "50"]).env_clear().env("PATH", env::var("PATH").unwrap());
-        let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk");
-        match self {
-            Self::Python => {
-                let python = installed("GENESYS_PROXY_TEST_PYTHON", "sdk/python/bin/python");
-                command.current_dir(scripts.join("python"));
-                command.env("PYTHONDONTWRITEBYTECODE", "1");
-                command.arg(python).args(["-m", "unittest", "--verbose"]);
-                command.arg(format!("calls.Calls.test_{}", name.replace(' ', "_")));
-            }
-            Self::JavaScript => {
-                let modules =
-                    installed("GENESYS_PROXY_TEST_NODE_MODULES", "sdk/javascript/node_modules");
-                command.current_dir(scripts.join("javascript"));
-                command.env("NODE_PATH", modules);
-                command.args(["node", "--test-reporter=tap"]);
-                command.arg(format!("--test-name-pattern=^{name}$")).arg("calls.cjs");
-            }
-        }
-        command
-    }
-
-    /// How the output says that exactly one test ran.
-    fn one(self) -> &'static str {
-        match self {
-            Self::Python => "Ran 1 test ",
-            Self::JavaScript => "# pass 1\n",
-        }
-    }
-
-    /// Runs the test `name` against this world; it must succeed.
-    async fn runs(self, name: &str, world: &World) {
-        let mut command = self.command(name);
-        let home = tempfile::tempdir().unwrap();
-        command
-            // The SDKs read a configuration file there.
-            .env("HOME", home.path())
-            .env("GENESYS_BASE_URL", world.gateway.url(""))
-            .env("GENESYS_SIMULATOR_URL", format!("http://{}", world.genesys.addr()));
-        let ran = tokio::task::spawn_blocking(move || command.output());
-        let Output { status, stdout, stderr } = ran.await.unwrap().unwrap();
-        let output = String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned();
-        assert!(status.success(), "{self:?}, {name:?}: {status}\n{output}");
-        assert!(output.contains(self.one()), "{self:?}, {name:?} is not one test:\n{output}");
-    }
+/// Runs the test `name` of `calls` against this world; it must succeed.
+async fn runs(sdk: Sdk, name: &str, world: &World) {
+    sdk.runs(("calls", name), world, &[]).await;
 }
 
 /// What the simulator saw, once every download has come without a bearer.
@@ -88,7 +29,7 @@ fn seen(world: &World, downloads: u64) -> Counters {
 /// Each job once, on one token.
 async fn every_job(sdk: Sdk) {
     let world = World::new().await;
-    sdk.runs("every job", &world).await;
+    runs(sdk, "every job", &world).await;
     let seen = seen(&world, 1);
     assert_eq!((seen.requests, seen.mints, seen.unauthorized), (CALLS, 1, 0));
 }
@@ -106,7 +47,7 @@ async fn javascript_does_every_job_without_credentials() {
 /// Each call meets one 401, and none is seen.
 async fn revoked_before_each_call(sdk: Sdk) {
     let world = World::new().await;
-    sdk.runs("every job with every token revoked before each call", &world).await;
+    runs(sdk, "every job with every token revoked before each call", &world).await;
     let seen = seen(&world, 1);
     assert_eq!((seen.requests, seen.unauthorized), (1 + 2 * CALLS, CALLS));
     assert_eq!(seen.mints, 1 + CALLS);
@@ -133,7 +74,7 @@ async fn revoked_under_twenty(sdk: Sdk) {
         assert_eq!(world.genesys.revoke(), 1);
         world.genesys.faults(FaultsPatch { clear: true, ..FaultsPatch::default() });
     };
-    tokio::join!(sdk.runs("twenty callers at once", &world), storm);
+    tokio::join!(runs(sdk, "twenty callers at once", &world), storm);
     let seen = seen(&world, 4);
     assert_eq!((seen.requests, seen.unauthorized), (4 * CALLS + 20, 20));
     assert_eq!(seen.mints, 2);
@@ -152,7 +93,7 @@ async fn javascript_does_not_notice_a_token_revoked_under_twenty_calls() {
 /// Tokens die at any moment of many calls: one mint for each death.
 async fn revoked_while_calls_run(sdk: Sdk) {
     let world = World::new().await;
-    sdk.runs("five rounds of callers with every token revoked in each", &world).await;
+    runs(sdk, "five rounds of callers with every token revoked in each", &world).await;
     assert_eq!(seen(&world, 20).mints, 1 + 5);
 }
 
@@ -177,7 +118,7 @@ async fn limited(calls: u32, window: Duration) -> World {
 /// No answer of the gateway is a 429: the Python SDK would hide one from its user.
 async fn more_calls_than_the_limit(sdk: Sdk) {
     let world = limited(60, Duration::from_secs(4)).await;
-    sdk.runs("more calls than the limit", &world).await;
+    runs(sdk, "more calls than the limit", &world).await;
     let lines = world.gateway.wait_for_logs(" access ", 100);
     let answered = lines.iter().filter(|line| line.contains("/organizations/me 200 "));
     assert_eq!((lines.len(), answered.count()), (100, 100));
@@ -198,6 +139,6 @@ async fn javascript_sees_no_429_from_a_hundred_calls_over_the_limit() {
 async fn javascript_is_told_how_long_a_wait_would_be_that_it_does_not_have() {
     let world = limited(1, Duration::from_secs(30)).await;
     let name = "a wait that is too long is refused in time, and says how long";
-    Sdk::JavaScript.runs(name, &world).await;
+    runs(Sdk::JavaScript, name, &world).await;
     assert_eq!(world.genesys.counters().requests, 1);
 }
