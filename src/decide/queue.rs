@@ -9,6 +9,7 @@
 //!
 //! A call that is told to come back keeps its turn: see [`promises`].
 
+mod flow;
 pub mod promises;
 
 use std::{
@@ -19,6 +20,7 @@ use std::{
 };
 
 use super::{callers::Principal, rank::Rank, urgency::Urgency};
+use flow::{COST, Flow, Seat, Turn};
 use promises::Promises;
 
 /// A place in the order of arrival. A call that comes back after a 429 keeps its ticket, and so
@@ -49,8 +51,6 @@ impl Iterator for Tickets {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full;
 
-/// A turn of a caller with weight 1 costs so much virtual time.
-const COST: u64 = 1 << 20;
 /// Callers without a call in line that are remembered for the turns they had. Far above what is
 /// needed; who is forgotten starts like a newcomer.
 const MAX_IDLE: usize = 10_000;
@@ -68,49 +68,6 @@ pub struct Who {
     pub ticket: Ticket,
     /// What it asks for, as a number: a call that comes back asks for the same.
     pub asks: u64,
-}
-
-/// A turn in virtual time. Every turn has a number, so that no two are the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Turn {
-    start: u64,
-    number: u64,
-    principal: Principal,
-}
-
-/// A call's place among its caller's own: a call that was told to come back has the place that it
-/// had then.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
-    urgency: Urgency,
-    since: u64,
-    ticket: Ticket,
-}
-
-/// One caller's part of the line.
-#[derive(Debug, Clone)]
-struct Flow<W> {
-    weight: NonZeroU32,
-    /// Of one of its turns, in virtual time.
-    cost: u64,
-    /// Start of its next turn, unless others are served past it.
-    next: u64,
-    /// One for each member, not bound to any: the most urgent member has the earliest turn.
-    turns: Rank<Turn>,
-    members: BTreeMap<Place, W>,
-    /// Members by urgency.
-    counts: [usize; Urgency::COUNT],
-    /// Turns of calls that were told to come back.
-    promised: usize,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Seat {
-    principal: Principal,
-    place: Place,
-    deadline: Instant,
-    /// It had been told to come back.
-    promised: bool,
 }
 
 /// The line; `W` is how to reach the one who waits.
@@ -134,13 +91,6 @@ pub struct Queue<W> {
     promises: Promises,
 }
 
-impl Who {
-    fn place(&self, promised: Option<Turn>) -> Place {
-        let since = promised.map_or(self.ticket.0, |turn| turn.number);
-        Place { urgency: self.urgency, since, ticket: self.ticket }
-    }
-}
-
 impl<W> Default for Queue<W> {
     fn default() -> Self {
         Self {
@@ -156,54 +106,6 @@ impl<W> Default for Queue<W> {
             idle: BTreeSet::new(),
             promises: Promises::default(),
         }
-    }
-}
-
-impl<W> Flow<W> {
-    fn new(weight: NonZeroU32, next: u64) -> Self {
-        Self {
-            weight,
-            cost: COST / u64::from(weight.get()),
-            next,
-            turns: Rank::default(),
-            members: BTreeMap::new(),
-            counts: [0; Urgency::COUNT],
-            promised: 0,
-        }
-    }
-
-    /// How many of its members go before a call. One that comes back is older than nearly all that
-    /// are as urgent.
-    fn before(&self, place: &Place) -> usize {
-        let after = self.members.range(place..).next();
-        let older = after.is_some_and(|(next, _)| next.urgency == place.urgency);
-        self.counts.iter().take(place.urgency.number() + usize::from(!older)).sum()
-    }
-
-    fn count(&mut self, urgency: Urgency) -> Option<&mut usize> {
-        self.counts.get_mut(urgency.number())
-    }
-
-    fn take(&mut self, place: &Place) -> Option<W> {
-        let waiter = self.members.remove(place)?;
-        if let Some(count) = self.count(place.urgency) {
-            *count -= 1;
-        }
-        Some(waiter)
-    }
-
-    /// Its first call is urgent: its first turn.
-    fn urgent(&self) -> Option<Turn> {
-        let (first, _) = self.members.first_key_value()?;
-        first.urgency.is_urgent().then(|| self.turns.first()).flatten()
-    }
-
-    fn weight(&self) -> u64 {
-        self.weight.get().into()
-    }
-
-    fn length(&self) -> u64 {
-        self.cost.saturating_mul(self.members.len() as u64)
     }
 }
 

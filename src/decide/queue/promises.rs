@@ -11,8 +11,8 @@ use std::{
     time::Instant,
 };
 
-use super::{Principal, Turn};
-use crate::decide::rank::Rank;
+use super::flow::Turn;
+use crate::decide::{callers::Principal, rank::Rank};
 
 /// Promises at once. Who is refused beyond them is told a time all the same, but stands nowhere.
 const MOST: usize = 10_000;

@@ -2,7 +2,7 @@
 
 mod every_order;
 
-use std::{net::Ipv4Addr, num::NonZeroU32};
+use std::{net::Ipv4Addr, num::NonZeroU32, time::Duration};
 
 use super::*;
 use crate::decide::{

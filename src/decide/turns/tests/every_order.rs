@@ -1,6 +1,8 @@
 //! Everything that can happen, in every order, at a small size: no window over the limit, nobody
 //! forgotten, no place lost.
 
+use std::time::Duration;
+
 use super::*;
 
 /// Short, so that windows end within a few steps.

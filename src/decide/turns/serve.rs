@@ -1,0 +1,146 @@
+//! The lines are served: gate by gate, then the one before the tokens.
+//! It never wakes anybody who has no turn, and says when to look again.
+
+use std::time::{Duration, Instant};
+
+use super::{At, Entered, GateId, Joined, Outcome, Turns, Waiting};
+use crate::decide::lanes::Spot;
+
+/// The least time there is.
+const TICK: Duration = Duration::from_nanos(1);
+
+impl<W> Turns<W> {
+    /// Serves all lines as far as their limits allow; when to look again, if nothing happens before.
+    pub fn hand_out(&mut self, now: Instant, out: &mut Vec<Outcome<W>>) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        let mut sooner = |at: Option<Instant>| next = next.into_iter().chain(at).min();
+        let mut after = None;
+        while let Some(id) = self.busy_after(after) {
+            sooner(self.hand_out_at(Some(id), now, out));
+            after = Some(id);
+        }
+        sooner(self.hand_out_at(None, now, out));
+        // Whoever was sent back from the last line to a gate has not been looked at.
+        let mut after = None;
+        while let Some(id) = self.busy_after(after) {
+            sooner(self.look_at(id, now));
+            after = Some(id);
+        }
+        next
+    }
+
+    fn hand_out_at(&mut self, at: At, now: Instant, out: &mut Vec<Outcome<W>>) -> Option<Instant> {
+        self.line_at(at)?.expire(now);
+        loop {
+            let free_at = self.free_at(at, now);
+            // Who cannot be served any more is told now, not when its patience ends.
+            let hopeless = free_at.map_or(now + TICK, |free_at| self.soonest(at, now, free_at));
+            while let Some((ticket, waiting)) = self.line_at(at)?.impatient(hopeless) {
+                self.waiting.remove(&ticket);
+                let turn = self.turn_at(now, &waiting.call, waiting.passed);
+                let refused = self.refuse(now, &waiting.call, waiting.passed, turn, false);
+                out.push((waiting.waiter, Err(refused)));
+            }
+            let line = self.line_at(at)?;
+            if line.is_empty() {
+                if let Some(id) = at {
+                    self.busy.remove(&id);
+                }
+                return None;
+            }
+            // Until somebody goes out, or somebody's patience ends.
+            let Some(again) = free_at else { return line.deadline() };
+            let only_urgent = again > now;
+            if only_urgent && !line.has_next(true) {
+                return Some(again);
+            }
+            let spot = match self.take_at(at, now, only_urgent) {
+                Ok(spot) => spot,
+                Err(later) => return Some(later),
+            };
+            let (ticket, waiting) = self.line_at(at)?.next(only_urgent)?;
+            self.waiting.remove(&ticket);
+            self.go_on(now, waiting, at, spot, out);
+        }
+    }
+
+    /// It has a place where it waited: on to the next line, or away.
+    fn go_on(
+        &mut self,
+        now: Instant,
+        waiting: Waiting<W>,
+        at: At,
+        spot: Option<Spot>,
+        out: &mut Vec<Outcome<W>>,
+    ) {
+        let Waiting { mut call, passed, waiter } = waiting;
+        let entered = match spot {
+            Some(spot) if self.detour(&mut call) => {
+                self.lanes.give_back(1, spot.lane, now);
+                self.enter(now, call, passed)
+            }
+            Some(spot) => Entered::Granted(self.grant(now, call, spot)),
+            None => self.enter(now, call, passed + usize::from(at.is_some())),
+        };
+        match entered {
+            Entered::Granted(grant) => out.push((waiter, Ok(grant))),
+            Entered::Stopped(call, passed) => {
+                // It was let in once: there is room for it.
+                if let Joined::Full(back) =
+                    self.join(now, Waiting { call, passed, waiter }, (1, None))
+                {
+                    let turn = self.turn_at(now, &back.call, back.passed);
+                    let refused = self.refuse(now, &back.call, back.passed, turn, true);
+                    out.push((back.waiter, Err(refused)));
+                }
+            }
+        }
+    }
+
+    /// A place at a gate (then there is no spot), or under a token.
+    fn take_at(
+        &mut self,
+        at: At,
+        now: Instant,
+        only_urgent: bool,
+    ) -> Result<Option<Spot>, Instant> {
+        match at.and_then(|id| self.gates.get_mut(&id)) {
+            Some(gate) => gate.take(now).map(|()| None),
+            None => self.lanes.take(now, only_urgent).map(Some),
+        }
+    }
+
+    /// When the first in a line could go on; `None` while only one that goes out makes room.
+    fn free_at(&mut self, at: At, now: Instant) -> Option<Instant> {
+        match at {
+            Some(id) => {
+                let gate = self.gates.get_mut(&id)?;
+                (!gate.is_crowded()).then(|| gate.available_at(now, 0))
+            }
+            None => Some(self.lanes.available_at(now, 0, false)),
+        }
+    }
+
+    /// When the first in a line could go on, out of the reserve if it is urgent.
+    fn soonest(&mut self, at: At, now: Instant, free_at: Instant) -> Instant {
+        if at.is_none() && free_at > now && self.line.has_next(true) {
+            return free_at.min(self.lanes.available_at(now, 0, true));
+        }
+        free_at
+    }
+
+    fn look_at(&mut self, id: GateId, now: Instant) -> Option<Instant> {
+        let deadline = self.gates.get(&id)?.line.deadline();
+        self.free_at(Some(id), now).or(deadline)
+    }
+
+    fn busy_after(&self, id: Option<GateId>) -> Option<GateId> {
+        match id {
+            None => self.busy.first().copied(),
+            Some(id) => {
+                let after = (std::ops::Bound::Excluded(id), std::ops::Bound::Unbounded);
+                self.busy.range(after).next().copied()
+            }
+        }
+    }
+}
