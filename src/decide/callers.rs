@@ -4,6 +4,7 @@
 use std::{
     net::{IpAddr, Ipv6Addr},
     num::NonZeroU32,
+    sync::Arc,
     time::Duration,
 };
 
@@ -49,6 +50,32 @@ pub struct Terms {
 impl Default for Terms {
     fn default() -> Self {
         Self { weight: NonZeroU32::MIN, requests_per_minute: None, max_queue: None, max_wait: None }
+    }
+}
+
+/// What each named caller is granted, in the order of the configuration.
+#[derive(Debug, Clone, Default)]
+pub struct Granted(Arc<[Terms]>);
+
+impl Granted {
+    /// One after the other.
+    pub fn new(terms: impl IntoIterator<Item = Terms>) -> Self {
+        Self(terms.into_iter().collect())
+    }
+
+    /// What a caller is granted; one without a name, what everybody is.
+    pub fn terms(&self, principal: Principal) -> Terms {
+        match principal {
+            Principal::Named(number) => {
+                self.0.get(usize::from(number)).copied().unwrap_or_default()
+            }
+            Principal::Address(_) | Principal::User(_) | Principal::Unknown => Terms::default(),
+        }
+    }
+
+    /// Some have a ceiling of their own.
+    pub fn have_ceilings(&self) -> bool {
+        self.0.iter().any(|terms| terms.requests_per_minute.is_some())
     }
 }
 

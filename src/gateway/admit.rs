@@ -27,7 +27,7 @@ use crate::{
     config::{Family, Pacing, RateLimit},
     decide::{
         budget::Allowance,
-        callers::{Principal, Terms},
+        callers::{Granted, Principal},
         failure::Failure,
         lanes::{Lane, Lanes, Spot},
         path,
@@ -48,8 +48,6 @@ pub use toll::Toll;
 pub struct Asker {
     /// The caller.
     pub principal: Principal,
-    /// What it is granted.
-    pub terms: Terms,
     /// Among its own calls.
     pub urgency: Urgency,
 }
@@ -102,6 +100,8 @@ pub struct Admission {
     state: Mutex<Turns<Waiter>>,
     /// `rate_limit.families`
     families: Vec<Family>,
+    /// What each is granted.
+    callers: Granted,
     /// Something changed that the pacer must look at.
     wake: Notify,
     /// Permits that are no desk's.
@@ -152,11 +152,10 @@ impl Drop for Locked<'_> {
 }
 
 impl Admission {
-    /// Starts the pacer, which ends when `stop` is cancelled. `tokens` is how many there are;
-    /// `ceilings`: some callers have one.
+    /// Starts the pacer, which ends when `stop` is cancelled. `tokens` is how many there are.
     pub fn spawn(
         limit: RateLimit,
-        (tokens, ceilings): (usize, bool),
+        (tokens, callers): (usize, Granted),
         tasks: &TaskTracker,
         runtime: &Handle,
         stop: CancellationToken,
@@ -171,13 +170,14 @@ impl Admission {
         let rules = Rules {
             max_queue: limit.max_queue,
             families: limit.families.iter().map(|family| family.limit).collect(),
-            ceilings,
+            ceilings: callers.have_ceilings(),
         };
         let turns = Turns::new(rules, Lanes::new(tokens, allowance, now), now);
         let admission = Arc::new(Self {
             busy: AtomicBool::new(!turns.is_calm()),
             state: Mutex::new(turns),
             families: limit.families,
+            callers,
             wake: Notify::new(),
             in_flight: AtomicUsize::new(0),
             desks: Mutex::default(),
@@ -241,8 +241,9 @@ impl Admission {
         let who = {
             let mut state = self.state();
             let ticket = ticket.unwrap_or_else(|| state.ticket());
-            let Asker { principal, terms, urgency } = asking.asker;
-            let who = Who { principal, weight: terms.weight, urgency, ticket, asks: 0 };
+            let Asker { principal, urgency } = asking.asker;
+            let weight = self.callers.terms(principal).weight;
+            let who = Who { principal, weight, urgency, ticket, asks: 0 };
             if let Some((spot, standing)) = state.quick(now, &who) {
                 let grant = Grant { ticket, spot, gates: Vec::new(), standing };
                 return Ok(Stood::Granted(self.permit(grant)));
@@ -271,9 +272,8 @@ impl Admission {
 
     /// What it means to the limits: worked out only when there is somebody to meet.
     fn call(&self, asking: &Asking<'_>, ticket: Ticket) -> Call {
-        let Asking { asker: Asker { principal, terms, urgency }, method, target, deadline } =
-            *asking;
-        let path = target.path();
+        let Asking { asker: Asker { principal, urgency }, method, target, deadline } = *asking;
+        let (terms, path) = (self.callers.terms(principal), target.path());
         let ceiling = terms.requests_per_minute.map(|_| GateId::Ceiling(principal));
         let named = self.families.iter().zip(0..);
         let named = named.filter(|(family, _)| family.rule.speaks_of(method, path));

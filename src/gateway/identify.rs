@@ -17,7 +17,7 @@ use crate::{
     config::{Caller, KeyDigest},
     decide::{
         asked::Lines,
-        callers::{Principal, Terms},
+        callers::{Granted, Principal},
     },
     telemetry::callers::{Name, Names},
 };
@@ -26,7 +26,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Callers {
     names: Names,
-    terms: Vec<Terms>,
+    granted: Granted,
     keys: HashMap<KeyDigest, Principal>,
     networks: Networks,
 }
@@ -38,7 +38,7 @@ impl Callers {
         let key = |(principal, caller): (_, &Caller)| caller.key.map(|key| (key, principal));
         Self {
             names: Names::new(callers.iter().map(|caller| caller.name.clone())),
-            terms: callers.iter().map(|caller| caller.terms).collect(),
+            granted: Granted::new(callers.iter().map(|caller| caller.terms)),
             keys: numbered().filter_map(key).collect(),
             networks: numbered()
                 .flat_map(|(principal, caller)| {
@@ -69,14 +69,9 @@ impl Callers {
         !self.keys.is_empty()
     }
 
-    /// What a caller is granted; one without a name, what everybody is.
-    pub fn terms(&self, principal: Principal) -> Terms {
-        match principal {
-            Principal::Named(number) => {
-                self.terms.get(usize::from(number)).copied().unwrap_or_default()
-            }
-            Principal::Address(_) | Principal::User(_) | Principal::Unknown => Terms::default(),
-        }
+    /// What each is granted.
+    pub fn granted(&self) -> &Granted {
+        &self.granted
     }
 
     /// What logs and people call a caller.

@@ -226,8 +226,7 @@ impl Gateway {
         let interim = (parts.version == Version::HTTP_11).then(|| Arc::clone(caller));
         let head = Box::new(Head::new(parts, asked, &record.request_id));
         let principal = record.principal;
-        let terms = self.shared.callers.terms(principal);
-        let of = Asker { principal, terms, urgency: asked.urgency };
+        let of = Asker { principal, urgency: asked.urgency };
         Ok(Guarded { head, asker: of, wait: asked.wait, upgrade, interim })
     }
 
@@ -267,9 +266,10 @@ impl Gateway {
 
     /// What the caller prefers for this call, else its own `max_wait`, else everybody's.
     fn patience(&self, asker: &Asker, preferred: Option<u64>) -> Duration {
-        match preferred {
-            Some(seconds) => Duration::from_secs(seconds).min(MAX_WAIT),
-            None => asker.terms.max_wait.unwrap_or(self.shared.config.rate_limit.max_wait),
+        if let Some(seconds) = preferred {
+            return Duration::from_secs(seconds).min(MAX_WAIT);
         }
+        let own = self.shared.callers.granted().terms(asker.principal).max_wait;
+        own.unwrap_or(self.shared.config.rate_limit.max_wait)
     }
 }

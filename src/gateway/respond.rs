@@ -2,6 +2,7 @@
 //! It never says why from inside: the caller gets the code, the log has the chain.
 
 use std::{
+    cell::RefCell,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -230,20 +231,33 @@ fn mark(parts: &mut Parts, record: &Record) {
         }
     });
     fields.append(SERVER_TIMING, timing);
-    if let Some(Standing { limit, window, remaining, reset }) = record.standing {
-        let parameters = |name: &[u8], values: [(&[u8], u64); 2]| {
-            word(|out| {
-                out.extend_from_slice(name);
-                for (parameter, value) in values {
-                    out.extend_from_slice(parameter);
-                    push(out, value);
-                }
-            })
-        };
-        let name = b"\"default\"";
-        fields.insert(RATE_LIMIT_POLICY, parameters(name, [(b";q=", limit), (b";w=", window)]));
-        fields.insert(RATE_LIMIT, parameters(name, [(b";r=", remaining), (b";t=", reset)]));
+    if let Some(standing) = record.standing {
+        fields.insert(RATE_LIMIT_POLICY, policy(standing));
+        let left = word(|out| {
+            out.extend_from_slice(b"\"default\";r=");
+            push(out, standing.remaining);
+            out.extend_from_slice(b";t=");
+            push(out, standing.reset);
+        });
+        fields.insert(RATE_LIMIT, left);
     }
+}
+
+thread_local! {
+    /// The latest: nearly all answers of a worker say the same.
+    static POLICY: RefCell<(u32, u32, HeaderValue)> =
+        const { RefCell::new((0, 0, HeaderValue::from_static(""))) };
+}
+
+fn policy(Standing { limit, window, .. }: Standing) -> HeaderValue {
+    POLICY.with_borrow_mut(|known| {
+        if (known.0, known.1) != (limit, window) {
+            let text = format!("\"default\";q={limit};w={window}");
+            let value = HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
+            *known = (limit, window, value);
+        }
+        known.2.clone()
+    })
 }
 
 impl Held {

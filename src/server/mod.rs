@@ -97,11 +97,10 @@ impl Server {
         let tasks = TaskTracker::new();
         let tls = tls::client_config("upstream.ca_file", config.upstream.ca_file.as_deref())?;
         let lanes = config.oauth.clients.len() * config.oauth.tokens as usize;
-        let ceilings =
-            config.callers.iter().any(|caller| caller.terms.requests_per_minute.is_some());
+        let callers = Callers::new(&config.callers);
         let admission = Admission::spawn(
             config.rate_limit.clone(),
-            (lanes, ceilings),
+            (lanes, callers.granted().clone()),
             &tasks,
             runtime,
             stop.clone(),
@@ -122,7 +121,7 @@ impl Server {
             memory: Memory::new(config.replay.memory_total),
             forbidden: Arc::default(),
             hosts: Hosts::new(&addresses, &config.access.hosts),
-            callers: Callers::new(&config.callers),
+            callers,
             tunnels: TaskTracker::new(),
             cut: CancellationToken::new(),
             config,

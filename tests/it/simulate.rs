@@ -14,7 +14,7 @@ use std::{
 use genesys_proxy::{
     config::{Pacing, RateLimit},
     decide::{
-        callers::{Principal, Terms},
+        callers::{Granted, Principal},
         freshness::Verdict,
         lanes::{Lane, Spot},
         retry::{self, Facts, History, Next, Outcome},
@@ -261,7 +261,8 @@ async fn live(seed: u64) -> BTreeMap<&'static str, u32> {
         max_retry_after: MAX_RETRY_AFTER,
         families: Vec::new(),
     };
-    let admission = Admission::spawn(limits, (1, false), &tasks, &runtime, stop.clone());
+    let admission =
+        Admission::spawn(limits, (1, Granted::default()), &tasks, &runtime, stop.clone());
     let (followed, budget) = (Arc::clone(&tokens), Arc::clone(&admission));
     let until = stop.clone();
     tasks.spawn(async move {
@@ -277,7 +278,6 @@ async fn live(seed: u64) -> BTreeMap<&'static str, u32> {
             let travels = Duration::from_millis(dice.u64(1..800));
             let asker = Asker {
                 principal: Principal::Named(dice.u16(0..3)),
-                terms: Terms::default(),
                 urgency: Urgency::of(&format!("u={}", dice.u8(0..8))).unwrap_or_default(),
             };
             let (gateway, ends) = (Rc::clone(&gateway), Rc::clone(&ends));

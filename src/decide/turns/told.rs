@@ -13,13 +13,13 @@ use crate::decide::queue::Who;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
     /// Calls in a window: the caller's ceiling, or what the tokens allow.
-    pub limit: u64,
+    pub limit: u32,
     /// The window, in seconds.
-    pub window: u64,
+    pub window: u32,
     /// Of these, what the caller could use now: its share, when others wait.
-    pub remaining: u64,
+    pub remaining: u32,
     /// Seconds until there is more.
-    pub reset: u64,
+    pub reset: u32,
 }
 
 /// A call that cannot be served in time.
@@ -60,7 +60,7 @@ impl<W> Turns<W> {
         }
         let standing = self.standing(now, &call.who, call.ceiling).map(|standing| Standing {
             remaining: 0,
-            reset: retry_after.as_secs(),
+            reset: small(retry_after.as_secs()),
             ..standing
         });
         Refused { retry_after, full, standing }
@@ -80,9 +80,12 @@ impl<W> Turns<W> {
     pub fn standing_of_all(&self, now: Instant) -> Option<Standing> {
         let (limit, taken) = self.lanes.standing(now)?;
         let reset = self.lanes.next_free(now).saturating_duration_since(now);
-        let reset = whole_seconds(reset, false).as_secs();
-        let window = self.lanes.allowance().window.as_secs();
-        Some(Standing { limit, window, remaining: limit.saturating_sub(taken), reset })
+        Some(Standing {
+            limit: small(limit),
+            window: small(self.lanes.allowance().window.as_secs()),
+            remaining: small(limit.saturating_sub(taken)),
+            reset: small(whole_seconds(reset, false).as_secs()),
+        })
     }
 
     /// What a caller has left.
@@ -94,14 +97,19 @@ impl<W> Turns<W> {
     ) -> Option<Standing> {
         let all = self.standing_of_all(now)?;
         let (own, sharing) = self.line.share(who);
-        let share = all.remaining.saturating_mul(own) / sharing.max(1);
-        let Some(ceiling) = ceiling.map(|ceiling| u64::from(ceiling.get())) else {
+        let share = small(u64::from(all.remaining).saturating_mul(own) / sharing.max(1));
+        let Some(ceiling) = ceiling.map(NonZeroU32::get) else {
             return Some(Standing { remaining: share, ..all });
         };
         let gate = self.gates.get(&GateId::Ceiling(who.principal));
-        let left = ceiling.saturating_sub(gate.map_or(0, |gate| gate.budget.taken()));
+        let left = ceiling.saturating_sub(small(gate.map_or(0, |gate| gate.budget.taken())));
         Some(Standing { limit: ceiling.min(all.limit), remaining: share.min(left), ..all })
     }
+}
+
+/// A number for a header: more than four billion is many.
+fn small(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 /// At least one, so that nobody spins.

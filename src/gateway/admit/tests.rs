@@ -18,13 +18,13 @@ fn rate_limit(limit: u32, max_queue: usize) -> RateLimit {
     }
 }
 
-fn spawn(limit: RateLimit, ceilings: bool) -> Arc<Admission> {
+fn spawn(limit: RateLimit) -> Arc<Admission> {
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    Admission::spawn(limit, (1, ceilings), &tasks, &Handle::current(), stop)
+    Admission::spawn(limit, (1, Granted::default()), &tasks, &Handle::current(), stop)
 }
 
 fn admission(limit: u32, max_queue: usize) -> Arc<Admission> {
-    spawn(rate_limit(limit, max_queue), false)
+    spawn(rate_limit(limit, max_queue))
 }
 
 static TARGET: LazyLock<PathAndQuery> =
@@ -32,8 +32,7 @@ static TARGET: LazyLock<PathAndQuery> =
 
 /// A plain call of some caller's.
 fn asking(deadline: Instant) -> Asking<'static> {
-    let (principal, terms) = (Principal::Unknown, Terms::default());
-    let asker = Asker { principal, terms, urgency: Urgency::default() };
+    let asker = Asker { principal: Principal::Unknown, urgency: Urgency::default() };
     Asking { asker, method: &Method::GET, target: &TARGET, deadline }
 }
 

@@ -4,6 +4,7 @@ use http::HeaderValue;
 use proptest::prelude::*;
 
 use super::*;
+use crate::decide::callers::Terms;
 
 fn caller(name: &str, networks: &[&str], key: Option<&str>) -> Caller {
     Caller {
@@ -88,9 +89,9 @@ fn only_a_caller_with_a_name_has_terms_of_its_own() {
     let mut named = caller("billing", &[], Some("the-key-of-billing"));
     named.terms.weight = 7.try_into().unwrap();
     let callers = Callers::new(&[named.clone()]);
-    assert_eq!(callers.terms(Principal::Named(0)), named.terms);
+    assert_eq!(callers.granted().terms(Principal::Named(0)), named.terms);
     for other in [Principal::Named(1), callers.at(at("10.2.0.1")), Principal::User(0)] {
-        assert_eq!(callers.terms(other), Terms::default());
+        assert_eq!(callers.granted().terms(other), Terms::default());
     }
 }
 
