@@ -118,3 +118,24 @@ async fn callers_that_hang_up_at_any_moment_leave_nothing_behind() {
     assert_eq!(status.code(), Some(0), "{status}");
     world.gateway.wait_for_log("drained clean=true");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_with_a_turn_that_was_not_used_leaves_it_to_others() {
+    let toml = rate_limit(10, 100, "");
+    // Those who have a turn wait for the token.
+    let world = World::beginning(unlimited(), &toml, json!({"token": "hold"})).await;
+    let mut dice = fastrand::Rng::with_seed(7);
+    let mut storm = JoinSet::new();
+    for _ in 0..40 {
+        let call = world.request(Method::GET, ME).header("prefer", "wait=600");
+        let patience = Duration::from_millis(dice.u64(500..1_000));
+        storm.spawn(tokio::time::timeout(patience, call.send()));
+    }
+    let served: Vec<_> = storm.join_all().await.into_iter().flatten().collect();
+    assert!(served.is_empty(), "{served:?}");
+    world.gateway.wait_for_logs(" 499 ", 40);
+    world.faults(json!({"token": "ok"}));
+    let calls = (0..10).map(|_| world.request(Method::GET, ME).header("prefer", "wait=5"));
+    assert_all(&at_once(calls).await, 200);
+    assert_eq!(world.genesys.counters().requests, 10);
+}

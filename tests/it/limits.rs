@@ -89,6 +89,7 @@ async fn a_familys_limit_holds_that_family_and_nobody_else() {
     }
     assert!(begin.elapsed() < WINDOW, "{:?}", begin.elapsed());
     assert_all(&held.join_all().await, 200);
+    world.until(|seen| seen.requests == 49).await;
     let mut arrivals = world.arrivals("/api/v2/echo/ivrs");
     arrivals.retain(|call| call.method == "PUT");
     assert_eq!((arrivals.len(), most_in(NEARLY, &arrivals)), (9, 3));
