@@ -10,6 +10,9 @@ use super::{
     report::{Place, Problem},
 };
 
+/// More is a directory, not a configuration.
+const MOST: usize = 1000;
+
 /// A list's own key, the section name of the keys in its tables, and these keys.
 pub(super) struct Tables {
     /// The list.
@@ -18,8 +21,14 @@ pub(super) struct Tables {
     pub(super) section: &'static str,
     /// Every accepted key.
     pub(super) keys: &'static [&'static str],
-    /// How one is written, brackets included.
-    pub(super) example: &'static str,
+    /// What problems call one of them.
+    pub(super) one: &'static str,
+    /// How to write them in one line.
+    pub(super) inline: &'static str,
+    /// How to write them in the file.
+    pub(super) hint: &'static str,
+    /// How to do with fewer.
+    pub(super) fewer: &'static str,
 }
 
 impl Settings<'_> {
@@ -29,21 +38,23 @@ impl Settings<'_> {
         tables: &Tables,
         mut read: impl FnMut(&mut Self, &Place) -> Checked<T>,
     ) -> Checked<Vec<T>> {
-        let Tables { key, section, keys, example } = *tables;
+        let Tables { key, section, keys, one, inline, hint, fewer } = *tables;
         let Some(item) = self.items.remove(&key) else { return Ok(Vec::new()) };
         let DeValue::Array(entries) = &item.value else {
-            let problem = not_toml(key, &item, &format!("write {example}")).unwrap_or_else(|| {
-                wants(key, &item.place, "a list of tables", &item.value)
-                    .hint(format!("write it in brackets: {example}"))
+            let problem = not_toml(key, &item, inline).unwrap_or_else(|| {
+                wants(key, &item.place, "a list of tables", &item.value).hint(hint)
             });
             return Err(self.report(problem));
         };
+        if let Some(entry) = entries.get(MOST) {
+            let what = format!("`{key}` has more than {MOST} entries");
+            return Err(self.report(Problem::at(&within(&item, entry), what).hint(fewer)));
+        }
         let (mut found, mut complete) = (Vec::new(), true);
         for entry in entries {
             let place = within(&item, entry);
             let DeValue::Table(table) = entry.get_ref() else {
-                let problem = wants(key, &place, "tables only", entry.get_ref());
-                self.report(problem.hint(format!("write it in braces: {example}")));
+                self.report(wants(key, &place, "tables", entry.get_ref()).hint(hint));
                 complete = false;
                 continue;
             };
@@ -54,7 +65,7 @@ impl Settings<'_> {
                     let item = Item { value: value.get_ref().clone(), place, raw: None };
                     own.insert(Key(section, known), item);
                 } else {
-                    let problem = Problem::at(&place, format!("unknown key in `{key}`"));
+                    let problem = Problem::at(&place, format!("unknown key in {one}"));
                     self.report(problem.hint(did_you_mean(name.get_ref(), keys)));
                     complete = false;
                 }

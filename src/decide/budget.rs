@@ -16,6 +16,9 @@ const SLOTS: u32 = 600;
 /// gap may shrink; the window is counted longer by this share so that upstream still sees it whole.
 const SLACK: f64 = 0.009;
 
+/// `Retry-After` is in whole seconds.
+const ROUNDED: Duration = Duration::from_secs(1);
+
 /// Slices are given of an allowance so many times their size: they are for crowds of workers, and a
 /// small allowance is no crowd's.
 const WORTH: u64 = 128;
@@ -138,6 +141,12 @@ impl Budget {
         self.total + self.reserved + self.others.map_or(0, |others| others.places)
     }
 
+    /// Places taken or used now.
+    pub fn taken_at(&mut self, now: Instant) -> u64 {
+        self.expire(now);
+        self.taken()
+    }
+
     /// What may leave in a window now: less than the limit while others use the rest.
     pub fn limit_at(&self, now: Instant) -> Option<u32> {
         let limit = self.limit?.get();
@@ -212,10 +221,16 @@ impl Budget {
         self.refused = if again { self.refused.saturating_add(1) } else { 1 };
         self.pause(until);
         let Some(limit) = self.limit else { return false };
-        // Upstream's window ends when it takes more. What we had in it, without what it refused.
-        let since = until.checked_sub(self.nominal).unwrap_or(self.epoch).min(now);
-        let used = self.sent_since(since).saturating_sub(self.refused);
+        // Upstream's window ends when it takes more, a second early at most, as seconds are told
+        // rounded up. What we had in it, without what it refused.
+        let length = self.nominal + ROUNDED;
+        let sent = self.sent_since(until.checked_sub(length).unwrap_or(self.epoch).min(now));
+        if sent >= limit.get() {
+            // Our own count explains it: clocks and networks are not exact.
+            return false;
+        }
         let before = self.bend.limit(limit.get(), self.nominal, now);
+        let used = sent.saturating_sub(self.refused);
         self.bend.limited(used, (limit.get(), self.nominal), (now, until));
         !again && self.bend.limit(limit.get(), self.nominal, now) < before
     }

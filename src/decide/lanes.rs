@@ -180,6 +180,13 @@ impl Lanes {
             return Some(Whose::Token { instead_of: None, bent: false });
         }
         let state = self.lane(spot.lane);
+        if state.budget.paused_until().is_some_and(|paused| now < paused)
+            && !longer_than(window, now, until)
+        {
+            // It was on its way when the token was held up.
+            let bent = state.budget.limited(sent, now, until);
+            return Some(Whose::Token { instead_of: None, bent });
+        }
         Some(match state.suspicion.limited(family, window, now, until) {
             Blame::Family => Whose::Family,
             Blame::Token(other) => {
@@ -227,11 +234,11 @@ impl Lanes {
     }
 
     /// What may leave in a window under all tokens, and how much of it is taken.
-    pub fn standing(&self, now: Instant) -> Option<(u64, u64)> {
+    pub fn standing(&mut self, now: Instant) -> Option<(u64, u64)> {
         let mut sum = (0, 0);
-        for state in self.all() {
+        for state in self.all_mut() {
             sum.0 += u64::from(state.budget.limit_at(now)?);
-            sum.1 += state.budget.taken();
+            sum.1 += state.budget.taken_at(now);
         }
         Some(sum)
     }

@@ -9,26 +9,12 @@ use tokio::{task::JoinSet, time::Instant};
 
 use crate::support::{
     Answer, NO_LIMIT, World, assert_all, at_once,
-    load::{bytes, sha256},
+    load::{assert_limited, bytes, sha256},
     unlimited,
 };
 
 const ME: &str = "/api/v2/organizations/me";
 const ECHO: &str = "/api/v2/echo";
-
-/// Genesys's own shape of a 429, with the gateway's code.
-fn assert_limited(answer: &Answer, code: &str) -> u64 {
-    assert_eq!(answer.status, 429, "{answer:?}");
-    let seconds: u64 = answer.header("retry-after").parse().unwrap();
-    let body = answer.json();
-    let message = body["message"].as_str().unwrap();
-    assert!(message.ends_with(&format!("Retry the request in [{seconds}] seconds")), "{message}");
-    assert_eq!((&body["code"], &body["status"]), (&json!(code), &json!(429)));
-    assert_eq!(body["contextId"], answer.header("x-request-id"));
-    assert_eq!((&body["details"], &body["errors"]), (&json!([]), &json!([])));
-    assert!(answer.header("proxy-status").contains(code), "{answer:?}");
-    seconds
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn eight_callers_use_the_whole_allowance_and_nobody_sees_a_429() {

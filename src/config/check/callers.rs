@@ -10,26 +10,21 @@ use std::{
 };
 
 use ipnet::IpNet;
-use toml::{
-    Spanned,
-    de::{DeTable, DeValue},
-};
 
 use super::rate_limit::MOST;
 use crate::{
     config::{
         Caller, KeyDigest,
         credential::{not_a_word, read, without_newline},
-        file::{Item, Items, Key},
-        nearest::did_you_mean,
-        read::{Checked, Read, Settings, not_toml, wants, within},
+        file::Key,
+        read::{Checked, Read, Settings},
         redact::looks_like_a_path,
         report::{Place, Problem},
+        tables::Tables,
     },
     decide::callers::Terms,
 };
 
-const CALLER: Key = Key("", "caller");
 const NAME: Key = Key("caller", "name");
 const NETWORKS: Key = Key("caller", "networks");
 const KEY_SHA256: Key = Key("caller", "key_sha256");
@@ -51,8 +46,16 @@ pub(in crate::config) const OF_A_CALLER: [&str; 8] = [
     MAX_QUEUE.1,
 ];
 
-/// More is a directory of people, not a configuration.
-const MOST_CALLERS: usize = 1000;
+const CALLERS: Tables = Tables {
+    key: Key("", "caller"),
+    section: "caller",
+    keys: &OF_A_CALLER,
+    one: "[[caller]]",
+    inline: "write [{ name = \"billing\", networks = [\"10.2.0.0/16\"] }]",
+    hint: "write [[caller]] above each caller's keys",
+    fewer: "give callers that may share one weight one [[caller]], with their networks",
+};
+
 const LONGEST_NAME: usize = 64;
 /// A shorter key can be guessed by trying.
 const SHORTEST_KEY: usize = 16;
@@ -67,70 +70,18 @@ struct Written {
 
 /// Every `[[caller]]`, in the file's order.
 pub(super) fn callers(settings: &mut Settings<'_>) -> Checked<Vec<Caller>> {
-    let Some(item) = settings.items.remove(&CALLER) else { return Ok(Vec::new()) };
-    let tables = match &item.value {
-        DeValue::Array(entries) => entries.iter().map(table).collect::<Option<Vec<_>>>(),
-        _ => None,
-    };
-    let Some(tables) = tables else {
-        let example = "write [{ name = \"billing\", networks = [\"10.2.0.0/16\"] }]";
-        let problem = not_toml(CALLER, &item, example).unwrap_or_else(|| {
-            wants(CALLER, &item.place, "tables", &item.value)
-                .hint("write [[caller]] above each caller's keys")
-        });
-        return Err(settings.report(problem));
-    };
-    if let Some((entry, _)) = tables.get(MOST_CALLERS) {
-        let problem = Problem::at(&within(&item, entry), "more than 1000 callers");
-        let hint = "give callers that may share one weight one [[caller]], with their networks";
-        return Err(settings.report(problem.hint(hint)));
-    }
-    let read: Vec<_> =
-        tables.into_iter().map(|(entry, table)| caller(settings, &item, entry, table)).collect();
-    apart(settings, read.iter().flatten());
-    read.into_iter().map(|written| Ok(written?.caller)).collect()
+    let mut written = Vec::new();
+    let all = settings.tables(&CALLERS, |own, table| {
+        written.push(caller(own, table)?);
+        Ok(())
+    });
+    // Those that are well written must be apart, whatever the others have.
+    apart(settings, written.iter());
+    all?;
+    Ok(written.into_iter().map(|written| written.caller).collect())
 }
 
-type Listed<'a, 'i> = (&'a Spanned<DeValue<'i>>, &'a DeTable<'i>);
-
-fn table<'a, 'i>(entry: &'a Spanned<DeValue<'i>>) -> Option<Listed<'a, 'i>> {
-    match entry.get_ref() {
-        DeValue::Table(table) => Some((entry, table)),
-        _ => None,
-    }
-}
-
-/// One table, with the readers that sections have.
-fn caller(
-    settings: &mut Settings<'_>,
-    item: &Item<'_>,
-    entry: &Spanned<DeValue<'_>>,
-    table: &DeTable<'_>,
-) -> Checked<Written> {
-    let mut own = Settings {
-        items: Items::new(),
-        variables: settings.variables,
-        beside_file: settings.beside_file,
-        dir: settings.dir,
-        insecure_open_listener: settings.insecure_open_listener,
-        problems: Vec::new(),
-    };
-    for (name, value) in table {
-        let place = within(item, value);
-        if let Some(known) = OF_A_CALLER.iter().find(|known| *known == name.get_ref()) {
-            let item = Item { value: value.get_ref().clone(), place, raw: None };
-            own.items.insert(Key("caller", known), item);
-        } else {
-            let hint = did_you_mean(name.get_ref(), &OF_A_CALLER);
-            own.report(Problem::at(&place, "unknown key in [[caller]]").hint(hint));
-        }
-    }
-    let read = read_caller(&mut own, &within(item, entry));
-    settings.problems.append(&mut own.problems);
-    read
-}
-
-fn read_caller(own: &mut Settings<'_>, table: &Place) -> Checked<Written> {
+fn caller(own: &mut Settings<'_>, table: &Place) -> Checked<Written> {
     let name = name(own, table);
     let networks = own.list(NETWORKS, "10.2.0.0/16", |text, place| {
         network(text, place).map(|network| (network, place.clone()))

@@ -17,17 +17,18 @@ use crate::{
 /// More calls a minute than any organisation has, or more waiting than memory is for.
 pub(super) const MOST: u64 = 1_000_000;
 
-/// More families than Genesys documents.
-const MOST_FAMILIES: usize = 1000;
-
 const RESERVE: Key = Key("rate_limit", "reserve");
 const MATCH: Key = Key("rate_limit.families", "match");
-const EXAMPLE: &str = "[{ match = \"PUT /api/v2/architect/ivrs/*\", requests_per_minute = 100 }]";
+const EXAMPLE: &str =
+    "write [{ match = \"PUT /api/v2/architect/ivrs/*\", requests_per_minute = 100 }]";
 const FAMILIES: Tables = Tables {
     key: Key("rate_limit", "families"),
     section: "rate_limit.families",
     keys: &["match", "requests_per_minute", "concurrent"],
-    example: EXAMPLE,
+    one: "an entry of `rate_limit.families`",
+    inline: EXAMPLE,
+    hint: EXAMPLE,
+    fewer: "one pattern can match many paths",
 };
 
 /// The whole section.
@@ -59,7 +60,7 @@ pub(super) fn rate_limit(settings: &mut Settings<'_>) -> Checked<RateLimit> {
         Duration::from_mins(3),
         &super::FROM_ZERO_TO_DAY,
     );
-    let families = families(settings);
+    let families = settings.tables(&FAMILIES, family);
     let (requests_per_minute, reserve) = (NonZeroU32::new(requests_per_minute?), reserve?);
     if reserve > 0 && requests_per_minute.is_none_or(|limit| reserve >= limit.get()) {
         let place = settings.place(RESERVE);
@@ -77,18 +78,6 @@ pub(super) fn rate_limit(settings: &mut Settings<'_>) -> Checked<RateLimit> {
         max_retry_after: max_retry_after?,
         families: families?,
     })
-}
-
-fn families(settings: &mut Settings<'_>) -> Checked<Vec<Family>> {
-    let families = settings.tables(&FAMILIES, family)?;
-    if families.len() > MOST_FAMILIES {
-        let problem = Problem::at(
-            &Place::Nowhere,
-            format!("`{}` has more than {MOST_FAMILIES} entries", FAMILIES.key),
-        );
-        return Err(settings.report(problem.hint("one pattern can match many paths")));
-    }
-    Ok(families)
 }
 
 fn family(settings: &mut Settings<'_>, place: &Place) -> Checked<Family> {
@@ -110,5 +99,5 @@ fn family(settings: &mut Settings<'_>, place: &Place) -> Checked<Family> {
         Some(rule) => return Ok(Family { rule, limit }),
     };
     let problem = Problem::at(place, format!("a family without {missing}"));
-    Err(settings.report(problem.hint(format!("write {EXAMPLE}"))))
+    Err(settings.report(problem.hint(EXAMPLE)))
 }

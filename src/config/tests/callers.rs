@@ -180,7 +180,10 @@ fn every_problem_of_a_caller_has_its_line_and_its_hint() {
 fn what_is_no_table_is_told_how_to_write_one() {
     for (toml, value) in [("caller = 5\n", "a number"), ("[caller]\nname = 'a'\n", "a table")] {
         let wrong = World::new().toml(toml).wrong();
-        assert!(wrong.contains(&format!("`caller` takes tables, not {value}")), "{wrong}");
+        assert!(
+            wrong.contains(&format!("`caller` takes a list of tables, not {value}")),
+            "{wrong}"
+        );
         assert!(wrong.contains("write [[caller]] above each caller's keys"), "{wrong}");
     }
 }
@@ -239,7 +242,7 @@ fn more_callers_than_a_configuration_is_for_are_refused() {
     };
     assert_eq!(many(1000).config().callers.len(), 1000);
     insta::assert_snapshot!(many(1001).wrong(), @r#"
-    3001: more than 1000 callers
+    3001: `caller` has more than 1000 entries
        give callers that may share one weight one [[caller]], with their networks
     "#);
 }

@@ -77,7 +77,7 @@ impl<W> Turns<W> {
     }
 
     /// What is left of the tokens, whoever asks.
-    pub fn standing_of_all(&self, now: Instant) -> Option<Standing> {
+    pub fn standing_of_all(&mut self, now: Instant) -> Option<Standing> {
         let (limit, taken) = self.lanes.standing(now)?;
         let reset = self.lanes.next_free(now).saturating_duration_since(now);
         Some(Standing {
@@ -90,7 +90,7 @@ impl<W> Turns<W> {
 
     /// What a caller has left.
     pub(super) fn standing(
-        &self,
+        &mut self,
         now: Instant,
         who: &Who,
         ceiling: Option<NonZeroU32>,
@@ -101,8 +101,9 @@ impl<W> Turns<W> {
         let Some(ceiling) = ceiling.map(NonZeroU32::get) else {
             return Some(Standing { remaining: share, ..all });
         };
-        let gate = self.gates.get(&GateId::Ceiling(who.principal));
-        let left = ceiling.saturating_sub(small(gate.map_or(0, |gate| gate.budget.taken())));
+        let gate = self.gates.get_mut(&GateId::Ceiling(who.principal));
+        let taken = gate.map_or(0, |gate| gate.budget.taken_at(now));
+        let left = ceiling.saturating_sub(small(taken));
         Some(Standing { limit: ceiling.min(all.limit), remaining: share.min(left), ..all })
     }
 }

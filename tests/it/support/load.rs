@@ -5,6 +5,7 @@ use std::{fmt::Write as _, time::Duration};
 use bytes::Bytes;
 use genesys_proxy::simulator::{Counters, Record};
 use http_body_util::channel::{Channel, Sender};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -85,6 +86,20 @@ impl Traffic {
 pub fn assert_all(answers: &[Answer], status: u16) {
     let wrong: Vec<_> = answers.iter().filter(|answer| answer.status != status).collect();
     assert!(wrong.is_empty(), "{} of {}: {:?}", wrong.len(), answers.len(), wrong.first());
+}
+
+/// Genesys's own shape of a 429, with the gateway's code; its Retry-After.
+pub fn assert_limited(answer: &Answer, code: &str) -> u64 {
+    assert_eq!(answer.status, 429, "{answer:?}");
+    let seconds: u64 = answer.header("retry-after").parse().unwrap();
+    let body = answer.json();
+    let message = body["message"].as_str().unwrap();
+    assert!(message.ends_with(&format!("Retry the request in [{seconds}] seconds")), "{message}");
+    assert_eq!((&body["code"], &body["status"]), (&json!(code), &json!(429)));
+    assert_eq!(body["contextId"], answer.header("x-request-id"));
+    assert_eq!((&body["details"], &body["errors"]), (&json!([]), &json!([])));
+    assert!(answer.header("proxy-status").contains(code), "{answer:?}");
+    seconds
 }
 
 /// Bytes that differ from those of every other seed.
