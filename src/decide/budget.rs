@@ -19,6 +19,9 @@ const SLACK: f64 = 0.009;
 /// `Retry-After` is in whole seconds.
 const ROUNDED: Duration = Duration::from_secs(1);
 
+/// A limit that is used but for a tenth is used up, when clocks and networks are reckoned with.
+const NEARLY: u32 = 10;
+
 /// Slices are given of an allowance so many times their size: they are for crowds of workers, and a
 /// small allowance is no crowd's.
 const WORTH: u64 = 128;
@@ -57,8 +60,10 @@ pub struct Budget {
     reserve: u32,
     pace: Option<Pace>,
     bend: Bend,
-    /// Calls that were answered 429 since the pause that is on.
+    /// Calls that were answered 429 since others last passed.
     refused: u32,
+    /// It was told that others use the limit.
+    noticed: bool,
     /// Calls that ever left.
     left: u64,
     others: Option<Others>,
@@ -94,6 +99,7 @@ impl Budget {
             pace: even.then(Pace::default),
             bend: Bend::default(),
             refused: 0,
+            noticed: false,
             left: 0,
             others: None,
         }
@@ -214,25 +220,34 @@ impl Budget {
         due.map_or(at, |due| at.max(due + late))
     }
 
-    /// Upstream said 429 to the call that left at `sent`: nothing leaves before `until`. When our
-    /// own count does not explain it, others use the rest: true when that is news.
-    pub fn limited(&mut self, sent: Instant, now: Instant, until: Instant) -> bool {
-        let again = self.paused_until.is_some_and(|paused| sent < paused && now < paused);
-        self.refused = if again { self.refused.saturating_add(1) } else { 1 };
+    /// Upstream refused a call, for whatever reason: the `first` after others had passed, or one
+    /// more.
+    pub fn refused(&mut self, first: bool) {
+        self.refused = if first { 1 } else { self.refused.saturating_add(1) };
+    }
+
+    /// Upstream said 429, and means this: nothing leaves before `until`. When our own count does not
+    /// explain it, others use the rest: true when that is news.
+    pub fn limited(&mut self, now: Instant, until: Instant) -> bool {
+        // Of one pause it is told once.
+        self.noticed &= self.paused_until.is_some_and(|paused| now < paused);
         self.pause(until);
         let Some(limit) = self.limit else { return false };
         // Upstream's window ends when it takes more, a second early at most, as seconds are told
         // rounded up. What we had in it, without what it refused.
         let length = self.nominal + ROUNDED;
         let sent = self.sent_since(until.checked_sub(length).unwrap_or(self.epoch).min(now));
-        if sent >= limit.get() {
+        let used = sent.saturating_sub(self.refused);
+        if used >= limit.get() - limit.get() / NEARLY {
             // Our own count explains it: clocks and networks are not exact.
             return false;
         }
-        let before = self.bend.limit(limit.get(), self.nominal, now);
-        let used = sent.saturating_sub(self.refused);
-        self.bend.limited(used, (limit.get(), self.nominal), (now, until));
-        !again && self.bend.limit(limit.get(), self.nominal, now) < before
+        let full = (limit.get(), self.nominal);
+        let before = self.bend.limit(full.0, full.1, now);
+        self.bend.limited(used, full, (now, until));
+        let news = !self.noticed && self.bend.limit(full.0, full.1, now) < before;
+        self.noticed |= news;
+        news
     }
 
     /// Nothing leaves before `until`. A shorter pause does not end a longer one.

@@ -168,7 +168,6 @@ impl Lanes {
         &mut self,
         spot: Spot,
         family: Family,
-        sent: Instant,
         (now, until): (Instant, Instant),
     ) -> Option<Whose> {
         let window = self.allowance.window;
@@ -184,13 +183,15 @@ impl Lanes {
             && !longer_than(window, now, until)
         {
             // It was on its way when the token was held up.
-            let bent = state.budget.limited(sent, now, until);
+            state.budget.refused(false);
+            let bent = state.budget.limited(now, until);
             return Some(Whose::Token { instead_of: None, bent });
         }
+        state.budget.refused(state.suspicion.is_none());
         Some(match state.suspicion.limited(family, window, now, until) {
             Blame::Family => Whose::Family,
             Blame::Token(other) => {
-                let bent = state.budget.limited(sent, now, until);
+                let bent = state.budget.limited(now, until);
                 Whose::Token { instead_of: Some(other), bent }
             }
         })

@@ -159,8 +159,13 @@ async fn a_burst_that_meets_somebody_elses_use_bends_to_what_was_ours() {
     world.faults(json!({"api": [{"limit": 20}]}));
     let calls = sent((0..60).map(|n| call(&world, if n % 2 == 0 { ME } else { ECHO })));
     world.gateway.logged("somebody else uses this client's limit").await;
-    let (answer, _) = world.refused(call(&world, ME), "proxy.rate.limited").await;
-    assert_eq!(answer.header("ratelimit-policy"), "\"default\";q=20;w=2", "{answer:?}");
+    // Of the forty that were on their way, one after the other is heard of.
+    let mut told = Vec::new();
+    while told.last().is_none_or(|policy| policy != "\"default\";q=20;w=2") {
+        let (answer, _) = world.refused(call(&world, ME), "proxy.rate.limited").await;
+        told.push(answer.header("ratelimit-policy").to_owned());
+        assert!(told.len() < 200, "{told:?}");
+    }
     assert_all(&calls.join_all().await, 200);
     assert_eq!(world.gateway.log().matches("somebody else").count(), 1);
 }

@@ -104,8 +104,7 @@ impl Policy for Ours {
     }
 
     fn refused(&mut self, now: Instant, id: CallId, retry_after: Duration, steps: &mut Vec<Step>) {
-        let Some(Open { asked, deadline, grant: Some((grant, sent)) }) = self.open.remove(&id)
-        else {
+        let Some(Open { asked, deadline, grant: Some((grant, _)) }) = self.open.remove(&id) else {
             return;
         };
         let outcome = Outcome::Answered { status: 429, retry_after: Some(retry_after) };
@@ -117,7 +116,6 @@ impl Policy for Ours {
             spot: grant.spot,
             gates: &grant.gates,
             family: asked.family,
-            sent,
             until,
         };
         self.turns.limited(refusal, now);

@@ -228,8 +228,10 @@ fn others_who_use_the_limit_are_noticed_and_forgotten_when_they_go() {
     let mut budget = budget(10, t0);
     assert!((0..6).all(|_| go(&mut budget, t0).is_ok()));
     let until = t0 + WINDOW;
-    assert!(budget.limited(t0, t0 + WINDOW / 10, until), "news");
-    assert!(!budget.limited(t0, t0 + WINDOW / 10, until), "two were on their way: one lesson");
+    budget.refused(true);
+    assert!(budget.limited(t0 + WINDOW / 10, until), "news");
+    budget.refused(false);
+    assert!(!budget.limited(t0 + WINDOW / 10, until), "two were on their way: one lesson");
     assert_eq!(budget.limit_at(until), Some(4), "6 left, 2 of them were refused");
     assert_eq!(budget.limit_at(until + WINDOW * 12), Some(10));
 }
@@ -271,4 +273,14 @@ fn a_quota_of_which_some_calls_are_still_on_their_way_is_not_counted_twice() {
         budget.told(&Quota { remaining, reset: Some(WINDOW), limit: None }, number, t0);
         assert_eq!(budget.taken(), 5);
     }
+}
+
+#[test]
+fn a_429_that_our_own_count_explains_says_nothing_of_others() {
+    let t0 = t0();
+    let mut budget = budget(10, t0);
+    assert!((0..10).all(|_| go(&mut budget, t0).is_ok()));
+    budget.refused(true);
+    assert!(!budget.limited(t0 + WINDOW / 60, t0 + WINDOW / 60));
+    assert_eq!(budget.limit_at(t0), Some(10));
 }

@@ -51,8 +51,6 @@ pub struct Refusal<'a> {
     pub gates: &'a [GateId],
     /// Its path family.
     pub family: Family,
-    /// When it left.
-    pub sent: Instant,
     /// When upstream takes more.
     pub until: Instant,
 }
@@ -60,8 +58,8 @@ pub struct Refusal<'a> {
 impl<W> Turns<W> {
     /// Upstream said 429: what it speaks of is held up until then, and nothing else.
     pub fn limited(&mut self, refusal: Refusal<'_>, now: Instant) -> Limited {
-        let Refusal { principal, spot, gates, family, sent, until } = refusal;
-        let Some(whose) = self.lanes.limited(spot, family, sent, (now, until)) else {
+        let Refusal { principal, spot, gates, family, until } = refusal;
+        let Some(whose) = self.lanes.limited(spot, family, (now, until)) else {
             return Limited::Nothing;
         };
         self.line.refund(principal);

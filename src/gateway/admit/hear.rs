@@ -33,7 +33,6 @@ impl Admission {
             spot: permit.spot(),
             gates: permit.gates(),
             family: family.key(method),
-            sent: permit.left().map_or(now, |left| left.at.into_std()),
             until,
         };
         let limited = self.state().limited(refusal, now);

@@ -116,7 +116,6 @@ impl Shadow {
                     spot: grant.spot,
                     gates: &grant.gates,
                     family,
-                    sent: self.world.now,
                     until: self.world.now + SECOND * 2,
                 };
                 self.world.turns.limited(refusal, self.world.now);
