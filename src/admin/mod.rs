@@ -124,6 +124,7 @@ fn answer(
 
 fn metrics(shared: &Shared) -> Response<Full<Bytes>> {
     shared.tokens.all().for_each(|tokens| tokens.measure());
+    shared.admission.measure(&shared.metrics);
     if let Some(saving) = &shared.saving {
         saving.measure(&shared.metrics);
     }

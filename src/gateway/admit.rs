@@ -31,7 +31,7 @@ use crate::{
         failure::Failure,
         lanes::{Lane, Lanes, Spot},
         path,
-        queue::{Ticket, Who, promises},
+        queue::{Ticket, Who},
         turns::{Arrival, Call, Grant, Outcome, Refused, Rules, Standing, Turns, gate::GateId},
         urgency::Urgency,
     },
@@ -321,11 +321,6 @@ impl Admission {
     /// How many wait for their turn.
     pub fn waiting(&self) -> usize {
         self.state().len()
-    }
-
-    /// What became of those who were told when to come back.
-    pub fn promises(&self) -> promises::Count {
-        self.state().promises()
     }
 
     /// Requests admitted whose answer has not ended.

@@ -82,6 +82,11 @@ struct OfReason {
     reason: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfState {
+    state: &'static str,
+}
+
 /// How a call was saved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[expect(non_camel_case_types, reason = "they are the labels' words")]
@@ -121,6 +126,9 @@ pub struct Metrics {
     saved: Family<Saved, Counter>,
     kept_answers: Gauge,
     kept_bytes: Gauge,
+    waiting: Gauge,
+    in_flight: Gauge,
+    promises: Family<OfState, Gauge>,
 }
 
 impl fmt::Debug for Metrics {
@@ -157,6 +165,12 @@ impl Default for Metrics {
         registry.register("retries", text, retries.clone());
         let text = "Calls that were not sent again because retry.budget was used up, by why";
         registry.register("retries_refused", text, retries_refused.clone());
+        let (waiting, in_flight): (Gauge, Gauge) = Default::default();
+        let promises: Family<OfState, Gauge> = Family::default();
+        registry.register("calls_waiting", "Calls that wait for their turn", waiting.clone());
+        registry.register("calls_in_flight", "Calls until their last byte", in_flight.clone());
+        let text = "Calls that were told when to come back, by what became of them";
+        registry.register("promises", text, promises.clone());
         let (saved, kept_answers, kept_bytes) = Default::default();
         let text = "Calls answered without a call of their own";
         registry.register("saved_calls", text, Family::clone(&saved));
@@ -179,6 +193,9 @@ impl Default for Metrics {
             saved,
             kept_answers,
             kept_bytes,
+            waiting,
+            in_flight,
+            promises,
         }
     }
 }
@@ -231,6 +248,17 @@ impl Metrics {
         self.saved.get_or_create(&Saved { how }).inc();
     }
 
+    /// The line now: calls waiting and in flight, and the promises made, claimed and broken.
+    pub fn line(&self, calls: [usize; 2], promises: [(&'static str, u64); 3]) {
+        for (gauge, count) in [&self.waiting, &self.in_flight].into_iter().zip(calls) {
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        for (state, count) in promises {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.promises.get_or_create(&OfState { state }).set(count);
+        }
+    }
+
     /// What is kept now.
     pub fn kept(&self, answers: usize, bytes: u64) {
         self.kept_answers.set(i64::try_from(answers).unwrap_or(i64::MAX));
@@ -263,6 +291,7 @@ mod tests {
         metrics.retried(Reason::Unavailable);
         metrics.retry_refused(Reason::Broken);
         metrics.saved(SavedBy::cached);
+        metrics.line([4, 5], [("kept", 6), ("broken", 1), ("open", 2)]);
         metrics.kept(3, 4096);
         let page = metrics.render();
         for line in [
@@ -277,6 +306,9 @@ mod tests {
             "genesys_proxy_retries_refused_total{reason=\"broken\"} 1",
             "genesys_proxy_saved_calls_total{how=\"cached\"} 1",
             "genesys_proxy_kept_answers 3",
+            "genesys_proxy_calls_waiting 4",
+            "genesys_proxy_calls_in_flight 5",
+            "genesys_proxy_promises{state=\"kept\"} 6",
             "genesys_proxy_kept_answers_bytes 4096",
             "# EOF",
         ] {

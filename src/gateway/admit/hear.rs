@@ -10,14 +10,25 @@ use http::Method;
 use tokio::time::Instant;
 
 use super::{Admission, Permit};
-use crate::decide::{
-    callers::Principal,
-    path,
-    quota::Heard,
-    turns::{Limited, Refusal},
+use crate::{
+    decide::{
+        callers::Principal,
+        path,
+        queue::promises::Count,
+        quota::Heard,
+        turns::{Limited, Refusal},
+    },
+    telemetry::metrics::Metrics,
 };
 
 impl Admission {
+    /// For the metrics page.
+    pub fn measure(&self, metrics: &Metrics) {
+        let Count { made, claimed, broken } = self.state().promises();
+        let promises = [("made", made), ("claimed", claimed), ("broken", broken)];
+        metrics.line([self.waiting(), self.in_flight()], promises);
+    }
+
     /// Upstream answered 429 to this call: what it speaks of is held up until then, and who cannot
     /// wait so long is told so now.
     pub fn limited(
