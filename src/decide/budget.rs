@@ -57,7 +57,8 @@ pub struct Budget {
     /// Places taken whose calls have not left.
     reserved: u64,
     paused_until: Option<Instant>,
-    reserve: u32,
+    /// Places that urgent calls may take when there are none for others, and what is used of them.
+    reserve: Option<Box<Budget>>,
     pace: Option<Pace>,
     bend: Bend,
     /// Calls that were answered 429 since others last passed.
@@ -82,20 +83,25 @@ impl Budget {
     /// With nothing used.
     pub fn new(allowance: Allowance, epoch: Instant) -> Self {
         let Allowance { limit, window, even, reserve } = allowance;
+        let reserve = reserve.min(limit.map_or(0, |limit| limit.get() - 1));
+        let reserve = NonZeroU32::new(reserve);
         let nominal = window.max(Duration::from_micros(1));
-        let window = nominal.mul_f64(1.0 + SLACK);
-        let slot = (window / SLOTS).max(Duration::from_nanos(1));
+        let whole = nominal.mul_f64(1.0 + SLACK);
+        let slot = (whole / SLOTS).max(Duration::from_nanos(1));
         Self {
             limit,
             nominal,
-            window,
+            window: whole,
             slot,
             epoch,
             sent: VecDeque::new(),
             total: 0,
             reserved: 0,
             paused_until: None,
-            reserve: reserve.min(limit.map_or(0, |limit| limit.get() - 1)),
+            reserve: reserve.map(|limit| {
+                let allowance = Allowance { limit: Some(limit), window, even: false, reserve: 0 };
+                Box::new(Self::new(allowance, epoch))
+            }),
             pace: even.then(Pace::default),
             bend: Bend::default(),
             refused: 0,
@@ -110,6 +116,11 @@ impl Budget {
     pub fn take(&mut self, now: Instant, urgent: bool) -> Result<(), Instant> {
         self.used(now, urgent)?;
         if let Some(limit) = self.limit_at(now) {
+            if self.taken() >= self.room(limit, false, now)
+                && let Some(reserve) = &mut self.reserve
+            {
+                reserve.charge(1, now);
+            }
             self.reserved += 1;
             let rate = (limit, self.window);
             if let Some(pace) = &mut self.pace {
@@ -132,7 +143,7 @@ impl Budget {
         if let Some(due) = due.filter(|due| now < *due) {
             return Err(due);
         }
-        let room = self.room(limit, urgent);
+        let room = self.room(limit, urgent, now);
         if self.taken() >= room {
             self.expire(now);
             if self.taken() >= room {
@@ -162,7 +173,7 @@ impl Budget {
     /// `count` places at once, if that leaves more than half of the allowance free: so far from the
     /// limit it does not matter who holds them. They count as taken.
     pub fn take_slice(&mut self, count: u32, now: Instant) -> bool {
-        if self.paused_until.is_some() || self.pace.is_some() || self.reserve > 0 {
+        if self.paused_until.is_some() || self.pace.is_some() || self.reserve.is_some() {
             return false;
         }
         let Some(limit) = self.limit_at(now) else { return true };
@@ -209,7 +220,7 @@ impl Budget {
         let free_at = self.paused_until.map_or(now, |until| until.max(now));
         let Some(limit) = self.limit_at(now) else { return free_at };
         self.expire(now);
-        let (ahead, room) = (ahead as u64, self.room(limit, urgent).max(1));
+        let (ahead, room) = (ahead as u64, self.room(limit, urgent, now).max(1));
         let due = self.pace.map(|pace| pace.free_at(now, ahead, (limit, self.window)));
         let windows = u32::try_from(ahead / room).unwrap_or(u32::MAX);
         let missing = (self.taken() + ahead % room + 1).saturating_sub(room);
@@ -307,9 +318,14 @@ impl Budget {
         leaves.max(self.paused_until.unwrap_or(now)).max(now)
     }
 
-    /// How many places there are for a call: fewer than the limit, if some are for urgent ones.
-    fn room(&self, limit: u32, urgent: bool) -> u64 {
-        if urgent { limit.into() } else { limit.saturating_sub(self.reserve).max(1).into() }
+    /// How many places there are for a call. Those of the reserve are beside the others: who uses
+    /// them takes nothing from anybody, and when they are used, urgent calls are calls like any.
+    fn room(&mut self, limit: u32, urgent: bool, now: Instant) -> u64 {
+        let limit = u64::from(limit);
+        let Some(reserve) = &mut self.reserve else { return limit };
+        let kept = reserve.limit.map_or(0, |limit| limit.get().into());
+        let used = reserve.taken_at(now).min(kept);
+        if urgent && used < kept { limit } else { limit.saturating_sub(kept - used).max(1) }
     }
 
     fn count(&mut self, calls: u32, now: Instant) {

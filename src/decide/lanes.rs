@@ -54,8 +54,11 @@ pub struct Lanes {
     first: State,
     more: Vec<State>,
     given: u64,
-    moved: Option<Moved>,
+    moved: Vec<Moved>,
 }
+
+/// Families that go on under another token at once.
+const MOST_MOVED: usize = 16;
 
 /// A call was refused under one of several tokens, and goes on under another.
 #[derive(Debug, Clone, Copy)]
@@ -90,7 +93,7 @@ impl Lanes {
             gave: 0,
         };
         let more = (1..count).map(|_| state()).collect();
-        Self { allowance, first: state(), more, given: 0, moved: None }
+        Self { allowance, first: state(), more, given: 0, moved: Vec::new() }
     }
 
     /// What each of them allows.
@@ -146,6 +149,12 @@ impl Lanes {
         if self.more.is_empty() {
             return self.first.budget.available_at(now, ahead, urgent);
         }
+        if ahead == 0 {
+            let any = self.usable();
+            let usable = self.all_mut().filter(|state| !any || state.usable);
+            let each = usable.map(|state| state.budget.available_at(now, 0, urgent));
+            return each.min().unwrap_or(now);
+        }
         let open: Vec<Lane> = self.open(now);
         // Those ahead spread evenly, so each token has served `each`, some one more.
         let (each, rest) = (ahead / open.len().max(1), ahead % open.len().max(1));
@@ -162,17 +171,21 @@ impl Lanes {
         at.get(rest).copied().unwrap_or(now).max(spread)
     }
 
-    /// Upstream said 429 to a call of this family: what is held up, the token's budget included.
+    /// Upstream said 429 to a call of this family, which is `held` up already or not: what is held
+    /// up now, the token's budget included.
     /// `None` when the token has been replaced since.
     pub fn limited(
         &mut self,
         spot: Spot,
-        family: Family,
+        (family, held): (Family, bool),
         (now, until): (Instant, Instant),
     ) -> Option<Whose> {
         let window = self.allowance.window;
         if spot.generation != self.lane(spot.lane).generation {
             return None;
+        }
+        if held && !self.more.is_empty() {
+            return Some(Whose::Family);
         }
         if self.moves(spot, family, now, until) {
             self.lane(spot.lane).budget.pause(until);
@@ -203,17 +216,30 @@ impl Lanes {
         if self.more.is_empty() || longer_than(self.allowance.window, now, until) {
             return false;
         }
-        match self.moved.filter(|moved| moved.until > now) {
-            Some(moved) if moved.family == family && moved.lane != spot.lane => {
+        self.moved.retain(|moved| moved.until > now);
+        let known = self.moved.iter().position(|moved| moved.family == family);
+        match known.map(|known| self.moved.swap_remove(known)) {
+            Some(moved) if moved.lane != spot.lane => {
+                // Refused under two: the first was not to blame.
                 self.lane(moved.lane).budget.resume();
-                self.moved = None;
                 false
             }
+            // The last one must not be held up for a family alone.
+            Some(_) | None if !self.another_open(spot.lane, now) => false,
             Some(_) | None => {
-                self.moved = Some(Moved { lane: spot.lane, family, until });
+                self.moved.truncate(MOST_MOVED - 1);
+                self.moved.push(Moved { lane: spot.lane, family, until });
                 true
             }
         }
+    }
+
+    /// Some other token is there and not held up.
+    fn another_open(&self, lane: Lane, now: Instant) -> bool {
+        let open = |state: &State| {
+            state.usable && state.budget.paused_until().is_none_or(|until| until <= now)
+        };
+        self.all().enumerate().any(|(number, state)| Lane(number) != lane && open(state))
     }
 
     /// A call that left at `sent` was not refused.

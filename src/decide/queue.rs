@@ -425,12 +425,13 @@ impl<W> Queue<W> {
         result
     }
 
-    /// Virtual time runs with the turns that are served, but not past one whose call is away: or
-    /// whoever comes next would stand behind all that are. Who has nothing to wait for and no turn
+    /// Virtual time runs with the turns that are served, but not past one that waits or whose call is
+    /// away: or whoever comes next would stand behind it. Who has nothing to wait for and no turn
     /// before others any longer is forgotten.
     fn advance(&mut self, start: u64) {
-        let away = self.promises.first().map_or(start, |turn| turn.start);
-        self.served = self.served.max(start.min(away));
+        let waiting = self.promises.first().into_iter().chain(self.line.first());
+        let first = waiting.map(|turn| turn.start).min().unwrap_or(start);
+        self.served = self.served.max(start.min(first));
         while let Some(&(next, principal)) = self.idle.first() {
             if next > self.served && self.idle.len() <= MAX_IDLE {
                 break;

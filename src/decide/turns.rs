@@ -102,6 +102,8 @@ pub struct Turns<W> {
     /// Gates with a line.
     busy: BTreeSet<GateId>,
     waiting: BTreeMap<Ticket, At>,
+    /// A call went from one line to another.
+    moved: bool,
     epoch: Instant,
     tidied: Instant,
 }
@@ -131,6 +133,7 @@ impl<W> Turns<W> {
             gates: BTreeMap::new(),
             busy: BTreeSet::new(),
             waiting: BTreeMap::new(),
+            moved: false,
             epoch,
             tidied: epoch,
         }
@@ -187,7 +190,13 @@ impl<W> Turns<W> {
     }
 
     /// A call comes. `waiter` is made when it has to wait.
-    pub fn arrive(&mut self, now: Instant, call: Call, waiter: impl FnOnce() -> W) -> Arrival<W> {
+    pub fn arrive(
+        &mut self,
+        now: Instant,
+        mut call: Call,
+        waiter: impl FnOnce() -> W,
+    ) -> Arrival<W> {
+        self.detour(&mut call);
         self.tidy(now);
         self.line.expire(now);
         let (call, passed) = match self.enter(now, call, 0) {

@@ -197,7 +197,7 @@ impl Gateway {
         let call = Call { asker, head, body: self.keep(body), deadline, interim };
         let mut recovered = self.recover(call, permit, record).await?;
         if let Some(written) = written {
-            written.answered(recovered.answer.parts.status);
+            written.answered(recovered.answer.parts.status, record.attempts);
         }
         if recovered.answer.parts.status == StatusCode::SWITCHING_PROTOCOLS {
             let Some(upgrade) = upgrade.filter(|_| wanted) else { return Err(Failure::BadAnswer) };

@@ -194,11 +194,13 @@ impl Gateway {
                     permit = Box::pin(self.readmit(&call, ticket, record)).await?;
                 }
                 (Next::Again, tried) => {
+                    (history.moved, failed_at) = (history.moved + 1, Some(Instant::now()));
                     // One that may have arrived counts for itself, and so does the next.
                     if matches!(tried, Err(Broken::Cut { .. })) {
-                        permit.again();
+                        let ticket = permit.ticket;
+                        drop(permit);
+                        permit = Box::pin(self.readmit(&call, ticket, record)).await?;
                     }
-                    (history.moved, failed_at) = (history.moved + 1, Some(Instant::now()));
                 }
                 (Next::Retry { at, .. }, tried) => {
                     if tried.is_err() {

@@ -162,10 +162,11 @@ pub struct Written {
 }
 
 impl Written {
-    /// Upstream has said what became of it.
-    pub fn answered(mut self, status: StatusCode) {
-        // Refused, so nothing changed.
-        if status.is_client_error() {
+    /// Upstream has said what became of it, at its first try or at a later one.
+    pub fn answered(mut self, status: StatusCode, attempts: u32) {
+        // Refused, so nothing changed; unless an earlier try did, whose answer was lost.
+        let timeout = status == StatusCode::REQUEST_TIMEOUT;
+        if status.is_client_error() && !timeout && attempts == 1 {
             self.write = Write::Nothing;
         }
     }

@@ -59,7 +59,10 @@ impl<W> Turns<W> {
     /// Upstream said 429: what it speaks of is held up until then, and nothing else.
     pub fn limited(&mut self, refusal: Refusal<'_>, now: Instant) -> Limited {
         let Refusal { principal, spot, gates, family, until } = refusal;
-        let Some(whose) = self.lanes.limited(spot, family, (now, until)) else {
+        let gate = self.gates.get(&GateId::Learned(family));
+        let held =
+            gate.and_then(|gate| gate.budget.paused_until()).is_some_and(|paused| now < paused);
+        let Some(whose) = self.lanes.limited(spot, (family, held), (now, until)) else {
             return Limited::Nothing;
         };
         self.line.refund(principal);
@@ -101,12 +104,13 @@ impl<W> Turns<W> {
         }
         let told = u32::try_from(told).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
         let limit = Limit { requests_per_minute: Some(told), concurrent: None };
+        let window = self.lanes.allowance().window;
         let gate = self.gate_with(id, limit);
         gate.limited_at = Some(now);
         if quota.remaining == 0
             && let Some(reset) = quota.reset
         {
-            gate.budget.pause(now + reset);
+            gate.budget.pause(now + reset.min(window));
         }
     }
 

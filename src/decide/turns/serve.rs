@@ -9,24 +9,27 @@ use crate::decide::lanes::Spot;
 /// The least time there is.
 const TICK: Duration = Duration::from_nanos(1);
 
+fn sooner(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
+}
+
 impl<W> Turns<W> {
     /// Serves all lines as far as their limits allow; when to look again, if nothing happens before.
     pub fn hand_out(&mut self, now: Instant, out: &mut Vec<Outcome<W>>) -> Option<Instant> {
-        let mut next: Option<Instant> = None;
-        let mut sooner = |at: Option<Instant>| next = next.into_iter().chain(at).min();
-        let mut after = None;
-        while let Some(id) = self.busy_after(after) {
-            sooner(self.hand_out_at(Some(id), now, out));
-            after = Some(id);
+        loop {
+            self.moved = false;
+            let mut next = None;
+            let mut after = None;
+            while let Some(id) = self.busy_after(after) {
+                next = sooner(next, self.hand_out_at(Some(id), now, out));
+                after = Some(id);
+            }
+            next = sooner(next, self.hand_out_at(None, now, out));
+            // Whoever went on to another line, or was sent back to one, has not been looked at.
+            if !self.moved {
+                return next;
+            }
         }
-        sooner(self.hand_out_at(None, now, out));
-        // Whoever was sent back from the last line to a gate has not been looked at.
-        let mut after = None;
-        while let Some(id) = self.busy_after(after) {
-            sooner(self.look_at(id, now));
-            after = Some(id);
-        }
-        next
     }
 
     fn hand_out_at(&mut self, at: At, now: Instant, out: &mut Vec<Outcome<W>>) -> Option<Instant> {
@@ -85,6 +88,7 @@ impl<W> Turns<W> {
         match entered {
             Entered::Granted(grant) => out.push((waiter, Ok(grant))),
             Entered::Stopped(call, passed) => {
+                self.moved = true;
                 // It was let in once: there is room for it.
                 if let Joined::Full(back) =
                     self.join(now, Waiting { call, passed, waiter }, (1, None))
@@ -127,11 +131,6 @@ impl<W> Turns<W> {
             return free_at.min(self.lanes.available_at(now, 0, true));
         }
         free_at
-    }
-
-    fn look_at(&mut self, id: GateId, now: Instant) -> Option<Instant> {
-        let deadline = self.gates.get(&id)?.line.deadline();
-        self.free_at(Some(id), now).or(deadline)
     }
 
     fn busy_after(&self, id: Option<GateId>) -> Option<GateId> {

@@ -1,6 +1,7 @@
 //! Limits and lines together: what waits for what, and what does not.
 
 mod every_order;
+mod found;
 
 use std::{net::Ipv4Addr, num::NonZeroU32, time::Duration};
 
