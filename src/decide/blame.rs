@@ -14,13 +14,33 @@ pub type Family = u64;
 /// A token's window may be said a little longer than it is.
 const LATE: f64 = 1.05;
 
+/// Whose limit it may be, other than the token's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suspect {
+    /// That of the n-th of `rate_limit.families`: its calls share one, whatever their paths.
+    Named(u16),
+    /// A path family's.
+    Family(Family),
+}
+
+/// Whether what is blamed may yet turn out to be the token's limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doubt {
+    /// It cannot.
+    None,
+    /// It may, since now.
+    New,
+    /// It may, since an earlier refusal.
+    Known,
+}
+
 /// Whose limit it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blame {
-    /// This family's alone.
-    Family,
-    /// The token's: this other family was blamed before, wrongly.
-    Token(Family),
+    /// The suspect's.
+    Suspect(Doubt),
+    /// The token's: this other one was blamed before, wrongly.
+    Token(Suspect),
 }
 
 /// A refusal that may turn out to be the token's.
@@ -29,35 +49,35 @@ pub struct Suspicion(Option<Refusal>);
 
 #[derive(Debug, Clone, Copy)]
 struct Refusal {
-    family: Family,
+    suspect: Suspect,
     at: Instant,
     until: Instant,
 }
 
 impl Suspicion {
-    /// A call of this family was refused until `until`, by an upstream that counts over `window`.
+    /// A call was refused until `until`, by an upstream that counts over `window`.
     pub fn limited(
         &mut self,
-        family: Family,
+        suspect: Suspect,
         window: Duration,
         now: Instant,
         until: Instant,
     ) -> Blame {
         if longer_than(window, now, until) {
-            return Blame::Family;
+            return Blame::Suspect(Doubt::None);
         }
         match self.0.filter(|known| known.until > now) {
-            Some(known) if known.family != family => {
+            Some(known) if known.suspect != suspect => {
                 self.0 = None;
-                Blame::Token(known.family)
+                Blame::Token(known.suspect)
             }
             Some(known) => {
                 self.0 = Some(Refusal { until: known.until.max(until), ..known });
-                Blame::Family
+                Blame::Suspect(Doubt::Known)
             }
             None => {
-                self.0 = Some(Refusal { family, at: now, until });
-                Blame::Family
+                self.0 = Some(Refusal { suspect, at: now, until });
+                Blame::Suspect(Doubt::New)
             }
         }
     }
@@ -85,13 +105,17 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
     const WINDOW: Duration = Duration::from_secs(60);
+    const ONE: Suspect = Suspect::Family(1);
+    const TWO: Suspect = Suspect::Family(2);
 
     #[test]
     fn one_family_refused_is_that_familys_limit_however_often() {
         let (now, mut suspicion) = (t0(), Suspicion::default());
         for later in 0..5 {
             let at = now + SECOND * later;
-            assert_eq!(suspicion.limited(1, WINDOW, at, now + SECOND * 30), Blame::Family);
+            let blame = suspicion.limited(ONE, WINDOW, at, now + SECOND * 30);
+            let doubt = if later == 0 { Doubt::New } else { Doubt::Known };
+            assert_eq!(blame, Blame::Suspect(doubt));
         }
     }
 
@@ -100,10 +124,10 @@ mod tests {
         let (before, mut suspicion) = (t0(), Suspicion::default());
         let now = before + SECOND;
         let until = now + SECOND * 30;
-        suspicion.limited(1, WINDOW, now, until);
+        suspicion.limited(ONE, WINDOW, now, until);
         suspicion.passed(before);
-        let blame = suspicion.limited(2, WINDOW, now + SECOND, until);
-        assert_eq!(blame, Blame::Token(1));
+        let blame = suspicion.limited(TWO, WINDOW, now + SECOND, until);
+        assert_eq!(blame, Blame::Token(ONE));
         assert!(suspicion.is_none());
     }
 
@@ -111,19 +135,21 @@ mod tests {
     fn what_passed_since_clears_the_token() {
         let (now, mut suspicion) = (t0(), Suspicion::default());
         let until = now + SECOND * 30;
-        suspicion.limited(1, WINDOW, now, until);
+        suspicion.limited(ONE, WINDOW, now, until);
         suspicion.passed(now + SECOND);
-        assert_eq!(suspicion.limited(2, WINDOW, now + SECOND * 2, until), Blame::Family);
+        let blame = suspicion.limited(TWO, WINDOW, now + SECOND * 2, until);
+        assert_eq!(blame, Blame::Suspect(Doubt::New));
     }
 
     #[test]
     fn a_pause_that_is_over_or_too_long_for_a_window_says_nothing_of_the_token() {
         let (now, mut suspicion) = (t0(), Suspicion::default());
-        suspicion.limited(1, WINDOW, now, now + SECOND);
+        suspicion.limited(ONE, WINDOW, now, now + SECOND);
         let later = now + SECOND * 2;
-        assert_eq!(suspicion.limited(2, WINDOW, later, later + SECOND), Blame::Family);
+        let blame = suspicion.limited(TWO, WINDOW, later, later + SECOND);
+        assert_eq!(blame, Blame::Suspect(Doubt::New));
         let long = later + SECOND * 120;
-        assert_eq!(suspicion.limited(3, WINDOW, later, long), Blame::Family);
-        assert_eq!(suspicion.limited(4, WINDOW, later, long), Blame::Family);
+        assert_eq!(suspicion.limited(ONE, WINDOW, later, long), Blame::Suspect(Doubt::None));
+        assert_eq!(suspicion.limited(Suspect::Named(0), WINDOW, later, long), Blame::Suspect(Doubt::None));
     }
 }

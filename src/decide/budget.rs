@@ -70,6 +70,20 @@ pub struct Budget {
     others: Option<Others>,
 }
 
+/// What a 429 changes, as it was before one that may have been another's.
+#[derive(Debug, Clone, Copy)]
+pub struct Before {
+    paused_until: Option<Instant>,
+    bend: Bend,
+}
+
+impl Before {
+    /// A pause that is this one's for certain.
+    pub fn pause(&mut self, until: Instant) {
+        self.paused_until = self.paused_until.max(Some(until));
+    }
+}
+
 /// Places that others use, as upstream's answers tell.
 #[derive(Debug, Clone, Copy)]
 struct Others {
@@ -170,6 +184,16 @@ impl Budget {
         Some(self.bend.limit(limit, self.nominal, now))
     }
 
+    /// What was allowed, whoever else uses it.
+    pub fn limit(&self) -> Option<u32> {
+        self.limit.map(NonZeroU32::get)
+    }
+
+    /// So many are allowed from now on.
+    pub fn allow(&mut self, limit: NonZeroU32) {
+        self.limit = Some(limit);
+    }
+
     /// `count` places at once, if that leaves more than half of the allowance free: so far from the
     /// limit it does not matter who holds them. They count as taken.
     pub fn take_slice(&mut self, count: u32, now: Instant) -> bool {
@@ -238,22 +262,22 @@ impl Budget {
     }
 
     /// Upstream said 429, and means this: nothing leaves before `until`. When our own count does not
-    /// explain it, others use the rest: true when that is news.
-    pub fn limited(&mut self, now: Instant, until: Instant) -> bool {
+    /// explain it, others use the rest, but not so much that we are left with less than `least`: true
+    /// when that is news.
+    pub fn limited(&mut self, now: Instant, until: Instant, least: u32) -> bool {
         // Of one pause it is told once.
         self.noticed &= self.paused_until.is_some_and(|paused| now < paused);
         self.pause(until);
         let Some(limit) = self.limit else { return false };
         // Upstream's window ends when it takes more, a second early at most, as seconds are told
         // rounded up. What we had in it, without what it refused.
-        let length = self.nominal + ROUNDED;
-        let sent = self.sent_since(until.checked_sub(length).unwrap_or(self.epoch).min(now));
+        let sent = self.sent_since(self.begun(until).min(now));
         let used = sent.saturating_sub(self.refused);
         if used >= limit.get() - limit.get() / NEARLY {
             // Our own count explains it: clocks and networks are not exact.
             return false;
         }
-        let full = (limit.get(), self.nominal);
+        let (used, full) = (used.max(least), (limit.get(), self.nominal));
         let before = self.bend.limit(full.0, full.1, now);
         self.bend.limited(used, full, (now, until));
         let news = !self.noticed && self.bend.limit(full.0, full.1, now) < before;
@@ -261,15 +285,30 @@ impl Budget {
         news
     }
 
+    /// When upstream's window began that ends at `until`; or a second before.
+    pub fn begun(&self, until: Instant) -> Instant {
+        until.checked_sub(self.nominal + ROUNDED).unwrap_or(self.epoch)
+    }
+
+    /// What was counted so far is another token's.
+    pub fn restart(&mut self) {
+        self.sent.clear();
+        self.total = 0;
+    }
+
     /// Nothing leaves before `until`. A shorter pause does not end a longer one.
     pub fn pause(&mut self, until: Instant) {
-        self.paused_until = Some(self.paused_until.map_or(until, |known| known.max(until)));
+        self.paused_until = self.paused_until.max(Some(until));
+    }
+
+    /// What a 429 changes, as it is now.
+    pub fn before(&self) -> Before {
+        Before { paused_until: self.paused_until, bend: self.bend }
     }
 
     /// It was not this that was limited.
-    pub fn resume(&mut self) {
-        self.paused_until = None;
-        self.bend.forget();
+    pub fn undo(&mut self, before: Before) {
+        Before { paused_until: self.paused_until, bend: self.bend } = before;
     }
 
     /// What upstream said of the quota, with the answer to the `as_of`-th call that ever left. It
@@ -297,8 +336,7 @@ impl Budget {
     /// A new token: upstream counts it from nothing, and so do we. Who has a place keeps it: it
     /// will leave under the new one.
     pub fn renew(&mut self) {
-        self.sent.clear();
-        self.total = 0;
+        self.restart();
         self.paused_until = None;
         self.bend.forget();
         self.others = None;

@@ -1,11 +1,11 @@
 //! Several tokens, each with its own budget: which of them a call goes under.
 //! It never lets one token's limit stand for another's, and never counts a call under two.
 
-use std::time::Instant;
+use std::{num::NonZeroU32, time::Instant};
 
 use super::{
-    blame::{Blame, Family, Suspicion, longer_than},
-    budget::{Allowance, Budget},
+    blame::{Blame, Doubt, Suspect, Suspicion, longer_than},
+    budget::{Allowance, Before, Budget},
     freshness::Generation,
     quota::Quota,
 };
@@ -64,19 +64,21 @@ const MOST_MOVED: usize = 16;
 #[derive(Debug, Clone, Copy)]
 struct Moved {
     lane: Lane,
-    family: Family,
+    suspect: Suspect,
     until: Instant,
+    /// The budget that was held up for it.
+    before: Before,
 }
 
 /// Whose limit a 429 spoke of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whose {
-    /// This family's.
-    Family,
+    /// That of the one that is suspected.
+    Suspect(Doubt),
     /// The token's, which is held up.
     Token {
-        /// This other family was blamed before, wrongly.
-        instead_of: Option<Family>,
+        /// This other one was blamed before, wrongly.
+        instead_of: Option<Suspect>,
         /// It came below our own count, which is news: others use the rest.
         bent: bool,
     },
@@ -99,6 +101,12 @@ impl Lanes {
     /// What each of them allows.
     pub fn allowance(&self) -> &Allowance {
         &self.allowance
+    }
+
+    /// What all of them allow together.
+    pub fn limit(&self) -> Option<NonZeroU32> {
+        let count = u32::try_from(self.more.len() + 1).unwrap_or(u32::MAX);
+        Some(self.allowance.limit?.saturating_mul(NonZeroU32::new(count)?))
     }
 
     /// A place under the least used token that has one; else when it is worth asking again.
@@ -171,13 +179,13 @@ impl Lanes {
         at.get(rest).copied().unwrap_or(now).max(spread)
     }
 
-    /// Upstream said 429 to a call of this family, which is `held` up already or not: what is held
-    /// up now, the token's budget included.
+    /// Upstream said 429, perhaps because of this suspect, which is `held` up already or not: what is
+    /// to blame. The token's budget is held up when it is.
     /// `None` when the token has been replaced since.
     pub fn limited(
         &mut self,
         spot: Spot,
-        (family, held): (Family, bool),
+        (suspect, held): (Suspect, bool),
         (now, until): (Instant, Instant),
     ) -> Option<Whose> {
         let window = self.allowance.window;
@@ -185,9 +193,9 @@ impl Lanes {
             return None;
         }
         if held && !self.more.is_empty() {
-            return Some(Whose::Family);
+            return Some(Whose::Suspect(Doubt::Known));
         }
-        if self.moves(spot, family, now, until) {
+        if self.moves(spot, suspect, now, until) {
             self.lane(spot.lane).budget.pause(until);
             return Some(Whose::Token { instead_of: None, bent: false });
         }
@@ -197,14 +205,14 @@ impl Lanes {
         {
             // It was on its way when the token was held up.
             state.budget.refused(false);
-            let bent = state.budget.limited(now, until);
+            let bent = state.budget.limited(now, until, 0);
             return Some(Whose::Token { instead_of: None, bent });
         }
         state.budget.refused(state.suspicion.is_none());
-        Some(match state.suspicion.limited(family, window, now, until) {
-            Blame::Family => Whose::Family,
+        Some(match state.suspicion.limited(suspect, window, now, until) {
+            Blame::Suspect(doubt) => Whose::Suspect(doubt),
             Blame::Token(other) => {
-                let bent = state.budget.limited(now, until);
+                let bent = state.budget.limited(now, until, 0);
                 Whose::Token { instead_of: Some(other), bent }
             }
         })
@@ -212,23 +220,26 @@ impl Lanes {
 
     /// There is another token to try it under: it is this one's limit until that one is refused,
     /// too.
-    fn moves(&mut self, spot: Spot, family: Family, now: Instant, until: Instant) -> bool {
+    fn moves(&mut self, spot: Spot, suspect: Suspect, now: Instant, until: Instant) -> bool {
         if self.more.is_empty() || longer_than(self.allowance.window, now, until) {
             return false;
         }
         self.moved.retain(|moved| moved.until > now);
-        let known = self.moved.iter().position(|moved| moved.family == family);
-        match known.map(|known| self.moved.swap_remove(known)) {
+        let known = self.moved.iter().position(|moved| moved.suspect == suspect);
+        let known = known.map(|known| self.moved.swap_remove(known));
+        match known {
             Some(moved) if moved.lane != spot.lane => {
                 // Refused under two: the first was not to blame.
-                self.lane(moved.lane).budget.resume();
+                self.lane(moved.lane).budget.undo(moved.before);
                 false
             }
             // The last one must not be held up for a family alone.
             Some(_) | None if !self.another_open(spot.lane, now) => false,
             Some(_) | None => {
                 self.moved.truncate(MOST_MOVED - 1);
-                self.moved.push(Moved { lane: spot.lane, family, until });
+                let before = known.map(|moved| moved.before);
+                let before = before.unwrap_or_else(|| self.lane(spot.lane).budget.before());
+                self.moved.push(Moved { lane: spot.lane, suspect, until, before });
                 true
             }
         }

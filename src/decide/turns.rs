@@ -283,7 +283,7 @@ impl<W> Turns<W> {
     fn enter(&mut self, now: Instant, mut call: Call, mut passed: usize) -> Entered {
         loop {
             while let Some(&id) = call.gates.get(passed) {
-                let gate = self.gate(id, call.ceiling);
+                let gate = self.gate(id, call.ceiling, now);
                 gate.line.expire(now);
                 if !gate.line.is_empty() || gate.take(now).is_err() {
                     return Entered::Stopped(call, passed);
@@ -351,7 +351,7 @@ impl<W> Turns<W> {
         let urgent = call.who.urgency.is_urgent();
         let mut latest = (self.lanes_turn_at(now, call, urgent), None);
         for &id in call.gates.iter().skip(passed) {
-            let gate = self.gate(id, call.ceiling);
+            let gate = self.gate(id, call.ceiling, now);
             let ahead = gate.line.ahead(&call.who, now);
             let at = gate.available_at(now, ahead);
             if at > latest.0 {
@@ -380,20 +380,20 @@ impl<W> Turns<W> {
         }
     }
 
-    fn gate(&mut self, id: GateId, ceiling: Option<NonZeroU32>) -> &mut Gate<W> {
-        let limit = match id {
-            GateId::Ceiling(_) => Limit { requests_per_minute: ceiling, concurrent: None },
-            GateId::Family(n) => {
-                self.rules.families.get(usize::from(n)).copied().unwrap_or_default()
-            }
-            GateId::Learned(_) => learn::limit(self.lanes.allowance()),
-        };
-        self.gate_with(id, limit)
-    }
-
-    fn gate_with(&mut self, id: GateId, limit: Limit) -> &mut Gate<W> {
-        let (window, epoch) = (self.lanes.allowance().window, self.epoch);
-        self.gates.entry(id).or_insert_with(|| Gate::new(limit, window, epoch))
+    fn gate(&mut self, id: GateId, ceiling: Option<NonZeroU32>, now: Instant) -> &mut Gate<W> {
+        self.gates.entry(id).or_insert_with(|| {
+            let named = |n: u16| self.rules.families.get(usize::from(n)).copied();
+            let known = match id {
+                GateId::Ceiling(_) => Limit { requests_per_minute: ceiling, concurrent: None },
+                GateId::Family(n) => named(n).unwrap_or_default(),
+                GateId::Learned(_) => Limit::default(),
+            };
+            let requests_per_minute = known.requests_per_minute.or(self.lanes.limit());
+            let limit = Limit { requests_per_minute, ..known };
+            let mut gate = Gate::new(limit, self.lanes.allowance().window, (self.epoch, now));
+            gate.assumed = known.requests_per_minute.is_none();
+            gate
+        })
     }
 
     fn line_at(&mut self, at: At) -> Option<&mut Queue<Waiting<W>>> {

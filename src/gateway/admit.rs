@@ -292,7 +292,7 @@ impl Admission {
     /// This token signs from now on. Upstream counts a new one from nothing, so nobody waits for
     /// the old one's window any longer.
     pub fn seen(&self, spot: Spot) {
-        if self.state().lanes().seen(spot) {
+        if self.state().seen(spot, Instant::now().into_std()) {
             self.wake.notify_one();
         }
     }

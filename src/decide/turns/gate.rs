@@ -8,7 +8,8 @@ use std::{
 
 use super::Waiting;
 use crate::decide::{
-    budget::{Allowance, Budget},
+    blame::{Doubt, Suspect},
+    budget::{Allowance, Before, Budget},
     callers::Principal,
     queue::Queue,
 };
@@ -22,6 +23,15 @@ pub enum GateId {
     Family(u16),
     /// A path family that upstream was seen to limit, by the key of `path::Family`.
     Learned(u64),
+}
+
+impl From<Suspect> for GateId {
+    fn from(suspect: Suspect) -> Self {
+        match suspect {
+            Suspect::Named(n) => Self::Family(n),
+            Suspect::Family(family) => Self::Learned(family),
+        }
+    }
 }
 
 /// What a gate allows.
@@ -42,10 +52,21 @@ pub(super) struct Gate<W> {
     pub(super) line: Queue<Waiting<W>>,
     /// Upstream's last 429 to it.
     pub(super) limited_at: Option<Instant>,
+    /// Nobody said how many calls it takes: more than the tokens allow it never can.
+    pub(super) assumed: bool,
+    /// All calls are counted that left since.
+    counted_since: Instant,
+    /// As it was before the 429 that may yet turn out to be the token's.
+    before: Option<Before>,
+    /// The pause that is on, or was last, taught how many calls it takes.
+    taught: bool,
 }
 
+/// Windows between two 429s that make them a pattern.
+const LATELY: u32 = 2;
+
 impl<W> Gate<W> {
-    pub(super) fn new(limit: Limit, window: Duration, epoch: Instant) -> Self {
+    pub(super) fn new(limit: Limit, window: Duration, (epoch, now): (Instant, Instant)) -> Self {
         let Limit { requests_per_minute: limit, concurrent } = limit;
         let allowance = Allowance { limit, window, even: false, reserve: 0 };
         Self {
@@ -54,7 +75,60 @@ impl<W> Gate<W> {
             inside: 0,
             line: Queue::default(),
             limited_at: None,
+            assumed: false,
+            counted_since: now,
+            before: None,
+            taught: false,
         }
+    }
+
+    /// Upstream refused a call that had passed, until then. What the calls had in its window by then
+    /// is what they may expect, if it was counted whole and this is no accident; but half of the
+    /// limit at least, as it may be counted in some other way. Returns that, if it is news.
+    pub(super) fn refused(
+        &mut self,
+        (now, until): (Instant, Instant),
+        window: Duration,
+        doubt: Doubt,
+    ) -> Option<u32> {
+        let open = self.budget.paused_until().is_none_or(|paused| paused <= now);
+        self.budget.refused(open);
+        match doubt {
+            Doubt::New => self.before = Some(self.budget.before()),
+            Doubt::Known => {}
+            Doubt::None => {
+                if let Some(before) = &mut self.before {
+                    before.pause(until);
+                }
+            }
+        }
+        if open {
+            let lately = |at: Instant| now.saturating_duration_since(at) < window * LATELY;
+            let bent = self.budget.limit_at(now) < self.budget.limit();
+            self.taught = bent || self.limited_at.is_some_and(lately);
+        }
+        self.limited_at = Some(now);
+        let whole = self.counted_since <= self.budget.begun(until);
+        let limit = self.budget.limit();
+        if doubt == Doubt::None || !self.taught || !whole {
+            self.budget.pause(until);
+            return None;
+        }
+        let news = self.budget.limited(now, until, limit? / 2);
+        if news { self.budget.limit_at(now) } else { None }
+    }
+
+    /// What was refused was the token's limit, not this.
+    pub(super) fn cleared(&mut self) {
+        if let Some(before) = self.before.take() {
+            self.budget.undo(before);
+        }
+    }
+
+    /// What it counted so far was under a token that is gone.
+    pub(super) fn restart(&mut self, now: Instant) {
+        self.budget.restart();
+        self.counted_since = now;
     }
 
     /// A place, if there is one; else when it is worth asking again.

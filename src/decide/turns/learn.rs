@@ -5,11 +5,10 @@ use std::{num::NonZeroU32, time::Instant};
 
 use super::{
     Turns,
-    gate::{GateId, Limit},
+    gate::GateId,
 };
 use crate::decide::{
-    blame::Family,
-    budget::Allowance,
+    blame::{Family, Suspect},
     callers::Principal,
     lanes::{Spot, Whose},
     quota::Quota,
@@ -19,25 +18,16 @@ use crate::decide::{
 const MOST: usize = 256;
 /// Windows without a 429 after which a family is no longer looked at.
 const FORGOTTEN: u32 = 10;
-/// A family's limit is not known: that of the token, or this when there is none.
-const UNKNOWN: NonZeroU32 = NonZeroU32::MAX;
 
 /// What was held up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limited {
-    /// This path family.
-    Family,
+    /// This path family. When it was found to take less than was thought: how many calls.
+    Family(Option<u32>),
     /// The token. When others use its limit too: what is left of it for us.
     Token(Option<u32>),
     /// Nothing: the token has been replaced since.
     Nothing,
-}
-
-/// The limit of a family that upstream was seen to limit: how many calls it takes nobody knows, only
-/// when it takes them again.
-pub(super) fn limit(allowance: &Allowance) -> Limit {
-    let requests_per_minute = Some(allowance.limit.unwrap_or(UNKNOWN));
-    Limit { requests_per_minute, concurrent: None }
 }
 
 /// A call that upstream refused.
@@ -59,32 +49,32 @@ impl<W> Turns<W> {
     /// Upstream said 429: what it speaks of is held up until then, and nothing else.
     pub fn limited(&mut self, refusal: Refusal<'_>, now: Instant) -> Limited {
         let Refusal { principal, spot, gates, family, until } = refusal;
-        let gate = self.gates.get(&GateId::Learned(family));
-        let held =
-            gate.and_then(|gate| gate.budget.paused_until()).is_some_and(|paused| now < paused);
-        let Some(whose) = self.lanes.limited(spot, (family, held), (now, until)) else {
+        let suspect = gates.iter().find_map(|id| match *id {
+            GateId::Family(n) => Some(Suspect::Named(n)),
+            GateId::Learned(_) | GateId::Ceiling(_) => None,
+        });
+        let suspect = suspect.unwrap_or(Suspect::Family(family));
+        let id = suspect.into();
+        let paused = self.gates.get(&id).and_then(|gate| gate.budget.paused_until());
+        let held = paused.is_some_and(|paused| now < paused);
+        let Some(whose) = self.lanes.limited(spot, (suspect, held), (now, until)) else {
             return Limited::Nothing;
         };
         self.line.refund(principal);
         match whose {
-            Whose::Family => {
-                let named = gates.iter().find(|id| matches!(id, GateId::Family(_)));
-                let id = named.copied().unwrap_or(GateId::Learned(family));
+            Whose::Suspect(doubt) => {
                 if !self.gates.contains_key(&id) && !self.room_for_one() {
                     self.lanes.hold(spot, until);
                     return Limited::Token(None);
                 }
-                let limit = limit(self.lanes.allowance());
-                let gate = self.gate_with(id, limit);
-                gate.budget.pause(until);
-                gate.limited_at = Some(now);
-                Limited::Family
+                let window = self.lanes.allowance().window;
+                let gate = self.gate(id, None, now);
+                Limited::Family(gate.refused((now, until), window, doubt))
             }
             Whose::Token { instead_of, bent } => {
-                let wronged =
-                    instead_of.and_then(|other| self.gates.get_mut(&GateId::Learned(other)));
+                let wronged = instead_of.and_then(|other| self.gates.get_mut(&other.into()));
                 if let Some(gate) = wronged {
-                    gate.budget.resume();
+                    gate.cleared();
                 }
                 Limited::Token(if bent { self.lanes.limit_of(spot, now) } else { None })
             }
@@ -103,15 +93,27 @@ impl<W> Turns<W> {
             return;
         }
         let told = u32::try_from(told).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
-        let limit = Limit { requests_per_minute: Some(told), concurrent: None };
         let window = self.lanes.allowance().window;
-        let gate = self.gate_with(id, limit);
+        let gate = self.gate(id, None, now);
+        gate.budget.allow(told);
+        gate.assumed = false;
         gate.limited_at = Some(now);
         if quota.remaining == 0
             && let Some(reset) = quota.reset
         {
             gate.budget.pause(now + reset.min(window));
         }
+    }
+
+    /// This token signs from now on; false when nothing is new about it. Upstream counts a new one
+    /// from nothing.
+    pub fn seen(&mut self, spot: Spot, now: Instant) -> bool {
+        let news = self.lanes.seen(spot);
+        if news {
+            let assumed = self.gates.values_mut().filter(|gate| gate.assumed);
+            assumed.for_each(|gate| gate.restart(now));
+        }
+        news
     }
 
     /// Families that have not been limited for long are no longer looked at.

@@ -1,5 +1,6 @@
 //! Limits and lines together: what waits for what, and what does not.
 
+mod blamed;
 mod every_order;
 mod found;
 
@@ -209,7 +210,7 @@ fn a_familys_rate_is_its_own() {
 #[test]
 fn a_429_to_one_family_for_two_minutes_leaves_all_others_untouched() {
     let mut world = World::new(100, &[]);
-    assert_eq!(world.limited(IVRS, 120), Limited::Family);
+    assert_eq!(world.limited(IVRS, 120), Limited::Family(None));
     assert!((0..50).all(|_| world.goes(1, USERS)), "the same caller's, too");
     let name = world.comes(1, IVRS, 12);
     assert_eq!(world.retry_after(name), 120);
@@ -234,7 +235,7 @@ fn those_who_wait_already_are_sent_to_their_familys_line_when_it_is_found_to_be_
         family: IVRS,
         until,
     };
-    assert_eq!(world.turns.limited(refusal, world.now), Limited::Family);
+    assert_eq!(world.turns.limited(refusal, world.now), Limited::Family(None));
     world.pass(61);
     assert!(world.granted.contains_key(&waiting[1]));
     assert!(!world.granted.contains_key(&waiting[0]));
@@ -246,7 +247,7 @@ fn those_who_wait_already_are_sent_to_their_familys_line_when_it_is_found_to_be_
 fn a_second_family_refused_means_the_token_and_the_first_is_free_again_with_it() {
     let mut world = World::new(100, &[]);
     assert!((0..20).all(|_| world.goes(1, USERS)));
-    assert_eq!(world.limited(IVRS, 30), Limited::Family);
+    assert_eq!(world.limited(IVRS, 30), Limited::Family(None));
     let first = GateId::Learned(IVRS);
     assert!(world.turns.gates[&first].budget.paused_until().is_some());
     assert_eq!(world.limited(QUEUES, 10), Limited::Token(Some(20)), "22 left, two were refused");
@@ -259,10 +260,10 @@ fn a_second_family_refused_means_the_token_and_the_first_is_free_again_with_it()
 #[test]
 fn whoever_passes_since_then_clears_the_token() {
     let mut world = World::new(100, &[]);
-    assert_eq!(world.limited(IVRS, 30), Limited::Family);
+    assert_eq!(world.limited(IVRS, 30), Limited::Family(None));
     world.pass(1);
     world.turns.lanes().passed(Lane::default(), world.now);
-    assert_eq!(world.limited(QUEUES, 30), Limited::Family);
+    assert_eq!(world.limited(QUEUES, 30), Limited::Family(None));
     assert!(world.goes(1, USERS));
 }
 

@@ -51,9 +51,17 @@ impl Admission {
         let pause = humantime::format_duration(Duration::from_secs(seconds));
         let token = permit.spot().lane.number();
         match limited {
-            Limited::Family => {
+            Limited::Family(None) => {
                 tracing::info!(token, %pause, "429 for {method} {family}: only these calls wait");
             }
+            Limited::Family(Some(left)) => tracing::warn!(
+                token,
+                %pause,
+                limit = left,
+                "429 for {method} {family}, again, below our own count: they have a limit of their \
+                 own, or somebody else uses this client's; they keep to what is left of it, and try \
+                 for more later"
+            ),
             Limited::Token(None) => {
                 tracing::info!(token, %pause, "429 for the token: calls wait");
             }

@@ -30,7 +30,7 @@ fn who_is_sent_back_to_a_gate_is_told_by_its_deadline() {
         family: USERS,
         until,
     };
-    assert_eq!(all.turns.limited(refusal, all.now), Limited::Family);
+    assert_eq!(all.turns.limited(refusal, all.now), Limited::Family(None));
     let deadline = all.now + SECOND * 12;
     let mut slept = Vec::new();
     // as the pacer does: sleeps until it was told to look again, and nothing else happens
