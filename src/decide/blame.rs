@@ -150,6 +150,9 @@ mod tests {
         assert_eq!(blame, Blame::Suspect(Doubt::New));
         let long = later + SECOND * 120;
         assert_eq!(suspicion.limited(ONE, WINDOW, later, long), Blame::Suspect(Doubt::None));
-        assert_eq!(suspicion.limited(Suspect::Named(0), WINDOW, later, long), Blame::Suspect(Doubt::None));
+        assert_eq!(
+            suspicion.limited(Suspect::Named(0), WINDOW, later, long),
+            Blame::Suspect(Doubt::None)
+        );
     }
 }

@@ -328,6 +328,16 @@ impl Budget {
         self.others = Some(Others { places, until, as_of });
     }
 
+    /// How many calls ever left.
+    pub fn ever_left(&self) -> u64 {
+        self.left
+    }
+
+    /// What was said of others' calls was not said of this.
+    pub fn nobody_else(&mut self) {
+        self.others = None;
+    }
+
     /// When the pause ends, if one is on.
     pub fn paused_until(&self) -> Option<Instant> {
         self.paused_until

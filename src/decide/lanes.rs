@@ -66,7 +66,7 @@ struct Moved {
     lane: Lane,
     suspect: Suspect,
     until: Instant,
-    /// The budget that was held up for it.
+    /// That token's budget before any was.
     before: Before,
 }
 
@@ -229,15 +229,22 @@ impl Lanes {
         let known = known.map(|known| self.moved.swap_remove(known));
         match known {
             Some(moved) if moved.lane != spot.lane => {
-                // Refused under two: the first was not to blame.
-                self.lane(moved.lane).budget.undo(moved.before);
+                // Refused under two: the first was not to blame, or not for this.
+                let others = self.moved.iter().filter(|other| other.lane == moved.lane);
+                let still = others.map(|other| other.until).max();
+                let budget = &mut self.lane(moved.lane).budget;
+                budget.undo(moved.before);
+                if let Some(until) = still {
+                    budget.pause(until);
+                }
                 false
             }
             // The last one must not be held up for a family alone.
             Some(_) | None if !self.another_open(spot.lane, now) => false,
             Some(_) | None => {
                 self.moved.truncate(MOST_MOVED - 1);
-                let before = known.map(|moved| moved.before);
+                let others = self.moved.iter().find(|other| other.lane == spot.lane);
+                let before = known.as_ref().or(others).map(|moved| moved.before);
                 let before = before.unwrap_or_else(|| self.lane(spot.lane).budget.before());
                 self.moved.push(Moved { lane: spot.lane, suspect, until, before });
                 true
@@ -284,6 +291,11 @@ impl Lanes {
     /// What may leave in a window under one token.
     pub fn limit_of(&mut self, spot: Spot, now: Instant) -> Option<u32> {
         self.lane(spot.lane).budget.limit_at(now)
+    }
+
+    /// How many calls ever left under the token, if there is only one.
+    pub fn ever_left(&self) -> Option<u64> {
+        self.more.is_empty().then(|| self.first.budget.ever_left())
     }
 
     /// When some token will have one place more than now.

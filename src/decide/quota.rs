@@ -1,6 +1,8 @@
 //! What an answer says about a quota, in any of the ways that servers say it.
 //! It never needs to be there: Genesys Cloud stopped saying so in 2021, and a 429 is enough.
 
+pub mod whose;
+
 use std::time::Duration;
 
 use http::HeaderValue;

@@ -102,6 +102,8 @@ pub struct Turns<W> {
     /// Gates with a line.
     busy: BTreeSet<GateId>,
     waiting: BTreeMap<Ticket, At>,
+    /// A quota below the token's that is the token's all the same.
+    told: Option<NonZeroU32>,
     /// A call went from one line to another.
     moved: bool,
     epoch: Instant,
@@ -133,6 +135,7 @@ impl<W> Turns<W> {
             gates: BTreeMap::new(),
             busy: BTreeSet::new(),
             waiting: BTreeMap::new(),
+            told: None,
             moved: false,
             epoch,
             tidied: epoch,

@@ -85,6 +85,24 @@ fn a_pause_holds_one_token_and_the_others_go_on() {
 }
 
 #[test]
+fn a_token_that_was_not_to_blame_for_one_call_is_held_up_for_the_others() {
+    let t0 = t0();
+    let seconds = |n| t0 + Duration::from_secs(n);
+    let mut lanes = lanes(3, 10, t0);
+    (0..3).for_each(|lane| assert!(lanes.seen(spot(lane, 1))));
+    let mut refused = |lane, family, until| {
+        lanes.limited(spot(lane, 1), (Suspect::Family(family), false), (t0, seconds(until)));
+        lanes.lane(Lane(lane)).budget.paused_until()
+    };
+    assert_eq!(refused(0, 1, 10), Some(seconds(10)));
+    assert_eq!(refused(0, 2, 30), Some(seconds(30)));
+    refused(1, 1, 10);
+    assert_eq!(refused(0, 3, 5), Some(seconds(30)), "one of two reasons is left");
+    refused(1, 2, 30);
+    assert_eq!(lanes.lane(Lane(0)).budget.paused_until(), Some(seconds(5)));
+}
+
+#[test]
 fn a_new_token_starts_from_nothing_and_leaves_the_others_alone() {
     let t0 = t0();
     let mut lanes = lanes(2, 1, t0);

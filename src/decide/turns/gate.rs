@@ -12,6 +12,7 @@ use crate::decide::{
     budget::{Allowance, Before, Budget},
     callers::Principal,
     queue::Queue,
+    quota::whose::Watch,
 };
 
 /// Which limit.
@@ -54,6 +55,8 @@ pub(super) struct Gate<W> {
     pub(super) limited_at: Option<Instant>,
     /// Nobody said how many calls it takes: more than the tokens allow it never can.
     pub(super) assumed: bool,
+    /// Whose the quota is that upstream tells.
+    pub(super) watch: Option<Watch>,
     /// All calls are counted that left since.
     counted_since: Instant,
     /// As it was before the 429 that may yet turn out to be the token's.
@@ -76,6 +79,7 @@ impl<W> Gate<W> {
             line: Queue::default(),
             limited_at: None,
             assumed: false,
+            watch: None,
             counted_since: now,
             before: None,
             taught: false,
@@ -123,6 +127,14 @@ impl<W> Gate<W> {
         if let Some(before) = self.before.take() {
             self.budget.undo(before);
         }
+    }
+
+    /// The quota that was told is not its own: it may take all that there is.
+    pub(super) fn acquit(&mut self, all: NonZeroU32) {
+        self.budget.allow(all);
+        self.budget.nobody_else();
+        self.assumed = true;
+        self.watch = None;
     }
 
     /// What it counted so far was under a token that is gone.

@@ -3,15 +3,12 @@
 
 use std::{num::NonZeroU32, time::Instant};
 
-use super::{
-    Turns,
-    gate::GateId,
-};
+use super::{Turns, gate::GateId, told::small};
 use crate::decide::{
     blame::{Family, Suspect},
     callers::Principal,
     lanes::{Spot, Whose},
-    quota::Quota,
+    quota::{Quota, whose::Watch},
 };
 
 /// Families that are limited at once. Beyond it the token is held up instead.
@@ -82,27 +79,54 @@ impl<W> Turns<W> {
     }
 
     /// What upstream said of a quota, with the answer to the `as_of`-th call under this token. One
-    /// that is smaller than the token's is the family's.
+    /// that is smaller than the token's is the family's, until it is seen to fall with the calls of
+    /// others.
     pub fn told(&mut self, call: (Spot, Family), quota: &Quota, as_of: u64, now: Instant) {
         let (spot, family) = call;
-        let full = self.lanes.allowance().limit.map(|limit| u64::from(limit.get()));
-        let smaller = quota.limit.zip(full).filter(|(told, full)| told < full);
-        let Some((told, _)) = smaller else { return self.lanes.told(spot, quota, as_of, now) };
+        let limit =
+            quota.limit.map(|limit| NonZeroU32::new(small(limit)).unwrap_or(NonZeroU32::MIN));
+        let smaller =
+            limit.filter(|&told| self.lanes.allowance().limit.is_some_and(|full| told < full));
+        let Some(told) = smaller.filter(|told| self.told != Some(*told)) else {
+            return self.lanes.told(spot, quota, as_of, now);
+        };
         let id = GateId::Learned(family);
         if !self.gates.contains_key(&id) && !self.room_for_one() {
             return;
         }
-        let told = u32::try_from(told).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
-        let window = self.lanes.allowance().window;
+        let all = self.lanes.ever_left();
         let gate = self.gate(id, None, now);
         gate.budget.allow(told);
         gate.assumed = false;
         gate.limited_at = Some(now);
-        if quota.remaining == 0
-            && let Some(reset) = quota.reset
+        let own = gate.budget.ever_left();
+        if let Some(all) = all
+            && gate.watch.get_or_insert(Watch::new(all)).told(quota, as_of, own)
         {
-            gate.budget.pause(now + reset.min(window));
+            return self.told_of_all(spot, (told, quota), as_of, now);
         }
+        // Not of this call, but of the last that left: what is on its way is taken to be counted.
+        gate.budget.told(quota, own, now);
+    }
+
+    /// It is the token's quota: the families that it was taken for are free again.
+    fn told_of_all(
+        &mut self,
+        spot: Spot,
+        (told, quota): (NonZeroU32, &Quota),
+        as_of: u64,
+        now: Instant,
+    ) {
+        self.told = Some(told);
+        if let Some(all) = self.lanes.limit() {
+            let wronged = self.gates.iter_mut().filter(|(id, gate)| {
+                matches!(id, GateId::Learned(_)) && gate.budget.limit() == Some(told.get())
+            });
+            for (_, gate) in wronged {
+                gate.acquit(all);
+            }
+        }
+        self.lanes.told(spot, quota, as_of, now);
     }
 
     /// This token signs from now on; false when nothing is new about it. Upstream counts a new one

@@ -109,7 +109,7 @@ impl<W> Turns<W> {
 }
 
 /// A number for a header: more than four billion is many.
-fn small(number: u64) -> u32 {
+pub(super) fn small(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 

@@ -48,7 +48,11 @@ fn a_pause_that_is_the_familys_for_certain_outlasts_a_wrong_one() {
             assert_eq!(world.turns.limited(refusal, world.now), Limited::Family(None));
         }
         assert!(matches!(refused(&mut world, QUEUES, Vec::new(), 10), Limited::Token(_)));
-        assert_eq!(paused(&world, GateId::Family(0)), Some(120), "the long one first: {long_first}");
+        assert_eq!(
+            paused(&world, GateId::Family(0)),
+            Some(120),
+            "the long one first: {long_first}"
+        );
     }
 }
 
@@ -168,4 +172,46 @@ fn a_quota_that_is_told_holds_for_a_family_that_was_learned_before() {
     let quota = Quota { limit: Some(10), remaining: 9, reset: None };
     world.turns.told((grant.spot, IVRS), &quota, number, world.now);
     assert_eq!((0..20).filter(|_| world.goes(1, IVRS)).count(), 9);
+}
+
+/// A call, answered with what is left of a quota of `limit`, of which `used` are gone by then.
+fn told(world: &mut World, family: Family, (limit, used): (u64, u64)) -> bool {
+    let name = world.comes(1, family, 0);
+    let Some(grant) = world.granted.get(&name).cloned() else { return false };
+    let number = world.turns.left(&grant.gates, grant.spot, world.now);
+    let quota = Quota {
+        limit: Some(limit),
+        remaining: limit.saturating_sub(used + 1),
+        reset: Some(WINDOW),
+    };
+    world.turns.told((grant.spot, family), &quota, number, world.now);
+    world.ends(name);
+    true
+}
+
+#[test]
+fn a_smaller_quota_that_falls_with_all_calls_is_the_tokens() {
+    let mut world = World::new(100, &[]);
+    let mut used = 0;
+    while told(&mut world, used % 3, (60, used)) {
+        used += 1;
+    }
+    assert_eq!(used, 60, "not one was refused, and none was kept back");
+    assert_eq!(world.turns.told, number(60));
+    let limits = world.turns.gates.values().map(|gate| gate.budget.limit()).collect::<Vec<_>>();
+    assert_eq!(limits, [Some(100); 3], "no family has one of its own");
+    assert!(!world.goes(1, 77), "nor a new one");
+    world.pass(61);
+    assert!(told(&mut world, 78, (60, 0)));
+    assert_eq!(world.turns.gates.len(), 3);
+}
+
+#[test]
+fn a_smaller_quota_of_each_family_is_its_own() {
+    let mut world = World::new(100, &[]);
+    for n in 0..30 {
+        assert!((0..3).all(|family| told(&mut world, family, (30, n))));
+    }
+    assert!((0..3).all(|family| !world.goes(1, family)) && world.goes(1, 77));
+    assert_eq!(world.turns.told, None);
 }
