@@ -16,7 +16,10 @@ use genesys_proxy::decide::{
 use crate::t0;
 
 const WAITING: u32 = 10_000;
-const ROOM: (usize, Option<usize>) = (usize::MAX, None);
+const ROOM: bool = true;
+/// Of 300 a minute.
+const PACE: Duration = Duration::from_millis(200);
+const WINDOW: Duration = Duration::from_secs(60);
 /// Callers that share the line.
 const CALLERS: [u32; 2] = [1, 1_000];
 
@@ -29,7 +32,7 @@ fn who(queue: &mut Queue<u32>, caller: u32) -> Who {
 /// The line, those in it, and the moment of the first arrival.
 fn line(callers: u32) -> (Queue<u32>, Vec<Who>, Instant) {
     let start = t0();
-    let mut queue = Queue::default();
+    let mut queue = Queue::new(PACE, WINDOW);
     let members = (0..WAITING)
         .map(|n| {
             let who = who(&mut queue, n % callers);

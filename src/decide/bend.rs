@@ -46,9 +46,10 @@ impl Bend {
         (full, window): (u32, Duration),
         (now, resumes): (Instant, Instant),
     ) {
-        // Whoever had next to nothing when it came has learned next to nothing.
-        let used = used.max(step(full));
-        let bent = self.limit(full, window, now) < full;
+        // One 429 may be an accident, or of another kind: it costs half at most.
+        let limit = self.limit(full, window, now);
+        let used = used.max(limit / 2).max(step(full));
+        let bent = limit < full;
         self.low = Some(match self.low {
             // Of those that were on their way at the first 429.
             Some(low) if now < low.resumes => {
@@ -120,8 +121,16 @@ mod tests {
         let (now, mut bend) = (t0(), Bend::default());
         bend.limited(0, (1, WINDOW), (now, now));
         assert_eq!(bend.limit(1, WINDOW, now), 1);
-        bend.limited(0, (300, WINDOW), (now, now));
-        assert_eq!(bend.limit(300, WINDOW, now), 15, "a twentieth is always tried");
+        bend.forget();
+        let lessons = [0; 6].map(|used| {
+            bend.limited(used, (300, WINDOW), (now, now));
+            bend.limit(300, WINDOW, now)
+        });
+        assert_eq!(
+            lessons,
+            [150, 75, 37, 18, 15, 15],
+            "half each, and a twentieth is always tried"
+        );
         bend.limited(900, (300, WINDOW), (now, now));
         assert_eq!(bend.limit(300, WINDOW, now), 300);
     }

@@ -262,9 +262,8 @@ impl Budget {
     }
 
     /// Upstream said 429, and means this: nothing leaves before `until`. When our own count does not
-    /// explain it, others use the rest, but not so much that we are left with less than `least`: true
-    /// when that is news.
-    pub fn limited(&mut self, now: Instant, until: Instant, least: u32) -> bool {
+    /// explain it, others use the rest: true when that is news.
+    pub fn limited(&mut self, now: Instant, until: Instant) -> bool {
         // Of one pause it is told once.
         self.noticed &= self.paused_until.is_some_and(|paused| now < paused);
         self.pause(until);
@@ -277,7 +276,7 @@ impl Budget {
             // Our own count explains it: clocks and networks are not exact.
             return false;
         }
-        let (used, full) = (used.max(least), (limit.get(), self.nominal));
+        let full = (limit.get(), self.nominal);
         let before = self.bend.limit(full.0, full.1, now);
         self.bend.limited(used, full, (now, until));
         let news = !self.noticed && self.bend.limit(full.0, full.1, now) < before;

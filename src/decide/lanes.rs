@@ -205,14 +205,14 @@ impl Lanes {
         {
             // It was on its way when the token was held up.
             state.budget.refused(false);
-            let bent = state.budget.limited(now, until, 0);
+            let bent = state.budget.limited(now, until);
             return Some(Whose::Token { instead_of: None, bent });
         }
         state.budget.refused(state.suspicion.is_none());
         Some(match state.suspicion.limited(suspect, window, now, until) {
             Blame::Suspect(doubt) => Whose::Suspect(doubt),
             Blame::Token(other) => {
-                let bent = state.budget.limited(now, until, 0);
+                let bent = state.budget.limited(now, until);
                 Whose::Token { instead_of: Some(other), bent }
             }
         })

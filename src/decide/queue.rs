@@ -7,8 +7,11 @@
 //! cheaper by a logarithm, but who has one call waits there until all others had their round; here
 //! its turn comes next. Who had nothing to send saves nothing up.
 //!
-//! A call that is told to come back keeps its turn: see [`promises`].
+//! A call that is told to come back is expected: see [`promises`]. When it comes it goes before its
+//! caller's newer calls; a refusal costs nobody a part of its share.
 
+mod arrivals;
+mod estimate;
 mod flow;
 pub mod promises;
 
@@ -16,12 +19,13 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     num::NonZeroU32,
     ops::RangeInclusive,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{callers::Principal, rank::Rank, urgency::Urgency};
-use flow::{COST, Flow, Seat, Turn};
-use promises::Promises;
+use arrivals::Clock;
+use flow::{COST, Flow, Place, Seat, Share, Turn};
+use promises::{Passed, Promise, Promises};
 
 /// A place in the order of arrival. A call that comes back after a 429 keeps its ticket, and so
 /// stands before all of its caller's that came later.
@@ -51,9 +55,14 @@ impl Iterator for Tickets {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full;
 
-/// Callers without a call in line that are remembered for the turns they had. Far above what is
-/// needed; who is forgotten starts like a newcomer.
-const MAX_IDLE: usize = 10_000;
+/// Callers without a call that are remembered for the turns they had. Far above what is needed; who
+/// is forgotten starts like a newcomer.
+const MAX_IDLE: usize = 1_000;
+/// And for so many rounds, as they may come again.
+const REMEMBERED: u64 = 64 * COST;
+
+/// How much the newest outcome counts in the share of calls that come back: 1/64.
+const RETURNS: u32 = 6;
 
 /// Whose call it is, and how it wants to wait.
 #[derive(Debug, Clone, Copy)]
@@ -77,8 +86,6 @@ pub struct Queue<W> {
     /// Start of the turn served last.
     served: u64,
     flows: BTreeMap<Principal, Flow<W>>,
-    /// Of all of them, together.
-    weights: u64,
     line: Rank<Turn>,
     /// First turns of the callers whose first call is urgent.
     urgent: BTreeSet<Turn>,
@@ -86,18 +93,50 @@ pub struct Queue<W> {
     deadlines: BTreeSet<(Instant, Ticket)>,
     /// Callers by how much of the line is theirs, as turns times cost.
     lengths: BTreeSet<(u64, Principal)>,
-    /// Callers with nothing in line, by when their turns would come again.
+    /// Callers with no call, here or away, by when their turns would come again.
     idle: BTreeSet<(u64, Principal)>,
     promises: Promises,
+    /// Of those told to come back, the share that did lately.
+    came: Share,
+    clock: Clock,
 }
 
-impl<W> Default for Queue<W> {
-    fn default() -> Self {
+/// A call that ran out of patience in line.
+#[derive(Debug)]
+pub struct Gone<W> {
+    /// Its ticket.
+    pub ticket: Ticket,
+    /// Who waits.
+    pub waiter: W,
+    /// What is known of it.
+    pub known: Known,
+}
+
+/// What is known of a call that came before.
+#[derive(Debug, Clone, Copy)]
+pub struct Known {
+    /// When it came first: its place among its caller's.
+    since: u64,
+    /// How often it has come back.
+    back: u32,
+}
+
+impl Known {
+    /// Whether it has its place among those who are away, too. Who comes back for the first time and
+    /// is refused again goes behind them all: as many times were told as there are turns, and one
+    /// that is pushed in between makes all that come after it late. Once.
+    fn keeps_its_place(self) -> bool {
+        self.back != 1
+    }
+}
+
+impl<W> Queue<W> {
+    /// An empty one, in which a turn comes every `pace` when it is full, and `window`s are counted.
+    pub fn new(pace: Duration, window: Duration) -> Self {
         Self {
             issued: 0,
             served: 0,
             flows: BTreeMap::new(),
-            weights: 0,
             line: Rank::default(),
             urgent: BTreeSet::new(),
             seats: BTreeMap::new(),
@@ -105,11 +144,10 @@ impl<W> Default for Queue<W> {
             lengths: BTreeSet::new(),
             idle: BTreeSet::new(),
             promises: Promises::default(),
+            came: Share::ALL,
+            clock: Clock::new(pace, window),
         }
     }
-}
-
-impl<W> Queue<W> {
     /// The next ticket in order of arrival.
     pub fn ticket(&mut self) -> Ticket {
         Ticket(self.number())
@@ -122,64 +160,31 @@ impl<W> Queue<W> {
         Tickets(first..=self.issued)
     }
 
-    /// How many turns come before this call's, those of absent callers weighed by how many come
-    /// back.
-    pub fn ahead(&self, who: &Who, now: Instant) -> usize {
-        if self.is_calm() {
-            return 0;
-        }
-        let due = self.promises.due((who.principal, who.asks), now);
-        let turn = self.turn_of(who, due);
-        let present = self.line.before(&turn);
-        // Those who are away and were told later times do not hold up one that was told to come now.
-        if due.is_some() { present } else { present + self.promises.before(&turn) }
-    }
-
-    /// How many turns come before this call's at most, if all who share the turns now go on to take
-    /// theirs. That is what a caller far ahead of its share has to reckon with: others who come
-    /// later will be served before it.
-    pub fn ahead_at_most(&self, who: &Who, now: Instant) -> usize {
-        let own = self.turn_of(who, self.promises.due((who.principal, who.asks), now));
-        let lead = own.start.saturating_sub(self.served);
-        let known = self.flows.contains_key(&who.principal);
-        let weights = self.weights + if known { 0 } else { u64::from(who.weight.get()) };
-        let turns = u128::from(lead) * u128::from(weights) / u128::from(COST);
-        self.ahead(who, now).max(usize::try_from(turns).unwrap_or(usize::MAX))
-    }
-
-    /// Stands in line until `deadline`, if there is room for one more in all, or in the place of the
-    /// last call of a caller that has more of the line: that one is returned. `most` of the caller's
-    /// own may wait.
+    /// Stands in line until `deadline`, if there is `room` for one more, or in the place of the last
+    /// call of a caller that has more of the line: that one is returned.
     pub fn join(
         &mut self,
         who: &Who,
         (now, deadline): (Instant, Instant),
-        (room, most): (usize, Option<usize>),
+        room: bool,
         waiter: W,
     ) -> Result<Option<(Ticket, W)>, (Full, W)> {
-        let own = self.flows.get(&who.principal).map_or(0, |flow| flow.members.len());
-        if most.is_some_and(|most| own >= most) {
+        let evicted = if room { None } else { self.make_room(who) };
+        if !room && evicted.is_none() {
             return Err((Full, waiter));
         }
-        let evicted = if room > 0 { None } else { self.make_room(who) };
-        if room == 0 && evicted.is_none() {
-            return Err((Full, waiter));
-        }
-        let promised = self.promises.redeem((who.principal, who.asks), now);
-        let turn = promised.unwrap_or_else(|| self.new_turn(who));
-        let (start, place) = (turn.start, who.place(promised));
+        let known = self.redeem(who, now);
+        let (turn, place) = (self.new_turn(who), who.place(known));
+        let moment = self.clock.start(now);
         self.change(who.principal, who.weight, |flow| {
-            flow.promised -= usize::from(promised.is_some());
-            flow.next = flow.next.max(start.saturating_add(flow.cost));
-            flow.turns.insert(turn);
-            flow.members.insert(place, waiter);
-            if let Some(count) = flow.count(who.urgency) {
-                *count += 1;
+            flow.add(place, turn, waiter);
+            if known.is_none() {
+                flow.arrivals.add(moment);
             }
         });
         self.line.insert(turn);
-        let promised = promised.is_some();
-        let seat = Seat { principal: who.principal, place, deadline, promised };
+        let back = known.map_or(0, |known| known.back);
+        let seat = Seat { principal: who.principal, place, deadline, back };
         self.seats.insert(who.ticket, seat);
         self.deadlines.insert((deadline, who.ticket));
         Ok(evicted)
@@ -206,15 +211,9 @@ impl<W> Queue<W> {
     pub fn next(&mut self, only_urgent: bool) -> Option<(Ticket, W)> {
         let turn = if only_urgent { self.urgent.first().copied()? } else { self.line.first()? };
         let (&place, _) = self.flows.get(&turn.principal)?.members.first_key_value()?;
-        let weight = NonZeroU32::MIN;
-        let waiter = self.change(turn.principal, weight, |flow| {
-            flow.turns.remove(&turn);
-            flow.take(&place)
-        })?;
-        self.line.remove(&turn);
+        let waiter = self.take(turn, &place)?;
         self.forget(place.ticket);
-        self.advance(turn.start);
-        self.settle();
+        self.went(turn);
         Some((place.ticket, waiter))
     }
 
@@ -224,14 +223,15 @@ impl<W> Queue<W> {
         if self.is_calm() {
             return;
         }
-        let promised = self.promises.redeem((who.principal, who.asks), now);
-        let turn = promised.unwrap_or_else(|| self.new_turn(who));
+        let known = self.redeem(who, now);
+        let (turn, moment) = (self.new_turn(who), self.clock.start(now));
         self.change(who.principal, who.weight, |flow| {
-            flow.promised -= usize::from(promised.is_some());
-            flow.next = flow.next.max(turn.start.saturating_add(flow.cost));
+            flow.next = turn.start.saturating_add(flow.cost);
+            if known.is_none() {
+                flow.arrivals.add(moment);
+            }
         });
-        self.advance(turn.start);
-        self.settle();
+        self.went(turn);
     }
 
     /// A turn came to nothing, because upstream refused the call: it is the caller's again.
@@ -243,59 +243,72 @@ impl<W> Queue<W> {
         }
     }
 
-    /// This call will come back at `told` and have its turn then, if it does so before `expires`.
-    pub fn promise(&mut self, who: &Who, now: Instant, (told, expires): (Instant, Instant)) {
-        if self.promises.is_full() {
-            return;
-        }
-        let earlier = self.promises.redeem((who.principal, who.asks), now);
+    /// This call will come back at `told`, and is known if it does so before `expires`. `room`: for
+    /// one promise more.
+    pub fn promise(
+        &mut self,
+        who: &Who,
+        known: Option<Known>,
+        now: Instant,
+        (told, expires, room): (Instant, Instant, bool),
+    ) {
+        let earlier = self.redeem(who, now);
         if earlier.is_some() {
             self.promises.broken();
+        } else if !room {
+            return;
         }
-        let last = earlier.unwrap_or_else(|| self.new_turn(who));
-        let place = who.place(earlier);
-        let turn = self.change(who.principal, who.weight, |flow| {
-            flow.promised += usize::from(earlier.is_none());
-            flow.next = flow.next.max(last.start.saturating_add(flow.cost));
-            // Those of the caller's that come after it have later turns, in line or not.
-            let n = flow.before(&place);
-            let Some(turn) = flow.turns.nth(n).filter(|turn| *turn < last) else { return last };
-            flow.turns.remove(&turn);
-            flow.turns.insert(last);
-            turn
+        let known = known.or(earlier);
+        let Known { since, back } = known.unwrap_or(Known { since: who.ticket.0, back: 0 });
+        let asks = (who.principal, who.asks);
+        let promise =
+            Promise { asks, since, back, urgency: who.urgency, told, expires, late: false };
+        let (number, moment) = (self.number(), self.clock.start(now));
+        self.promises.add(number, promise);
+        self.change(who.principal, who.weight, |flow| {
+            flow.goes_away(promise.away(number));
+            if known.is_none() {
+                flow.arrivals.add(moment);
+            }
         });
-        if turn != last {
-            self.line.remove(&turn);
-            self.line.insert(last);
-        }
-        self.promises.add(turn, who.asks, told, expires);
     }
 
-    /// Whoever has not come back by now has lost its turn.
+    /// Whoever has not come back by now is expected no longer.
     pub fn expire(&mut self, now: Instant) {
-        while let Some(turn) = self.promises.expire(now) {
-            self.change(turn.principal, NonZeroU32::MIN, |flow| flow.promised -= 1);
+        while let Some(passed) = self.promises.pass(now) {
+            match passed {
+                Passed::Late(number, promise) => self.expected_no_longer(number, promise, false),
+                Passed::Gone(number, promise) if !promise.late => {
+                    self.expected_no_longer(number, promise, false);
+                }
+                Passed::Gone(..) => {}
+            }
         }
         self.settle();
     }
 
     /// Somebody whose deadline lies before `moment` steps out.
-    pub fn impatient(&mut self, moment: Instant) -> Option<(Ticket, W)> {
+    pub fn impatient(&mut self, moment: Instant) -> Option<Gone<W>> {
         let &(deadline, ticket) = self.deadlines.first()?;
         if deadline >= moment {
             return None;
         }
-        if self.seats.get(&ticket).is_some_and(|seat| seat.promised) {
+        let Seat { place, back, .. } = *self.seats.get(&ticket)?;
+        if back > 0 {
             self.promises.broken();
         }
-        let out = self.step_out(ticket);
-        self.settle();
-        out
+        let (ticket, waiter) = self.step_out(ticket)?;
+        Some(Gone { ticket, waiter, known: Known { since: place.since, back } })
     }
 
     /// The earliest deadline in the line.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadlines.first().map(|&(deadline, _)| deadline)
+    }
+
+    /// How many were told to come back, and may.
+    pub fn open(&self) -> usize {
+        self.promises.open()
     }
 
     /// What became of those who were told to come back.
@@ -318,6 +331,11 @@ impl<W> Queue<W> {
         self.line.is_empty() && self.promises.is_empty()
     }
 
+    /// The caller with the most of the line, and how much that is, in turns times cost.
+    pub fn longest(&self) -> Option<(u64, Principal)> {
+        self.lengths.last().copied()
+    }
+
     /// Callers that share the turns at the moment, this one included: its weight, and that of all.
     pub fn share(&self, who: &Who) -> (u64, u64) {
         let own = u64::from(who.weight.get());
@@ -331,63 +349,63 @@ impl<W> Queue<W> {
         self.issued
     }
 
-    /// The turn that a call would have.
-    fn turn_of(&self, who: &Who, promised: Option<Turn>) -> Turn {
-        let fresh = Turn {
-            start: self.start_of(who.principal),
-            number: self.issued + 1,
-            principal: who.principal,
-        };
-        let own = promised.unwrap_or(fresh);
-        let Some(flow) = self.flows.get(&who.principal) else { return own };
-        // Its turns and this one: the n-th is for the n-th of its calls.
-        let n = flow.before(&who.place(promised));
-        let before = flow.turns.before(&own);
-        match n.cmp(&before) {
-            std::cmp::Ordering::Less => flow.turns.nth(n).unwrap_or(own),
-            std::cmp::Ordering::Equal => own,
-            std::cmp::Ordering::Greater => flow.turns.nth(n - 1).unwrap_or(own),
-        }
-    }
-
     fn new_turn(&mut self, who: &Who) -> Turn {
-        let start = self.start_of(who.principal);
+        let flow = self.flows.get(&who.principal);
+        let start = flow.map_or(self.served, |flow| flow.next.max(self.served));
         Turn { start, number: self.number(), principal: who.principal }
     }
 
-    fn start_of(&self, principal: Principal) -> u64 {
-        self.flows.get(&principal).map_or(self.served, |flow| flow.next.max(self.served))
+    /// The call is back that was told to come.
+    fn redeem(&mut self, who: &Who, now: Instant) -> Option<Known> {
+        let (number, promise) = self.promises.redeem((who.principal, who.asks), now)?;
+        self.expected_no_longer(number, promise, true);
+        Some(promise.known())
+    }
+
+    fn expected_no_longer(&mut self, number: u64, promise: Promise, came: bool) {
+        self.came.learn(came, RETURNS);
+        self.change(promise.asks.0, NonZeroU32::MIN, |flow| {
+            flow.away_no_longer(promise.away(number), came);
+        });
     }
 
     /// The last call of the caller with the most of the line steps out for one that has less.
     fn make_room(&mut self, who: &Who) -> Option<(Ticket, W)> {
-        let &(longest, principal) = self.lengths.last()?;
+        let (longest, principal) = self.longest()?;
         let cost = COST / u64::from(who.weight.get());
         let own = self.flows.get(&who.principal).map_or(0, Flow::length).saturating_add(cost);
-        if principal == who.principal || longest <= own {
-            return None;
-        }
+        if principal == who.principal || longest <= own { None } else { self.last_of(principal) }
+    }
+
+    /// The last call of a caller steps out.
+    pub fn last_of(&mut self, principal: Principal) -> Option<(Ticket, W)> {
         let (last, _) = self.flows.get(&principal)?.members.last_key_value()?;
-        self.step_out(last.ticket)
+        let ticket = last.ticket;
+        if self.seats.get(&ticket).is_some_and(|seat| seat.back > 0) {
+            self.promises.broken();
+        }
+        let out = self.step_out(ticket);
+        self.settle();
+        out
     }
 
     /// Out of the line without a turn: the caller's last turn goes, those behind move up.
     fn step_out(&mut self, ticket: Ticket) -> Option<(Ticket, W)> {
         let Seat { principal, place, .. } = self.forget(ticket)?;
-        let (waiter, last) = self.change(principal, NonZeroU32::MIN, |flow| {
-            let last = flow.turns.last();
-            if let Some(turn) = last {
-                flow.turns.remove(&turn);
-                if flow.next == turn.start.saturating_add(flow.cost) {
-                    flow.next = turn.start;
-                }
+        let last = self.flows.get(&principal)?.turns.last()?;
+        let waiter = self.take(last, &place)?;
+        self.change(principal, NonZeroU32::MIN, |flow| {
+            if flow.next == last.start.saturating_add(flow.cost) {
+                flow.next = last.start;
             }
-            (flow.take(&place), last)
         });
-        if let Some(turn) = last {
-            self.line.remove(&turn);
-        }
-        Some((ticket, waiter?))
+        Some((ticket, waiter))
+    }
+
+    /// A call goes out of the line, with a turn of its caller's.
+    fn take(&mut self, turn: Turn, place: &Place) -> Option<W> {
+        self.line.remove(&turn);
+        self.change(turn.principal, NonZeroU32::MIN, |flow| flow.take(place, &turn))
     }
 
     fn forget(&mut self, ticket: Ticket) -> Option<Seat> {
@@ -403,11 +421,8 @@ impl<W> Queue<W> {
         weight: NonZeroU32,
         change: impl FnOnce(&mut Flow<W>) -> R,
     ) -> R {
-        let served = self.served;
-        let flow = self.flows.entry(principal).or_insert_with(|| {
-            self.weights += u64::from(weight.get());
-            Flow::new(weight, served)
-        });
+        let (served, came) = (self.served, self.came);
+        let flow = self.flows.entry(principal).or_insert_with(|| Flow::new(weight, served, came));
         self.lengths.remove(&(flow.length(), principal));
         self.idle.remove(&(flow.next, principal));
         if let Some(turn) = flow.urgent() {
@@ -417,45 +432,42 @@ impl<W> Queue<W> {
         if !flow.members.is_empty() {
             self.lengths.insert((flow.length(), principal));
             self.urgent.extend(flow.urgent());
-        } else if flow.promised == 0 && flow.next <= served {
-            self.remove(principal);
-        } else if flow.promised == 0 {
+        }
+        if !flow.is_backlogged() {
             self.idle.insert((flow.next, principal));
         }
         result
     }
 
-    /// Virtual time runs with the turns that are served, but not past one that waits or whose call is
-    /// away: or whoever comes next would stand behind it. Who has nothing to wait for and no turn
-    /// before others any longer is forgotten.
-    fn advance(&mut self, start: u64) {
-        let waiting = self.promises.first().into_iter().chain(self.line.first());
-        let first = waiting.map(|turn| turn.start).min().unwrap_or(start);
-        self.served = self.served.max(start.min(first));
+    /// A call was served. Virtual time runs with the turns that are, but not past one that waits:
+    /// an urgent call may go before others. Who has had no call for long is forgotten.
+    fn went(&mut self, turn: Turn) {
+        let first = self.line.first().map_or(turn.start, |first| first.start);
+        self.served = self.served.max(turn.start.min(first));
         while let Some(&(next, principal)) = self.idle.first() {
-            if next > self.served && self.idle.len() <= MAX_IDLE {
+            if next.saturating_add(REMEMBERED) > self.served && self.idle.len() <= MAX_IDLE {
                 break;
             }
             self.idle.pop_first();
-            self.remove(principal);
+            self.flows.remove(&principal);
         }
-    }
-
-    fn remove(&mut self, principal: Principal) {
-        if let Some(flow) = self.flows.remove(&principal) {
-            self.weights -= flow.weight();
-        }
+        self.settle();
     }
 
     /// When all is calm there is nothing to be fair about: the next crowd begins anew.
     fn settle(&mut self) {
         if self.is_calm() && !self.flows.is_empty() {
             self.flows.clear();
-            self.weights = 0;
             self.idle.clear();
             self.served = 0;
+            self.clock.stop();
         }
     }
+}
+
+/// How much of a line so many calls of this caller's are, in turns times cost.
+pub fn length(who: &Who, calls: usize) -> u64 {
+    (COST / u64::from(who.weight.get())).saturating_mul(calls as u64)
 }
 
 /// Callers counted for a share: of more, nobody's is worth telling.

@@ -3,27 +3,30 @@
 //! call twice.
 //!
 //! Each limit is a gate with a line of its own, so that what waits for one family stands in nobody
-//! else's way. A call passes its gates in a fixed order and takes a place at each; the token's line
-//! is the last, and the one that all share.
+//! else's way. A call takes a place at each of its gates and under a token, all at once or none: while
+//! it waits it stands in one line, that of the limit which holds it up, and keeps nothing.
 
 pub mod gate;
 mod learn;
 mod serve;
+mod stand;
 mod told;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     num::NonZeroU32,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{
     blame::Family,
+    callers::Principal,
     lanes::{Lane, Lanes, Spot},
-    queue::{Full, Queue, Ticket, Tickets, Who, promises},
+    queue::{Queue, Ticket, Tickets, Who, promises},
 };
 use gate::{Gate, GateId, Limit};
 pub use learn::{Limited, Refusal};
+use stand::Joined;
 pub use told::{Refused, Standing};
 
 /// A call that wants to leave.
@@ -84,8 +87,6 @@ pub struct Rules {
 #[derive(Debug, Clone)]
 struct Waiting<W> {
     call: Call,
-    /// How many of its gates it has passed.
-    passed: usize,
     waiter: W,
 }
 
@@ -101,7 +102,11 @@ pub struct Turns<W> {
     gates: BTreeMap<GateId, Gate<W>>,
     /// Gates with a line.
     busy: BTreeSet<GateId>,
-    waiting: BTreeMap<Ticket, At>,
+    waiting: BTreeMap<Ticket, (Principal, At)>,
+    /// How many of each caller's.
+    crowds: BTreeMap<Principal, usize>,
+    /// Promises of lines that are gone.
+    kept: promises::Count,
     /// A quota below the token's that is the token's all the same.
     told: Option<NonZeroU32>,
     /// A call went from one line to another.
@@ -110,31 +115,25 @@ pub struct Turns<W> {
     tidied: Instant,
 }
 
-/// Whether a call stands in line.
-enum Joined<W> {
-    Stands,
-    /// In the place of this one.
-    Instead(Waiting<W>),
-    /// There is no room for it.
-    Full(Waiting<W>),
-}
-
 /// Whether a call went through, or where it stopped.
 enum Entered {
     Granted(Grant),
-    Stopped(Call, usize),
+    Stopped(Call, At),
 }
 
 impl<W> Turns<W> {
     /// With nobody waiting.
     pub fn new(rules: Rules, lanes: Lanes, epoch: Instant) -> Self {
+        let line = gate::line(lanes.limit(), lanes.allowance().window);
         Self {
             rules,
             lanes,
-            line: Queue::default(),
+            line,
             gates: BTreeMap::new(),
             busy: BTreeSet::new(),
             waiting: BTreeMap::new(),
+            crowds: BTreeMap::new(),
+            kept: promises::Count::default(),
             told: None,
             moved: false,
             epoch,
@@ -180,7 +179,7 @@ impl<W> Turns<W> {
     /// What became of those who were told when to come back.
     pub fn promises(&self) -> promises::Count {
         let gates = self.gates.values().map(|gate| gate.line.promises());
-        gates.fold(self.line.promises(), |sum, more| sum + more)
+        gates.fold(self.kept + self.line.promises(), |sum, more| sum + more)
     }
 
     /// A call that meets nobody and no gate leaves at once, if there is a place under a token.
@@ -193,35 +192,26 @@ impl<W> Turns<W> {
     }
 
     /// A call comes. `waiter` is made when it has to wait.
-    pub fn arrive(
-        &mut self,
-        now: Instant,
-        mut call: Call,
-        waiter: impl FnOnce() -> W,
-    ) -> Arrival<W> {
-        self.detour(&mut call);
+    pub fn arrive(&mut self, now: Instant, call: Call, waiter: impl FnOnce() -> W) -> Arrival<W> {
         self.tidy(now);
         self.line.expire(now);
-        let (call, passed) = match self.enter(now, call, 0) {
+        let (call, stopped) = match self.enter(now, call, None) {
             Entered::Granted(grant) => return Arrival::Granted(grant),
-            Entered::Stopped(call, passed) => (call, passed),
+            Entered::Stopped(call, at) => (call, at),
         };
-        let (turn_at, slowest) = self.turn_at(now, &call, passed);
+        let (turn_at, slowest) = self.turn_at(now, &call);
+        let slowest = if turn_at > now { slowest } else { stopped };
         if turn_at > call.deadline {
-            return Arrival::Refused(self.refuse(now, &call, passed, (turn_at, slowest), false));
+            return Arrival::Refused(self.refuse(now, &call, (turn_at, slowest), false));
         }
-        let room = self.rules.max_queue.saturating_sub(self.waiting.len());
-        let most = call.most;
-        match self.join(now, Waiting { call, passed, waiter: waiter() }, (room, most)) {
+        match self.join(now, Waiting { call, waiter: waiter() }, slowest) {
             Joined::Stands => Arrival::Waits(None),
-            Joined::Instead(out) => {
-                let turn = self.turn_at(now, &out.call, out.passed);
-                let refused = self.refuse(now, &out.call, out.passed, turn, true);
-                Arrival::Waits(Some((out.waiter, refused)))
+            Joined::Instead(out, at) => {
+                let turn = (self.turn_at(now, &out.call).0, at);
+                Arrival::Waits(Some((out.waiter, self.refuse(now, &out.call, turn, true))))
             }
             Joined::Full(back) => {
-                let turn = (turn_at, slowest);
-                Arrival::Refused(self.refuse(now, &back.call, back.passed, turn, true))
+                Arrival::Refused(self.refuse(now, &back.call, (turn_at, slowest), true))
             }
         }
     }
@@ -229,15 +219,13 @@ impl<W> Turns<W> {
     /// When a call would leave that came now.
     pub fn expected(&mut self, now: Instant, mut call: Call) -> Instant {
         self.detour(&mut call);
-        self.turn_at(now, &call, 0).0
+        self.turn_at(now, &call).0
     }
 
     /// A call that waits goes away.
-    pub fn leave(&mut self, ticket: Ticket, now: Instant) -> Option<W> {
-        let at = self.waiting.remove(&ticket)?;
-        let left = self.line_at(at)?.leave(ticket)?;
-        self.release(&left.call, left.passed, now);
-        Some(left.waiter)
+    pub fn leave(&mut self, ticket: Ticket) -> Option<W> {
+        let at = self.stands_no_longer(ticket)?;
+        Some(self.line_at(at)?.leave(ticket)?.waiter)
     }
 
     /// A call that had a place left, signed with this token. Returns how many ever left under it.
@@ -270,42 +258,77 @@ impl<W> Turns<W> {
         self.lanes.give_back(1, lane, now);
     }
 
-    /// A call that had left has ended: its last byte is through. Whether somebody waits for that.
-    pub fn ended(&mut self, gates: &[GateId]) -> bool {
+    /// A call that had left has ended: its last byte is through, after so long. Whether somebody
+    /// waits for that.
+    pub fn ended(&mut self, gates: &[GateId], stayed: Duration) -> bool {
         let mut waited_for = false;
         for id in gates {
             if let Some(gate) = self.gates.get_mut(id) {
                 waited_for |= gate.is_crowded() && !gate.line.is_empty();
+                gate.stayed(stayed);
                 gate.out();
             }
         }
         waited_for
     }
 
-    /// As far as it gets without waiting: through its gates, and under a token.
-    fn enter(&mut self, now: Instant, mut call: Call, mut passed: usize) -> Entered {
-        loop {
-            while let Some(&id) = call.gates.get(passed) {
+    /// A call that left at `sent` under this token was not refused. Whether somebody waits for that.
+    pub fn passed(&mut self, gates: &[GateId], lane: Lane, sent: Instant) -> bool {
+        self.lanes.passed(lane, sent);
+        let mut waited_for = false;
+        for id in gates {
+            if let Some(gate) = self.gates.get_mut(id) {
+                waited_for |= gate.is_crowded() && !gate.line.is_empty();
+                gate.passed(sent);
+            }
+        }
+        waited_for
+    }
+
+    /// A place at each gate and under a token, or nowhere. `from`: where it waited and has one.
+    fn enter(&mut self, now: Instant, mut call: Call, from: Option<(At, Option<Spot>)>) -> Entered {
+        self.detour(&mut call);
+        let mut taken = 0;
+        let mut stopped = None;
+        for &id in &call.gates {
+            if from.is_none_or(|(at, _)| at != Some(id)) {
                 let gate = self.gate(id, call.ceiling, now);
                 gate.line.expire(now);
-                if !gate.line.is_empty() || gate.take(now).is_err() {
-                    return Entered::Stopped(call, passed);
+                // Whoever comes goes past nobody; whoever waited elsewhere has stood in line.
+                if (from.is_none() && !gate.line.is_empty()) || gate.take(now).is_err() {
+                    stopped = Some(Some(id));
+                    break;
                 }
-                gate.line.passed(&call.who, now);
-                passed += 1;
             }
-            if self.detour(&mut call) {
-                continue;
-            }
-            if !self.line.is_empty() {
-                return Entered::Stopped(call, passed);
-            }
-            let Ok(spot) = self.lanes.take(now, call.who.urgency.is_urgent()) else {
-                return Entered::Stopped(call, passed);
-            };
-            self.line.passed(&call.who, now);
-            return Entered::Granted(self.grant(now, call, spot));
+            taken += 1;
         }
+        let spot = match (stopped, from.and_then(|(_, spot)| spot)) {
+            (Some(_), spot) => spot,
+            (None, Some(spot)) => Some(spot),
+            (None, None) => self.take_under(now, &call, from.is_none()),
+        };
+        let at = match (stopped, spot) {
+            (None, Some(spot)) => return Entered::Granted(self.grant(now, call, spot, from)),
+            (None, None) => None,
+            (Some(at), _) => at,
+        };
+        for (place, id) in call.gates.iter().enumerate() {
+            let has = place < taken || from.is_some_and(|(at, _)| at == Some(*id));
+            if has && let Some(gate) = self.gates.get_mut(id) {
+                gate.give_back(now);
+            }
+        }
+        if let Some(spot) = spot {
+            self.lanes.give_back(1, spot.lane, now);
+        }
+        Entered::Stopped(call, at)
+    }
+
+    fn take_under(&mut self, now: Instant, call: &Call, new: bool) -> Option<Spot> {
+        if new && !self.line.is_empty() {
+            return None;
+        }
+        self.lanes.take(now, call.who.urgency.is_urgent()).ok()
     }
 
     /// Its family was found to be limited after it came: one gate more.
@@ -318,42 +341,31 @@ impl<W> Turns<W> {
         missing
     }
 
-    fn grant(&mut self, now: Instant, call: Call, spot: Spot) -> Grant {
-        let standing = self.standing(now, &call.who, call.ceiling);
-        Grant { ticket: call.who.ticket, spot, gates: call.gates, standing }
-    }
-
-    /// Stands in the line where it stopped.
-    fn join(
+    fn grant(
         &mut self,
         now: Instant,
-        waiting: Waiting<W>,
-        room: (usize, Option<usize>),
-    ) -> Joined<W> {
-        let (who, deadline) = (waiting.call.who, waiting.call.deadline);
-        let at = waiting.call.gates.get(waiting.passed).copied();
-        let Some(line) = self.line_at(at) else { return Joined::Full(waiting) };
-        match line.join(&who, (now, deadline), room, waiting) {
-            Ok(evicted) => {
-                self.busy.extend(at);
-                self.waiting.insert(who.ticket, at);
-                match evicted {
-                    None => Joined::Stands,
-                    Some((ticket, out)) => {
-                        self.waiting.remove(&ticket);
-                        Joined::Instead(out)
-                    }
-                }
+        call: Call,
+        spot: Spot,
+        from: Option<(At, Option<Spot>)>,
+    ) -> Grant {
+        let Call { who, ceiling, gates, .. } = call;
+        let waited_at = |at: At| from.is_some_and(|(from, _)| from == at);
+        for id in gates.iter().filter(|id| !waited_at(Some(**id))) {
+            if let Some(gate) = self.gates.get_mut(id) {
+                gate.line.passed(&who, now);
             }
-            Err((Full, back)) => Joined::Full(back),
         }
+        if !waited_at(None) {
+            self.line.passed(&who, now);
+        }
+        let standing = self.standing(now, &who, ceiling);
+        Grant { ticket: who.ticket, spot, gates, standing }
     }
 
-    /// When a call would leave that has passed some of its gates, and where that is decided.
-    fn turn_at(&mut self, now: Instant, call: &Call, passed: usize) -> (Instant, At) {
-        let urgent = call.who.urgency.is_urgent();
-        let mut latest = (self.lanes_turn_at(now, call, urgent), None);
-        for &id in call.gates.iter().skip(passed) {
+    /// When a call would leave that came now, and the limit that decides it.
+    fn turn_at(&mut self, now: Instant, call: &Call) -> (Instant, At) {
+        let mut latest = (self.lanes_turn_at(now, call), None);
+        for &id in &call.gates {
             let gate = self.gate(id, call.ceiling, now);
             let ahead = gate.line.ahead(&call.who, now);
             let at = gate.available_at(now, ahead);
@@ -364,23 +376,15 @@ impl<W> Turns<W> {
         latest
     }
 
-    fn lanes_turn_at(&mut self, now: Instant, call: &Call, urgent: bool) -> Instant {
-        let at = self.lanes.available_at(now, self.line.ahead(&call.who, now), false);
-        if urgent && self.lanes.allowance().reserve > 0 {
+    fn lanes_turn_at(&mut self, now: Instant, call: &Call) -> Instant {
+        let ahead = self.line.ahead(&call.who, now);
+        let at = self.lanes.available_at(now, ahead, false);
+        if call.who.urgency.is_urgent() && self.lanes.allowance().reserve > 0 {
             // Or out of the reserve, behind the other urgent ones.
             let reserved = self.lanes.available_at(now, self.line.urgent(), true);
             return at.min(reserved);
         }
         at
-    }
-
-    /// What it held before it stopped goes back.
-    fn release(&mut self, call: &Call, passed: usize, now: Instant) {
-        for id in call.gates.iter().take(passed) {
-            if let Some(gate) = self.gates.get_mut(id) {
-                gate.give_back(now);
-            }
-        }
     }
 
     fn gate(&mut self, id: GateId, ceiling: Option<NonZeroU32>, now: Instant) -> &mut Gate<W> {

@@ -12,7 +12,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Instant as StdInstant,
+    time::{Duration, Instant as StdInstant},
 };
 
 use http::{Method, uri::PathAndQuery};
@@ -356,8 +356,8 @@ impl Admission {
     }
 
     /// A call that had left is through.
-    fn ended(&self, gates: &[GateId]) {
-        if !gates.is_empty() && self.state().ended(gates) {
+    fn ended(&self, gates: &[GateId], stayed: Duration) {
+        if !gates.is_empty() && self.state().ended(gates, stayed) {
             self.wake.notify_one();
         }
     }
@@ -410,13 +410,8 @@ struct InLine<'a> {
 
 impl Drop for InLine<'_> {
     fn drop(&mut self) {
-        let now = Instant::now().into_std();
         // The sender is dropped outside the lock.
-        let left = self.admission.state().leave(self.ticket, now);
-        if left.is_some() {
-            // What it held at a gate may be somebody's.
-            self.admission.wake.notify_one();
-        }
+        let left = self.admission.state().leave(self.ticket);
         drop(left);
     }
 }

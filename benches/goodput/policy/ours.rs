@@ -104,7 +104,8 @@ impl Policy for Ours {
     }
 
     fn refused(&mut self, now: Instant, id: CallId, retry_after: Duration, steps: &mut Vec<Step>) {
-        let Some(Open { asked, deadline, grant: Some((grant, _)) }) = self.open.remove(&id) else {
+        let Some(Open { asked, deadline, grant: Some((grant, sent)) }) = self.open.remove(&id)
+        else {
             return;
         };
         let outcome = Outcome::Answered { status: 429, retry_after: Some(retry_after) };
@@ -119,7 +120,7 @@ impl Policy for Ours {
             until,
         };
         self.turns.limited(refusal, now);
-        self.turns.ended(&grant.gates);
+        self.turns.ended(&grant.gates, now - sent);
         self.wake(now, steps);
         if let Next::Requeue { .. } = next {
             self.stand(now, asked, deadline, Some(grant.ticket), steps);
@@ -130,10 +131,8 @@ impl Policy for Ours {
 
     fn answered(&mut self, now: Instant, id: CallId, steps: &mut Vec<Step>) {
         let Some(Open { grant: Some((grant, sent)), .. }) = self.open.remove(&id) else { return };
-        if self.turns.lanes().suspicious() {
-            self.turns.lanes().passed(grant.spot.lane, sent);
-        }
-        if self.turns.ended(&grant.gates) {
+        let woken = self.turns.passed(&grant.gates, grant.spot.lane, sent);
+        if self.turns.ended(&grant.gates, now - sent) || woken {
             self.wake(now, steps);
         }
     }

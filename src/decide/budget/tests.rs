@@ -229,9 +229,9 @@ fn others_who_use_the_limit_are_noticed_and_forgotten_when_they_go() {
     assert!((0..6).all(|_| go(&mut budget, t0).is_ok()));
     let until = t0 + WINDOW;
     budget.refused(true);
-    assert!(budget.limited(t0 + WINDOW / 10, until, 0), "news");
+    assert!(budget.limited(t0 + WINDOW / 10, until), "news");
     budget.refused(false);
-    assert!(!budget.limited(t0 + WINDOW / 10, until, 0), "two were on their way: one lesson");
+    assert!(!budget.limited(t0 + WINDOW / 10, until), "two were on their way: one lesson");
     assert_eq!(budget.limit_at(until), Some(4), "6 left, 2 of them were refused");
     assert_eq!(budget.limit_at(until + WINDOW * 12), Some(10));
 }
@@ -281,6 +281,6 @@ fn a_429_that_our_own_count_explains_says_nothing_of_others() {
     let mut budget = budget(10, t0);
     assert!((0..10).all(|_| go(&mut budget, t0).is_ok()));
     budget.refused(true);
-    assert!(!budget.limited(t0 + WINDOW / 60, t0 + WINDOW / 60, 0));
+    assert!(!budget.limited(t0 + WINDOW / 60, t0 + WINDOW / 60));
     assert_eq!(budget.limit_at(t0), Some(10));
 }

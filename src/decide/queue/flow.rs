@@ -1,13 +1,16 @@
-//! One caller's part of the line: its turns, and its calls by urgency.
+//! One caller's part of the line: its turns, its calls by urgency, and those that are away.
 //! It never binds a turn to a call: the most urgent call has the earliest turn.
 
 use std::{collections::BTreeMap, num::NonZeroU32, time::Instant};
 
-use super::{Ticket, Who};
+use super::{Known, Ticket, Who, arrivals::Arrivals};
 use crate::decide::{callers::Principal, rank::Rank, urgency::Urgency};
 
 /// A turn of a caller with weight 1 costs so much virtual time.
 pub(super) const COST: u64 = 1 << 20;
+
+/// All there are, as a share.
+pub(super) const WHOLE: u32 = 1 << 24;
 
 /// A turn in virtual time. Every turn has a number, so that no two are the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,10 +29,18 @@ pub(super) struct Place {
     pub(super) ticket: Ticket,
 }
 
+/// A call that was told to come back, and may: its place among its caller's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Away {
+    pub(super) urgency: Urgency,
+    pub(super) since: u64,
+    pub(super) number: u64,
+}
+
 /// One caller's part of the line.
 #[derive(Debug, Clone)]
 pub(super) struct Flow<W> {
-    pub(super) weight: NonZeroU32,
+    weight: NonZeroU32,
     /// Of one of its turns, in virtual time.
     pub(super) cost: u64,
     /// Start of its next turn, unless others are served past it.
@@ -37,10 +48,14 @@ pub(super) struct Flow<W> {
     /// One for each member, not bound to any: the most urgent member has the earliest turn.
     pub(super) turns: Rank<Turn>,
     pub(super) members: BTreeMap<Place, W>,
-    /// Members by urgency.
-    pub(super) counts: [usize; Urgency::COUNT],
-    /// Turns of calls that were told to come back.
-    pub(super) promised: usize,
+    /// The members' places, to be counted.
+    places: Rank<Place>,
+    /// Those who are away, in the order in which they would go.
+    away: Rank<Away>,
+    /// Of those told to come back, the share that did lately.
+    came: Share,
+    /// Of calls that were not told to come.
+    pub(super) arrivals: Arrivals,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -48,41 +63,95 @@ pub(super) struct Seat {
     pub(super) principal: Principal,
     pub(super) place: Place,
     pub(super) deadline: Instant,
-    /// It had been told to come back.
-    pub(super) promised: bool,
+    /// How often it has come back when it was told to.
+    pub(super) back: u32,
 }
 
+/// How many of what there was lately were of one kind.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Share(u32);
+
+impl Share {
+    pub(super) const ALL: Self = Self(WHOLE);
+
+    /// One more, which counts for 2^-`memory`.
+    pub(super) fn learn(&mut self, is: bool, memory: u32) {
+        let outcome = if is { WHOLE } else { 0 };
+        self.0 = self.0 - (self.0 >> memory) + (outcome >> memory);
+    }
+
+    /// Its part of so many.
+    fn of(self, count: usize) -> f64 {
+        number(count) * f64::from(self.0) / f64::from(WHOLE)
+    }
+}
+
+/// How much the newest outcome counts in the share of a caller's calls that come back: 1/16.
+const MEMORY: u32 = 4;
+
 impl<W> Flow<W> {
-    pub(super) fn new(weight: NonZeroU32, next: u64) -> Self {
+    pub(super) fn new(weight: NonZeroU32, next: u64, came: Share) -> Self {
         Self {
             weight,
             cost: COST / u64::from(weight.get()),
             next,
             turns: Rank::default(),
             members: BTreeMap::new(),
-            counts: [0; Urgency::COUNT],
-            promised: 0,
+            places: Rank::default(),
+            away: Rank::default(),
+            came,
+            arrivals: Arrivals::default(),
         }
     }
 
-    /// How many of its members go before a call. One that comes back is older than nearly all that
-    /// are as urgent.
+    /// How many of its members go before a call.
     pub(super) fn before(&self, place: &Place) -> usize {
-        let after = self.members.range(place..).next();
-        let older = after.is_some_and(|(next, _)| next.urgency == place.urgency);
-        self.counts.iter().take(place.urgency.number() + usize::from(!older)).sum()
+        self.places.before(place)
     }
 
-    pub(super) fn count(&mut self, urgency: Urgency) -> Option<&mut usize> {
-        self.counts.get_mut(urgency.number())
+    pub(super) fn add(&mut self, place: Place, turn: Turn, waiter: W) {
+        self.next = self.next.max(turn.start.saturating_add(self.cost));
+        self.turns.insert(turn);
+        self.places.insert(place);
+        self.members.insert(place, waiter);
     }
 
-    pub(super) fn take(&mut self, place: &Place) -> Option<W> {
-        let waiter = self.members.remove(place)?;
-        if let Some(count) = self.count(place.urgency) {
-            *count -= 1;
-        }
-        Some(waiter)
+    /// A member goes, with this turn of its own.
+    pub(super) fn take(&mut self, place: &Place, turn: &Turn) -> Option<W> {
+        self.turns.remove(turn);
+        self.places.remove(place);
+        self.members.remove(place)
+    }
+
+    pub(super) fn goes_away(&mut self, away: Away) {
+        self.away.insert(away);
+    }
+
+    /// It has come back, or is not expected any longer.
+    pub(super) fn away_no_longer(&mut self, away: Away, came: bool) {
+        self.came.learn(came, MEMORY);
+        self.away.remove(&away);
+    }
+
+    /// Of those away, how many will come back and go before a call.
+    pub(super) fn back_before(&self, place: &Place) -> f64 {
+        let Place { urgency, since, .. } = *place;
+        self.came.of(self.away.before(&Away { urgency, since, number: 0 }))
+    }
+
+    /// Its calls that wait, and those that will come back.
+    pub(super) fn backlog(&self) -> f64 {
+        number(self.members.len()) + self.came.of(self.away.len())
+    }
+
+    /// Somebody of it is away.
+    pub(super) fn is_away(&self) -> bool {
+        !self.away.is_empty()
+    }
+
+    /// Some of its calls wait, or may come back.
+    pub(super) fn is_backlogged(&self) -> bool {
+        !self.members.is_empty() || self.is_away()
     }
 
     /// Its first call is urgent: its first turn.
@@ -100,9 +169,28 @@ impl<W> Flow<W> {
     }
 }
 
+#[cfg(test)]
+impl<W> Flow<W> {
+    pub(super) fn away(&self) -> usize {
+        assert_eq!((self.places.len(), self.turns.len()), (self.members.len(), self.members.len()));
+        self.away.len()
+    }
+}
+
+/// As a number to reckon with.
+#[expect(clippy::cast_precision_loss, reason = "of millions, one more or less is no matter")]
+pub(super) fn number(count: usize) -> f64 {
+    count as f64
+}
+
 impl Who {
-    pub(super) fn place(&self, promised: Option<Turn>) -> Place {
-        let since = promised.map_or(self.ticket.0, |turn| turn.number);
+    /// Behind all of its caller's that are as urgent.
+    pub(super) fn last(&self) -> Place {
+        Place { since: u64::MAX, ..self.place(None) }
+    }
+
+    pub(super) fn place(&self, known: Option<Known>) -> Place {
+        let since = known.map_or(self.ticket.0, |known| known.since);
         Place { urgency: self.urgency, since, ticket: self.ticket }
     }
 }

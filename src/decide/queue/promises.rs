@@ -1,48 +1,60 @@
-//! Calls that were told when to come back: the turns that wait for them.
-//! It never keeps a place empty for one that may not come: a turn that is promised is only the
-//! first to be served when its call is there.
+//! Calls that were told when to come back.
+//! It never keeps a place empty for one that may not come: it knows who is expected, and when.
 //!
-//! Whoever is told "in 40 seconds" stands in line all the same, only not here. Those who come later
-//! are told when they can be served behind it, so that a thousand refused callers are not sent home
-//! to return all at once, for the same place.
+//! Whoever is told "in 40 seconds" is reckoned with all the same: those who come later are told when
+//! they can be served behind it, so that a thousand refused callers are not sent home to return all
+//! at once, for the same place.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use super::flow::Turn;
-use crate::decide::{callers::Principal, rank::Rank};
+use super::{Known, flow::Away};
+use crate::decide::{callers::Principal, urgency::Urgency};
 
-/// Promises at once. Who is refused beyond them is told a time all the same, but stands nowhere.
-const MOST: usize = 10_000;
-/// How much the newest outcome counts in the share of those who come back: 1/64.
-const MEMORY: u32 = 6;
-const ALL: u32 = 1 << 16;
+/// Who is late by this will not come, probably: others need not reckon with it any longer.
+const LATE: Duration = Duration::from_secs(1);
 
-/// Whose call, and what it asks for. A caller's new calls must not take the turns of those that it
+/// Whose call, and what it asks for. A caller's new calls must not take the places of those that it
 /// was told to repeat; which of two that ask for the same comes back nobody can tell.
 type Asks = (Principal, u64);
 
 /// The promises of one line.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Promises {
-    turns: Rank<Turn>,
+    open: BTreeMap<u64, Promise>,
     /// By when they were told to come, by who and what.
-    told: BTreeMap<Asks, BTreeSet<(Instant, Turn)>>,
-    expiring: BTreeSet<(Instant, Turn)>,
-    times: BTreeMap<Turn, Times>,
-    /// Of those told, the share that came back lately.
-    came: u32,
+    told: BTreeMap<Asks, BTreeSet<(Instant, u64)>>,
+    /// When something is to be done about them.
+    passing: BTreeSet<(Instant, u64)>,
     count: Count,
 }
 
-/// When a call was told to come back, and until when its turn waits for it.
+/// A call that was told to come back.
 #[derive(Debug, Clone, Copy)]
-struct Times {
-    asks: u64,
-    told: Instant,
-    expires: Instant,
+pub(super) struct Promise {
+    pub(super) asks: Asks,
+    /// Its place among its caller's calls: when it came first.
+    pub(super) since: u64,
+    /// How often it has come back before.
+    pub(super) back: u32,
+    pub(super) urgency: Urgency,
+    /// When it is to come back.
+    pub(super) told: Instant,
+    /// Until when it is known.
+    pub(super) expires: Instant,
+    /// It is reckoned with no longer.
+    pub(super) late: bool,
+}
+
+/// A promise whose call has not come.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Passed {
+    /// It is late.
+    Late(u64, Promise),
+    /// It is forgotten.
+    Gone(u64, Promise),
 }
 
 /// What became of them, ever. Those that are not accounted for are open, or were never claimed.
@@ -68,71 +80,54 @@ impl std::ops::Add for Count {
     }
 }
 
-impl Default for Promises {
-    fn default() -> Self {
-        Self {
-            turns: Rank::default(),
-            told: BTreeMap::new(),
-            expiring: BTreeSet::new(),
-            times: BTreeMap::new(),
-            came: ALL,
-            count: Count::default(),
-        }
-    }
-}
-
 impl Promises {
     pub(super) fn is_empty(&self) -> bool {
-        self.turns.is_empty()
+        self.open.is_empty()
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.turns.len() >= MOST
+    pub(super) fn open(&self) -> usize {
+        self.open.len()
     }
 
-    /// How many turns before this one are to be reckoned with.
-    pub(super) fn before(&self, turn: &Turn) -> usize {
-        let before = self.turns.before(turn) as u64 * u64::from(self.came);
-        usize::try_from(before.div_ceil(u64::from(ALL))).unwrap_or(usize::MAX)
+    /// The oldest promise that a caller may claim by now for what it asks.
+    pub(super) fn due(&self, asks: Asks, now: Instant) -> Option<&Promise> {
+        let &(told, number) = self.told.get(&asks)?.first()?;
+        if told <= now { self.open.get(&number) } else { None }
     }
 
-    /// The next turn whose call is away.
-    pub(super) fn first(&self) -> Option<Turn> {
-        self.turns.first()
-    }
-
-    /// The oldest turn that a caller may claim by now for what it asks.
-    pub(super) fn due(&self, asks: Asks, now: Instant) -> Option<Turn> {
-        let &(told, turn) = self.told.get(&asks)?.first()?;
-        (told <= now).then_some(turn)
-    }
-
-    /// The caller is back: its turn is its own.
-    pub(super) fn redeem(&mut self, asks: Asks, now: Instant) -> Option<Turn> {
-        let turn = self.due(asks, now)?;
-        self.drop_turn(&turn);
+    /// The caller is back.
+    pub(super) fn redeem(&mut self, asks: Asks, now: Instant) -> Option<(u64, Promise)> {
+        let &(told, number) = self.told.get(&asks)?.first()?;
+        if told > now {
+            return None;
+        }
         self.count.claimed += 1;
-        self.learn(ALL);
-        Some(turn)
+        Some((number, self.close(number)?))
     }
 
-    pub(super) fn add(&mut self, turn: Turn, asks: u64, told: Instant, expires: Instant) {
-        self.turns.insert(turn);
-        self.told.entry((turn.principal, asks)).or_default().insert((told, turn));
-        self.expiring.insert((expires, turn));
-        self.times.insert(turn, Times { asks, told, expires });
+    pub(super) fn add(&mut self, number: u64, promise: Promise) {
+        let Promise { asks, told, expires, .. } = promise;
+        self.open.insert(number, promise);
+        self.told.entry(asks).or_default().insert((told, number));
+        self.passing.insert((expires.min(told + LATE), number));
         self.count.made += 1;
     }
 
-    /// One whose time to come back is over.
-    pub(super) fn expire(&mut self, now: Instant) -> Option<Turn> {
-        let &(expires, turn) = self.expiring.first()?;
-        if expires > now {
+    /// One whose call has not come by now.
+    pub(super) fn pass(&mut self, now: Instant) -> Option<Passed> {
+        let &(at, number) = self.passing.first()?;
+        if at > now {
             return None;
         }
-        self.drop_turn(&turn);
-        self.learn(0);
-        Some(turn)
+        let promise = self.open.get_mut(&number)?;
+        if !promise.late && at < promise.expires {
+            let passed = Passed::Late(number, *promise);
+            promise.late = true;
+            self.passing.pop_first();
+            self.passing.insert((promise.expires, number));
+            return Some(passed);
+        }
+        Some(Passed::Gone(number, self.close(number)?))
     }
 
     /// A call that had come back was refused again.
@@ -144,30 +139,38 @@ impl Promises {
         self.count
     }
 
-    fn drop_turn(&mut self, turn: &Turn) {
-        let Some(Times { asks, told, expires }) = self.times.remove(turn) else { return };
-        let asks = (turn.principal, asks);
-        self.turns.remove(turn);
-        self.expiring.remove(&(expires, *turn));
+    fn close(&mut self, number: u64) -> Option<Promise> {
+        let promise = self.open.remove(&number)?;
+        let Promise { asks, told, expires, late, .. } = promise;
+        self.passing.remove(&(if late { expires } else { expires.min(told + LATE) }, number));
         if let Some(own) = self.told.get_mut(&asks) {
-            own.remove(&(told, *turn));
+            own.remove(&(told, number));
             if own.is_empty() {
                 self.told.remove(&asks);
             }
         }
+        Some(promise)
+    }
+}
+
+impl Promise {
+    /// What is known of it when it is back.
+    pub(super) fn known(&self) -> Known {
+        Known { since: self.since, back: self.back.saturating_add(1) }
     }
 
-    fn learn(&mut self, outcome: u32) {
-        self.came = self.came - (self.came >> MEMORY) + (outcome >> MEMORY);
+    /// As its caller's part of the line knows it.
+    pub(super) fn away(&self, number: u64) -> Away {
+        Away { urgency: self.urgency, since: self.since, number }
     }
 }
 
 #[cfg(test)]
 impl Promises {
-    pub(super) fn open(&self) -> usize {
-        assert_eq!(self.turns.len(), self.expiring.len());
-        assert_eq!(self.turns.len(), self.times.len());
-        assert_eq!(self.turns.len(), self.told.values().map(BTreeSet::len).sum::<usize>());
-        self.turns.len()
+    /// Those that are not late.
+    pub(super) fn expected(&self) -> usize {
+        assert_eq!(self.open.len(), self.passing.len());
+        assert_eq!(self.open.len(), self.told.values().map(BTreeSet::len).sum::<usize>());
+        self.open.values().filter(|promise| !promise.late).count()
     }
 }

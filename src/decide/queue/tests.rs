@@ -9,7 +9,10 @@ use crate::decide::t0;
 
 const SECOND: Duration = Duration::from_secs(1);
 const FAR: Duration = Duration::from_secs(3_600);
-const ROOM: (usize, Option<usize>) = (1_000, None);
+const ROOM: bool = true;
+/// Of 300 a minute.
+const PACE: Duration = Duration::from_millis(200);
+const WINDOW: Duration = Duration::from_secs(60);
 
 fn principal(n: u8) -> Principal {
     Principal::at(Ipv4Addr::new(10, 0, 0, n).into())
@@ -33,7 +36,7 @@ fn order(queue: &mut Queue<u8>) -> Vec<u8> {
 
 #[test]
 fn callers_take_turns_however_many_calls_one_of_them_has() {
-    let mut queue = Queue::default();
+    let mut queue = Queue::new(PACE, WINDOW);
     for _ in 0..6 {
         join(&mut queue, 1, 1, "", 1);
     }
@@ -45,7 +48,7 @@ fn callers_take_turns_however_many_calls_one_of_them_has() {
 
 #[test]
 fn twice_the_weight_is_twice_the_turns() {
-    let mut queue = Queue::default();
+    let mut queue = Queue::new(PACE, WINDOW);
     for _ in 0..6 {
         join(&mut queue, 1, 1, "", 1);
         join(&mut queue, 2, 2, "", 2);
@@ -57,7 +60,7 @@ fn twice_the_weight_is_twice_the_turns() {
 
 #[test]
 fn urgency_counts_among_a_callers_own_and_moves_nobody_else() {
-    let mut queue = Queue::default();
+    let mut queue = Queue::new(PACE, WINDOW);
     join(&mut queue, 1, 1, "u=5", 15);
     join(&mut queue, 1, 1, "", 13);
     join(&mut queue, 2, 1, "u=7", 27);
@@ -67,7 +70,7 @@ fn urgency_counts_among_a_callers_own_and_moves_nobody_else() {
 
 #[test]
 fn a_newcomer_waits_for_one_turn_and_whoever_was_away_has_saved_nothing_up() {
-    let mut queue = Queue::default();
+    let mut queue = Queue::new(PACE, WINDOW);
     for _ in 0..10 {
         join(&mut queue, 1, 1, "", 1);
     }
@@ -82,7 +85,7 @@ fn a_newcomer_waits_for_one_turn_and_whoever_was_away_has_saved_nothing_up() {
 
 #[test]
 fn a_caller_with_one_call_at_a_time_does_not_come_before_all_others_each_time() {
-    let mut queue = Queue::default();
+    let mut queue = Queue::new(PACE, WINDOW);
     for _ in 0..4 {
         join(&mut queue, 1, 1, "", 1);
     }
@@ -99,7 +102,7 @@ fn a_caller_with_one_call_at_a_time_does_not_come_before_all_others_each_time() 
 
 #[test]
 fn who_leaves_gives_its_turn_to_the_callers_own() {
-    let mut queue = Queue::default();
+    let mut queue = Queue::new(PACE, WINDOW);
     let first = join(&mut queue, 1, 1, "", 11);
     join(&mut queue, 1, 1, "", 12);
     join(&mut queue, 2, 1, "", 21);
@@ -110,7 +113,7 @@ fn who_leaves_gives_its_turn_to_the_callers_own() {
 
 #[test]
 fn a_call_that_comes_back_stands_before_its_callers_later_ones() {
-    let mut queue = Queue::default();
+    let mut queue = Queue::new(PACE, WINDOW);
     let early = who(&mut queue, 1, 1, "");
     join(&mut queue, 1, 1, "", 12);
     join(&mut queue, 1, 1, "", 13);
@@ -121,11 +124,11 @@ fn a_call_that_comes_back_stands_before_its_callers_later_ones() {
 
 #[test]
 fn when_there_is_no_room_the_longest_part_of_the_line_gives_way_to_a_shorter() {
-    let (mut queue, now) = (Queue::default(), t0());
+    let (mut queue, now) = (Queue::new(PACE, WINDOW), t0());
     for label in 1..=3 {
         join(&mut queue, 1, 1, "", label);
     }
-    let (none, times) = ((0, None), (now, now + FAR));
+    let (none, times) = (false, (now, now + FAR));
     let more = who(&mut queue, 1, 1, "");
     assert!(matches!(queue.join(&more, times, none, 4), Err((Full, 4))));
     let other = who(&mut queue, 2, 1, "");
@@ -133,14 +136,12 @@ fn when_there_is_no_room_the_longest_part_of_the_line_gives_way_to_a_shorter() {
     assert_eq!(evicted.1, 3, "the last of the longest");
     let other = who(&mut queue, 2, 1, "");
     assert!(matches!(queue.join(&other, times, none, 22), Err((Full, 22))), "both have two");
-    let own = who(&mut queue, 1, 1, "");
-    assert!(queue.join(&own, times, (10, Some(2)), 5).is_err(), "a bound of its own");
     assert_eq!(queue.len(), 3);
 }
 
 #[test]
 fn only_those_whose_patience_ends_before_a_moment_step_out() {
-    let (mut queue, now) = (Queue::default(), t0());
+    let (mut queue, now) = (Queue::new(PACE, WINDOW), t0());
     for (label, patience) in [(1, 5), (2, 1), (3, 9)] {
         let who = who(&mut queue, label, 1, "");
         queue.join(&who, (now, now + SECOND * patience), ROOM, label).unwrap();
@@ -148,13 +149,13 @@ fn only_those_whose_patience_ends_before_a_moment_step_out() {
     assert_eq!(queue.deadline(), Some(now + SECOND));
     assert!(queue.impatient(now + SECOND).is_none(), "served in its last moment");
     let out: Vec<u8> =
-        std::iter::from_fn(|| queue.impatient(now + SECOND * 6).map(|(_, label)| label)).collect();
+        std::iter::from_fn(|| queue.impatient(now + SECOND * 6).map(|gone| gone.waiter)).collect();
     assert_eq!((out, queue.len()), (vec![2, 1], 1));
 }
 
 #[test]
 fn urgent_calls_alone_are_served_in_the_order_of_their_callers() {
-    let mut queue = Queue::default();
+    let mut queue = Queue::new(PACE, WINDOW);
     for (n, urgency, label) in [(1, "", 1), (2, "u=1", 2), (1, "u=2", 3), (3, "u=3", 4)] {
         join(&mut queue, n, 1, urgency, label);
     }
@@ -164,11 +165,11 @@ fn urgent_calls_alone_are_served_in_the_order_of_their_callers() {
 
 #[test]
 fn a_promised_turn_comes_before_those_who_came_later_and_is_lost_after_its_time() {
-    let (mut queue, now) = (Queue::default(), t0());
+    let (mut queue, now) = (Queue::new(PACE, WINDOW), t0());
     let told = now + SECOND * 10;
     for _ in 0..3 {
         let refused = who(&mut queue, 1, 1, "");
-        queue.promise(&refused, now, (told, told + SECOND));
+        queue.promise(&refused, None, now, (told, told + SECOND, true));
     }
     assert!(!queue.is_calm());
     let early = who(&mut queue, 1, 1, "");
@@ -188,9 +189,9 @@ fn a_promised_turn_comes_before_those_who_came_later_and_is_lost_after_its_time(
 
 #[test]
 fn a_promised_turn_is_for_the_call_that_was_refused_and_not_for_a_new_one() {
-    let (mut queue, now) = (Queue::<u8>::default(), t0());
+    let (mut queue, now) = (Queue::<u8>::new(PACE, WINDOW), t0());
     let refused = who(&mut queue, 1, 1, "");
-    queue.promise(&refused, now, (now + SECOND, now + SECOND * 5));
+    queue.promise(&refused, None, now, (now + SECOND, now + SECOND * 5, true));
     let new = Who { asks: 1, ..who(&mut queue, 1, 1, "") };
     assert_eq!(queue.ahead(&new, now + SECOND), 1);
     let back = who(&mut queue, 1, 1, "");
@@ -198,47 +199,97 @@ fn a_promised_turn_is_for_the_call_that_was_refused_and_not_for_a_new_one() {
 }
 
 #[test]
-fn who_is_far_ahead_of_its_share_is_told_that_others_will_come_before_it() {
-    let mut queue = Queue::default();
-    let waiting = join(&mut queue, 2, 1, "", 2);
-    for _ in 0..10 {
+fn who_has_many_calls_is_told_that_others_will_come_who_came_all_the_time() {
+    let mut queue = Queue::new(PACE, WINDOW);
+    for _ in 0..200 {
         join(&mut queue, 1, 1, "", 1);
     }
     let next = who(&mut queue, 1, 1, "");
-    assert_eq!(queue.ahead(&next, t0()), 11);
-    assert_eq!(queue.ahead_at_most(&next, t0()), 20, "as many of the other's, if it goes on");
-    queue.leave(waiting.ticket);
-    assert_eq!(queue.ahead_at_most(&next, t0()), 10, "nobody else is there");
+    assert_eq!(queue.ahead(&next, t0()), 200, "nobody else is known");
+    let mut now = t0();
+    for turn in 0..100 {
+        now += PACE;
+        if turn % 5 == 0 {
+            let other = who(&mut queue, 2, 1, "");
+            queue.join(&other, (now, now + FAR), ROOM, 2).unwrap();
+        }
+        queue.next(false);
+    }
+    // 120 of its own, and of five turns one is the other's.
+    let ahead = queue.ahead(&next, now);
+    assert!((140..=160).contains(&ahead), "{ahead}");
+}
+
+#[test]
+fn one_call_of_somebody_with_a_great_weight_is_one_call() {
+    let (mut queue, now) = (Queue::new(PACE, WINDOW), t0());
+    join(&mut queue, 1, 100, "", 1);
+    let mut told = Vec::new();
+    for asks in 0..60 {
+        let refused = Who { asks, ..who(&mut queue, 2, 1, "") };
+        told.push(queue.ahead_when_told(&refused, now, None));
+        queue.promise(&refused, None, now, (now + FAR, now + FAR, true));
+    }
+    assert!(told[59] <= 80, "{told:?}");
+}
+
+#[test]
+fn who_refuses_to_come_back_loses_nothing_and_holds_up_nobody() {
+    let (mut queue, mut now) = (Queue::new(PACE, WINDOW), t0());
+    for asks in 0..60 {
+        let refused = Who { asks, ..who(&mut queue, 1, 1, "") };
+        queue.promise(&refused, None, now, (now + SECOND * 100, now + SECOND * 115, true));
+    }
+    // Somebody is served all the time meanwhile.
+    for _ in 0..50 {
+        join(&mut queue, 2, 1, "", 2);
+        queue.next(false);
+    }
+    for label in [3, 2, 1] {
+        for _ in 0..3 {
+            join(&mut queue, label, 1, "", label);
+        }
+    }
+    let mut first: Vec<u8> = order(&mut queue).into_iter().take(5).collect();
+    first.sort_unstable();
+    assert_eq!(first, [1, 1, 2, 3, 3], "newcomers come next, and not before all others");
+    now += SECOND * 200;
+    queue.expire(now);
+    assert!(queue.is_calm());
 }
 
 #[test]
 fn whoever_comes_while_others_are_away_stands_before_their_later_turns() {
-    let (mut queue, now) = (Queue::default(), t0());
+    let (mut queue, now) = (Queue::new(PACE, WINDOW), t0());
     let told = now + SECOND * 10;
     for asks in 0..5 {
         let refused = Who { asks, ..who(&mut queue, 1, 1, "") };
-        queue.promise(&refused, now, (told, told + SECOND));
+        queue.promise(&refused, None, now, (told, told + SECOND, true));
     }
     // A new call of the same caller has a place that nobody else is there to take.
     let new = Who { asks: 9, ..who(&mut queue, 1, 1, "") };
     queue.passed(&new, now);
     let other = join(&mut queue, 2, 1, "", 2);
-    assert_eq!(queue.ahead(&Who { asks: 7, ..other }, now), 1, "one turn, not six");
+    assert_eq!(
+        queue.ahead(&Who { asks: 7, ..other }, now),
+        0,
+        "the other has had its turn, and five are away"
+    );
 }
 
 #[test]
 fn a_call_whose_patience_ends_keeps_the_turn_that_it_had_in_line() {
-    let (mut queue, now) = (Queue::default(), t0());
+    let (mut queue, now) = (Queue::new(PACE, WINDOW), t0());
     let impatient = who(&mut queue, 1, 1, "");
     queue.join(&impatient, (now, now + SECOND), ROOM, 1).unwrap();
     for _ in 0..5 {
         join(&mut queue, 1, 1, "", 2);
     }
     let out = queue.impatient(now + SECOND * 2).unwrap();
-    assert_eq!(out, (impatient.ticket, 1));
+    assert_eq!((out.ticket, out.waiter), (impatient.ticket, 1));
     assert_eq!(queue.ahead(&impatient, now), 0);
     let told = now + SECOND * 9;
-    queue.promise(&impatient, now, (told, told + SECOND));
+    queue.promise(&impatient, Some(out.known), now, (told, told + SECOND, true));
     let back = who(&mut queue, 1, 1, "");
     assert_eq!(queue.ahead(&back, told), 0, "and comes back to it");
     queue.join(&back, (told, told + FAR), ROOM, 9).unwrap();
@@ -247,40 +298,43 @@ fn a_call_whose_patience_ends_keeps_the_turn_that_it_had_in_line() {
 
 #[test]
 fn a_promise_that_cannot_be_kept_is_renewed_with_the_same_turn() {
-    let (mut queue, now) = (Queue::<u8>::default(), t0());
+    let (mut queue, now) = (Queue::<u8>::new(PACE, WINDOW), t0());
     let refused = who(&mut queue, 1, 1, "");
-    queue.promise(&refused, now, (now + SECOND, now + SECOND * 5));
+    queue.promise(&refused, None, now, (now + SECOND, now + SECOND * 5, true));
     let second = who(&mut queue, 1, 1, "");
-    queue.promise(&second, now, (now + SECOND * 60, now + SECOND * 65));
+    queue.promise(&second, None, now, (now + SECOND * 60, now + SECOND * 65, true));
     let back = who(&mut queue, 1, 1, "");
-    queue.promise(&back, now + SECOND, (now + SECOND * 9, now + SECOND * 15));
+    queue.promise(&back, None, now + SECOND, (now + SECOND * 9, now + SECOND * 15, true));
     assert_eq!(queue.promises(), promises::Count { made: 3, claimed: 1, broken: 1 });
-    assert_eq!(queue.ahead(&who(&mut Queue::<u8>::default(), 1, 1, ""), now + SECOND * 9), 0);
+    assert_eq!(
+        queue.ahead(&who(&mut Queue::<u8>::new(PACE, WINDOW), 1, 1, ""), now + SECOND * 9),
+        0
+    );
 }
 
 #[test]
 fn when_nobody_comes_back_the_promised_are_no_longer_reckoned_with() {
-    let (mut queue, now) = (Queue::<u8>::default(), t0());
+    let (mut queue, now) = (Queue::<u8>::new(PACE, WINDOW), t0());
     let mut ahead = Vec::new();
     for round in 0..=250 {
         let now = now + SECOND * u32::from(round);
         queue.expire(now);
         let refused = who(&mut queue, round, 1, "");
-        queue.promise(&refused, now, (now + SECOND * 10, now + SECOND * 20));
+        queue.promise(&refused, None, now, (now + SECOND * 10, now + SECOND * 20, true));
         let other = who(&mut queue, 251, 1, "");
         ahead.push(queue.ahead(&other, now));
     }
-    assert_eq!((ahead[15], ahead[19]), (16, 20));
+    assert_eq!((ahead[9], ahead[11]), (10, 11), "who is late by a second is not expected");
     assert!(ahead[250] <= 2, "{ahead:?}");
 }
 
 #[test]
 fn callers_that_come_and_go_leave_nothing_behind() {
-    let (mut queue, now) = (Queue::default(), t0());
+    let (mut queue, now) = (Queue::new(PACE, WINDOW), t0());
     for n in 0..=255 {
         let told = now + SECOND;
         let refused = who(&mut queue, n, 1, "");
-        queue.promise(&refused, now, (told, told + SECOND));
+        queue.promise(&refused, None, now, (told, told + SECOND, true));
         join(&mut queue, n, 1, "", n);
     }
     while queue.next(false).is_some() {}
@@ -295,7 +349,7 @@ proptest! {
     fn as_many_are_served_before_a_call_as_it_was_told(
         steps in prop::collection::vec((0u8..4, 1u32..4, 0u8..8, 0u8..6), 1..80),
     ) {
-        let (mut queue, now) = (Queue::default(), t0());
+        let (mut queue, mut now) = (Queue::new(PACE, WINDOW), t0());
         for (n, weight, urgency, what) in steps {
             if what == 0 {
                 queue.next(false);
@@ -304,6 +358,8 @@ proptest! {
                 queue.leave(ticket);
             }
             let who = who(&mut queue, n, weight, &format!("u={urgency}"));
+            // So long ago came the others that nobody new is expected.
+            now += FAR;
             let ahead = queue.ahead(&who, now);
             queue.join(&who, (now, now + FAR), ROOM, 0).unwrap();
             let mut alone = queue.clone();
@@ -325,7 +381,7 @@ proptest! {
         weights in prop::collection::vec(1u32..6, 2..6),
         others in prop::collection::vec((0u8..3, 0u8..20), 0..120),
     ) {
-        let mut queue = Queue::default();
+        let mut queue = Queue::new(PACE, WINDOW);
         let busy = u8::try_from(weights.len()).unwrap();
         for _ in 0..200 {
             for (n, &weight) in (0..busy).zip(&weights) {
@@ -355,20 +411,20 @@ proptest! {
     fn its_books_agree(
         steps in prop::collection::vec((0u8..8, 0u8..5, 0u8..8, 0u64..30), 1..200),
     ) {
-        let (mut queue, begin) = (Queue::default(), t0());
+        let (mut queue, begin) = (Queue::new(PACE, WINDOW), t0());
         let mut now = begin;
         for (what, n, urgency, seconds) in steps {
             now += SECOND * u32::try_from(seconds % 3).unwrap();
             let who = who(&mut queue, n, 1 + u32::from(n), &format!("u={urgency}"));
             match what {
                 0..=2 => {
-                    let room = 12usize.saturating_sub(queue.len());
+                    let room = queue.len() < 12;
                     let times = (now, now + SECOND * u32::try_from(seconds).unwrap());
-                    let _ = queue.join(&who, times, (room, None), 0);
+                    let _ = queue.join(&who, times, room, 0);
                 }
                 3 => drop(queue.next(seconds % 2 == 0)),
                 4 => queue.passed(&who, now),
-                5 => queue.promise(&who, now, (now + SECOND * 3, now + SECOND * 6)),
+                5 => queue.promise(&who, None, now, (now + SECOND * 3, now + SECOND * 6, true)),
                 6 => drop(queue.impatient(now)),
                 _ => {
                     queue.expire(now);
@@ -380,19 +436,19 @@ proptest! {
             }
             let members: usize = queue.flows.values().map(|flow| flow.members.len()).sum();
             let turns: usize = queue.flows.values().map(|flow| flow.turns.len()).sum();
-            let counts: usize = queue.flows.values().flat_map(|flow| flow.counts).sum();
             let waiting = queue.flows.values().filter(|flow| !flow.members.is_empty()).count();
             prop_assert_eq!(
-                (turns, counts, queue.line.len(), queue.seats.len(), queue.deadlines.len()),
-                (members, members, members, members, members)
+                (turns, queue.line.len(), queue.seats.len(), queue.deadlines.len()),
+                (members, members, members, members)
             );
             prop_assert_eq!(queue.lengths.len(), waiting);
             prop_assert!(members <= 12);
             let urgent = queue.flows.values().filter_map(Flow::urgent);
             prop_assert_eq!(urgent.collect::<BTreeSet<_>>(), queue.urgent.clone());
-            let promised: usize = queue.flows.values().map(|flow| flow.promised).sum();
-            let open = queue.promises.open();
-            prop_assert_eq!(promised, open);
+            let away: usize = queue.flows.values().map(Flow::away).sum();
+            prop_assert_eq!(away, queue.promises.expected());
+            let idle = queue.flows.values().filter(|flow| !flow.is_backlogged()).count();
+            prop_assert_eq!(idle, queue.idle.len());
         }
     }
 }

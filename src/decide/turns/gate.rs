@@ -59,14 +59,28 @@ pub(super) struct Gate<W> {
     pub(super) watch: Option<Watch>,
     /// All calls are counted that left since.
     counted_since: Instant,
+    /// After a pause, until it is clear how many calls it takes: so many at once.
+    probing: Option<u32>,
+    /// How long calls are inside, lately.
+    stay: Duration,
     /// As it was before the 429 that may yet turn out to be the token's.
     before: Option<Before>,
     /// The pause that is on, or was last, taught how many calls it takes.
     taught: bool,
 }
 
+/// So many calls at once that were not refused are no probe any longer.
+const ENOUGH: u32 = 32;
 /// Windows between two 429s that make them a pattern.
 const LATELY: u32 = 2;
+
+/// The line before a limit.
+pub(super) fn line<T>(limit: Option<NonZeroU32>, window: Duration) -> Queue<T> {
+    Queue::new(limit.map_or(SOON, |limit| window / limit.get()), window)
+}
+
+/// Without a limit a line moves as fast as it can.
+const SOON: Duration = Duration::from_millis(1);
 
 impl<W> Gate<W> {
     pub(super) fn new(limit: Limit, window: Duration, (epoch, now): (Instant, Instant)) -> Self {
@@ -76,19 +90,21 @@ impl<W> Gate<W> {
             budget: Budget::new(allowance, epoch),
             concurrent,
             inside: 0,
-            line: Queue::default(),
+            line: line(limit, window),
             limited_at: None,
             assumed: false,
             watch: None,
             counted_since: now,
+            probing: None,
+            stay: Duration::ZERO,
             before: None,
             taught: false,
         }
     }
 
     /// Upstream refused a call that had passed, until then. What the calls had in its window by then
-    /// is what they may expect, if it was counted whole and this is no accident; but half of the
-    /// limit at least, as it may be counted in some other way. Returns that, if it is news.
+    /// is what they may expect, if it was counted whole and this is no accident. Returns that, if it
+    /// is news.
     pub(super) fn refused(
         &mut self,
         (now, until): (Instant, Instant),
@@ -112,13 +128,14 @@ impl<W> Gate<W> {
             self.taught = bent || self.limited_at.is_some_and(lately);
         }
         self.limited_at = Some(now);
+        // All who wait would go at once when it ends, and be refused.
+        self.probing = Some(1);
         let whole = self.counted_since <= self.budget.begun(until);
-        let limit = self.budget.limit();
         if doubt == Doubt::None || !self.taught || !whole {
             self.budget.pause(until);
             return None;
         }
-        let news = self.budget.limited(now, until, limit? / 2);
+        let news = self.budget.limited(now, until);
         if news { self.budget.limit_at(now) } else { None }
     }
 
@@ -126,6 +143,7 @@ impl<W> Gate<W> {
     pub(super) fn cleared(&mut self) {
         if let Some(before) = self.before.take() {
             self.budget.undo(before);
+            self.probing = None;
         }
     }
 
@@ -135,6 +153,7 @@ impl<W> Gate<W> {
         self.budget.nobody_else();
         self.assumed = true;
         self.watch = None;
+        self.probing = None;
     }
 
     /// What it counted so far was under a token that is gone.
@@ -155,13 +174,36 @@ impl<W> Gate<W> {
 
     /// As many are inside as may be: only one that leaves makes room.
     pub(super) fn is_crowded(&self) -> bool {
-        self.concurrent.is_some_and(|most| self.inside >= most.get())
+        self.most_inside().is_some_and(|most| self.inside >= most)
     }
 
-    /// When a call with so many ahead could pass. Who can say how long those inside take: a crowd
-    /// is taken to move on at once.
+    fn most_inside(&self) -> Option<u32> {
+        let concurrent = self.concurrent.map(NonZeroU32::get);
+        self.probing.map(|most| most.min(concurrent.unwrap_or(most))).or(concurrent)
+    }
+
+    /// When a call with so many ahead could pass. Those inside of a crowd will take as long as others
+    /// did lately.
     pub(super) fn available_at(&mut self, now: Instant, ahead: usize) -> Instant {
-        self.budget.available_at(now, ahead, true)
+        let at = self.budget.available_at(now, ahead, true);
+        let Some(most) = self.concurrent.map(NonZeroU32::get).filter(|_| self.is_crowded()) else {
+            return at;
+        };
+        let turns = u32::try_from(ahead).unwrap_or(u32::MAX).saturating_add(1);
+        at.max(now + self.stay.saturating_mul(turns / most) + self.stay / most * (turns % most))
+    }
+
+    /// A call was inside for so long.
+    pub(super) fn stayed(&mut self, stayed: Duration) {
+        self.stay = if self.stay.is_zero() { stayed } else { (self.stay * 7 + stayed) / 8 };
+    }
+
+    /// A call that left at `sent` was not refused: after a pause there may be more at once, until
+    /// nobody counts.
+    pub(super) fn passed(&mut self, sent: Instant) {
+        if self.limited_at.is_none_or(|limited_at| sent > limited_at) {
+            self.probing = self.probing.map(|most| most + 1).filter(|most| *most <= ENOUGH);
+        }
     }
 
     /// A call that was let in went out.

@@ -5,13 +5,13 @@ use std::{num::NonZeroU32, time::Instant};
 
 use super::{Turns, gate::GateId, told::small};
 use crate::decide::{
-    blame::{Family, Suspect},
+    blame::{Doubt, Family, Suspect},
     callers::Principal,
     lanes::{Spot, Whose},
     quota::{Quota, whose::Watch},
 };
 
-/// Families that are limited at once. Beyond it the token is held up instead.
+/// Families that are limited at once. Beyond it the token is held up instead, if it may be its limit.
 const MOST: usize = 256;
 /// Windows without a 429 after which a family is no longer looked at.
 const FORGOTTEN: u32 = 10;
@@ -23,7 +23,8 @@ pub enum Limited {
     Family(Option<u32>),
     /// The token. When others use its limit too: what is left of it for us.
     Token(Option<u32>),
-    /// Nothing: the token has been replaced since.
+    /// Nothing: the token has been replaced since, or there are too many families to hold up one
+    /// more.
     Nothing,
 }
 
@@ -46,9 +47,12 @@ impl<W> Turns<W> {
     /// Upstream said 429: what it speaks of is held up until then, and nothing else.
     pub fn limited(&mut self, refusal: Refusal<'_>, now: Instant) -> Limited {
         let Refusal { principal, spot, gates, family, until } = refusal;
+        // Calls that share a rate by declaration are one family. One that is named for how many may
+        // go at once may have any calls in it.
+        let rated = |id: &GateId| self.gates.get(id).is_some_and(|gate| !gate.assumed);
         let suspect = gates.iter().find_map(|id| match *id {
-            GateId::Family(n) => Some(Suspect::Named(n)),
-            GateId::Learned(_) | GateId::Ceiling(_) => None,
+            GateId::Family(n) if rated(id) => Some(Suspect::Named(n)),
+            GateId::Family(_) | GateId::Learned(_) | GateId::Ceiling(_) => None,
         });
         let suspect = suspect.unwrap_or(Suspect::Family(family));
         let id = suspect.into();
@@ -61,6 +65,9 @@ impl<W> Turns<W> {
         match whose {
             Whose::Suspect(doubt) => {
                 if !self.gates.contains_key(&id) && !self.room_for_one() {
+                    if doubt == Doubt::None {
+                        return Limited::Nothing;
+                    }
                     self.lanes.hold(spot, until);
                     return Limited::Token(None);
                 }
@@ -152,7 +159,11 @@ impl<W> Turns<W> {
             gate.line.expire(now);
             let learned = matches!(id, GateId::Learned(_));
             let recent = |at: Instant| now.saturating_duration_since(at) < lasting;
-            !learned || gate.limited_at.is_some_and(recent) || !gate.is_idle(now)
+            let stays = !learned || gate.limited_at.is_some_and(recent) || !gate.is_idle(now);
+            if !stays {
+                self.kept = self.kept + gate.line.promises();
+            }
+            stays
         });
     }
 

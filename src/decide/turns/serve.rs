@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::{At, Entered, GateId, Joined, Outcome, Turns, Waiting};
-use crate::decide::lanes::Spot;
+use crate::decide::{lanes::Spot, queue::Gone};
 
 /// The least time there is.
 const TICK: Duration = Duration::from_nanos(1);
@@ -38,11 +38,11 @@ impl<W> Turns<W> {
             let free_at = self.free_at(at, now);
             // Who cannot be served any more is told now, not when its patience ends.
             let hopeless = free_at.map_or(now + TICK, |free_at| self.soonest(at, now, free_at));
-            while let Some((ticket, waiting)) = self.line_at(at)?.impatient(hopeless) {
-                self.waiting.remove(&ticket);
-                let turn = self.turn_at(now, &waiting.call, waiting.passed);
-                let refused = self.refuse(now, &waiting.call, waiting.passed, turn, false);
-                out.push((waiting.waiter, Err(refused)));
+            while let Some(gone) = self.line_at(at)?.impatient(hopeless) {
+                self.stands_no_longer(gone.ticket);
+                let Gone { waiter: Waiting { call, waiter }, known, .. } = gone;
+                let refused = self.refuse_in_line(now, &call, (at, known));
+                out.push((waiter, Err(refused)));
             }
             let line = self.line_at(at)?;
             if line.is_empty() {
@@ -62,41 +62,36 @@ impl<W> Turns<W> {
                 Err(later) => return Some(later),
             };
             let (ticket, waiting) = self.line_at(at)?.next(only_urgent)?;
-            self.waiting.remove(&ticket);
-            self.go_on(now, waiting, at, spot, out);
+            self.stands_no_longer(ticket);
+            self.go_on(now, waiting, (at, spot), out);
         }
     }
 
-    /// It has a place where it waited: on to the next line, or away.
+    /// It has a place where it waited: away, or on to the line of another limit.
     fn go_on(
         &mut self,
         now: Instant,
-        waiting: Waiting<W>,
-        at: At,
-        spot: Option<Spot>,
+        Waiting { call, waiter }: Waiting<W>,
+        from: (At, Option<Spot>),
         out: &mut Vec<Outcome<W>>,
     ) {
-        let Waiting { mut call, passed, waiter } = waiting;
-        let entered = match spot {
-            Some(spot) if self.detour(&mut call) => {
-                self.lanes.give_back(1, spot.lane, now);
-                self.enter(now, call, passed)
-            }
-            Some(spot) => Entered::Granted(self.grant(now, call, spot)),
-            None => self.enter(now, call, passed + usize::from(at.is_some())),
+        let who = call.who;
+        let (call, at) = match self.enter(now, call, Some(from)) {
+            Entered::Granted(grant) => return out.push((waiter, Ok(grant))),
+            Entered::Stopped(call, at) => (call, at),
         };
-        match entered {
-            Entered::Granted(grant) => out.push((waiter, Ok(grant))),
-            Entered::Stopped(call, passed) => {
-                self.moved = true;
-                // It was let in once: there is room for it.
-                if let Joined::Full(back) =
-                    self.join(now, Waiting { call, passed, waiter }, (1, None))
-                {
-                    let turn = self.turn_at(now, &back.call, back.passed);
-                    let refused = self.refuse(now, &back.call, back.passed, turn, true);
-                    out.push((back.waiter, Err(refused)));
-                }
+        self.moved = true;
+        // It had a turn there, and could not use it.
+        if let Some(line) = self.line_at(from.0) {
+            line.refund(who.principal);
+        }
+        let (turn_at, _) = self.turn_at(now, &call);
+        match self.join(now, Waiting { call, waiter }, at) {
+            Joined::Stands => {}
+            // It was let in once, and there is a place less taken: there is room for it.
+            Joined::Instead(back, _) | Joined::Full(back) => {
+                let refused = self.refuse(now, &back.call, (turn_at, at), true);
+                out.push((back.waiter, Err(refused)));
             }
         }
     }

@@ -32,6 +32,7 @@ struct World {
     turns: Turns<u32>,
     now: Instant,
     named: u32,
+    sent: BTreeMap<u32, Instant>,
     granted: BTreeMap<u32, Grant>,
     refused: BTreeMap<u32, Refused>,
 }
@@ -48,8 +49,8 @@ impl World {
         let now = t0();
         let rules = Rules { max_queue: 10, families: families.to_vec(), ceilings: true };
         let turns = Turns::new(rules, Lanes::new(1, allowance, now), now);
-        let (granted, refused) = (BTreeMap::new(), BTreeMap::new());
-        Self { turns, now, named: 0, granted, refused }
+        let (granted, refused, sent) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { turns, now, named: 0, sent, granted, refused }
     }
 
     fn call(&mut self, n: u8, family: Family, patience: u32) -> Call {
@@ -111,11 +112,21 @@ impl World {
     fn leaves(&mut self, name: u32) {
         let grant = self.granted[&name].clone();
         self.turns.left(&grant.gates, grant.spot, self.now);
+        self.sent.insert(name, self.now);
     }
 
-    fn ends(&mut self, name: u32) {
+    /// It was answered, and all of the answer is through.
+    fn ends(&mut self, name: u32) -> bool {
+        let (lane, sent) = (self.granted[&name].spot.lane, self.sent[&name]);
+        let waited_for = self.turns.passed(&self.granted[&name].gates, lane, sent);
+        self.is_gone(name) || waited_for
+    }
+
+    /// It is through, however it was answered.
+    fn is_gone(&mut self, name: u32) -> bool {
         let grant = self.granted.remove(&name).unwrap();
-        self.turns.ended(&grant.gates);
+        let sent = self.sent.remove(&name).unwrap();
+        self.turns.ended(&grant.gates, self.now - sent)
     }
 
     /// It is granted at once, leaves and ends.
@@ -138,7 +149,7 @@ impl World {
         let (gates, spot) = (&*grant.gates, grant.spot);
         let refusal = Refusal { principal: caller(9), spot, gates, family, until };
         let limited = self.turns.limited(refusal, self.now);
-        self.turns.ended(&grant.gates);
+        self.turns.ended(&grant.gates, SECOND);
         limited
     }
 
@@ -250,11 +261,11 @@ fn a_second_family_refused_means_the_token_and_the_first_is_free_again_with_it()
     assert_eq!(world.limited(IVRS, 30), Limited::Family(None));
     let first = GateId::Learned(IVRS);
     assert!(world.turns.gates[&first].budget.paused_until().is_some());
-    assert_eq!(world.limited(QUEUES, 10), Limited::Token(Some(20)), "22 left, two were refused");
+    assert_eq!(world.limited(QUEUES, 10), Limited::Token(Some(50)), "one lesson costs half");
     assert_eq!(world.turns.gates[&first].budget.paused_until(), None, "it was not the family's");
     assert!(!world.goes(1, USERS));
     world.pass(61);
-    assert!((0..20).all(|_| world.goes(1, IVRS)) && !world.goes(1, IVRS));
+    assert!((0..50).all(|_| world.goes(1, IVRS)) && !world.goes(1, IVRS));
 }
 
 #[test]
@@ -366,8 +377,8 @@ fn whoever_leaves_the_last_line_gives_back_what_it_held_before() {
     let name = world.arrives(call);
     let other = Call { gates: of(0), ..world.call(2, IVRS, 200) };
     let other = world.arrives(other);
-    assert_eq!(world.turns.leave(ticket, world.now), Some(name));
-    assert_eq!(world.turns.leave(ticket, world.now), None);
+    assert_eq!(world.turns.leave(ticket), Some(name));
+    assert_eq!(world.turns.leave(ticket), None);
     world.pass(61);
     assert!(world.granted.contains_key(&other));
 }

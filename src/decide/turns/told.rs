@@ -6,8 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{At, Call, GateId, Turns};
-use crate::decide::queue::Who;
+use super::{At, Call, GateId, Turns, Waiting};
+use crate::decide::queue::{Known, Queue, Who};
 
 /// What a caller has left, for `RateLimit` (draft-ietf-httpapi-ratelimit-headers).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,9 @@ pub struct Refused {
 /// A caller that can wait so long is told the second before its turn: who comes then stands in line
 /// for what is left of it, and no part of the allowance is lost to rounding.
 const CAN_WAIT: Duration = Duration::from_secs(2);
+/// Promises at once, in all lines. Who is refused beyond them is told a time all the same, but is not
+/// known when it comes.
+const MOST: usize = 10_000;
 /// For how long a turn waits for its call: timers and networks are late.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -45,35 +48,72 @@ impl<W> Turns<W> {
         &mut self,
         now: Instant,
         call: &Call,
-        passed: usize,
         (turn_at, slowest): (Instant, At),
         full: bool,
     ) -> Refused {
-        self.release(call, passed, now);
-        let wait = self.at_most(now, call, slowest).max(turn_at).saturating_duration_since(now);
-        let patience = call.deadline.saturating_duration_since(now);
-        let retry_after = whole_seconds(wait, patience >= CAN_WAIT);
-        let told = now + retry_after;
-        let who = call.who;
-        if let Some(line) = self.line_at(slowest) {
-            line.promise(&who, now, (told, told + GRACE + retry_after / 10));
+        let ahead = |line: &Queue<_>| line.ahead_when_told(&call.who, now, None);
+        let back_at = self.free_after(now, slowest, ahead);
+        let told = Told::at(now, back_at.max(turn_at), call.deadline);
+        self.promise(now, call, (slowest, None), told);
+        self.refused(now, call, told, (slowest, full))
+    }
+
+    /// Tells a call whose patience ends in line, where it has a place among its caller's.
+    pub(super) fn refuse_in_line(
+        &mut self,
+        now: Instant,
+        call: &Call,
+        (at, known): (At, Known),
+    ) -> Refused {
+        let ahead = |line: &Queue<_>| line.ahead_when_told(&call.who, now, Some(known));
+        let here = self.free_after(now, at, ahead);
+        // Some other limit may hold it up for longer by now.
+        let (later, elsewhere) = self.turn_at(now, call);
+        let (turn_at, slowest) =
+            if elsewhere != at && later > here { (later, elsewhere) } else { (here, at) };
+        let told = Told::at(now, turn_at, call.deadline);
+        self.promise(now, call, (slowest, Some(known)), told);
+        self.refused(now, call, told, (slowest, false))
+    }
+
+    fn promise(&mut self, now: Instant, call: &Call, (at, known): (At, Option<Known>), told: Told) {
+        let gates = self.gates.values().map(|gate| gate.line.open());
+        let open = gates.sum::<usize>() + self.line.open();
+        if let Some(line) = self.line_at(at) {
+            line.promise(&call.who, known, now, (told.at, told.expires, open < MOST));
         }
-        let standing = self.standing(now, &call.who, call.ceiling).map(|standing| Standing {
-            remaining: 0,
-            reset: small(retry_after.as_secs()),
-            ..standing
+    }
+
+    fn refused(
+        &mut self,
+        now: Instant,
+        call: &Call,
+        Told { retry_after, .. }: Told,
+        (slowest, full): (At, bool),
+    ) -> Refused {
+        let standing = self.standing(now, &call.who, call.ceiling).map(|standing| match slowest {
+            // Of a family's limit the field does not speak: other calls may go.
+            Some(GateId::Family(_) | GateId::Learned(_)) => standing,
+            Some(GateId::Ceiling(_)) | None => {
+                Standing { remaining: 0, reset: small(retry_after.as_secs()), ..standing }
+            }
         });
         Refused { retry_after, full, standing }
     }
 
-    /// When a call would leave where that is decided, however many others come before it.
-    fn at_most(&mut self, now: Instant, call: &Call, at: At) -> Instant {
-        if let Some(gate) = at.and_then(|id| self.gates.get_mut(&id)) {
-            let ahead = gate.line.ahead_at_most(&call.who, now);
-            return gate.available_at(now, ahead);
-        }
-        let ahead = self.line.ahead_at_most(&call.who, now);
-        self.lanes.available_at(now, ahead, false)
+    /// When a call could go on with so many before it in its line.
+    fn free_after(
+        &mut self,
+        now: Instant,
+        at: At,
+        ahead: impl FnOnce(&Queue<Waiting<W>>) -> usize,
+    ) -> Instant {
+        let Some(id) = at else { return self.lanes.available_at(now, ahead(&self.line), false) };
+        let gate = self.gates.get_mut(&id);
+        gate.map_or(now, |gate| {
+            let ahead = ahead(&gate.line);
+            gate.available_at(now, ahead)
+        })
     }
 
     /// What is left of the tokens, whoever asks.
@@ -86,6 +126,12 @@ impl<W> Turns<W> {
             remaining: small(limit.saturating_sub(taken)),
             reset: small(whole_seconds(reset, false).as_secs()),
         })
+    }
+
+    /// Seconds until its ceiling leaves it more.
+    fn reset_of(&self, now: Instant, who: &Who) -> Option<u32> {
+        let next = self.gates.get(&GateId::Ceiling(who.principal))?.budget.next_free(now);
+        Some(small(whole_seconds(next.saturating_duration_since(now), false).as_secs()))
     }
 
     /// What a caller has left.
@@ -104,7 +150,27 @@ impl<W> Turns<W> {
         let gate = self.gates.get_mut(&GateId::Ceiling(who.principal));
         let taken = gate.map_or(0, |gate| gate.budget.taken_at(now));
         let left = ceiling.saturating_sub(small(taken));
-        Some(Standing { limit: ceiling.min(all.limit), remaining: share.min(left), ..all })
+        let reset =
+            if left < share { self.reset_of(now, who).unwrap_or(all.reset) } else { all.reset };
+        Some(Standing { limit: ceiling.min(all.limit), remaining: share.min(left), reset, ..all })
+    }
+}
+
+/// A time that is told, and until when it holds.
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    retry_after: Duration,
+    at: Instant,
+    expires: Instant,
+}
+
+impl Told {
+    fn at(now: Instant, turn_at: Instant, deadline: Instant) -> Self {
+        let wait = turn_at.saturating_duration_since(now);
+        let patience = deadline.saturating_duration_since(now);
+        let retry_after = whole_seconds(wait, patience >= CAN_WAIT);
+        let at = now + retry_after;
+        Self { retry_after, at, expires: at + GRACE + retry_after / 10 }
     }
 }
 

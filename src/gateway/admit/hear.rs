@@ -79,10 +79,12 @@ impl Admission {
 
     /// Upstream answered something else: a limit that is suspected does not hold for this call.
     pub fn passed(&self, permit: &Permit) {
-        if self.suspicious.load(Ordering::Relaxed)
+        let gates = permit.gates();
+        if (self.suspicious.load(Ordering::Relaxed) || !gates.is_empty())
             && let Some(left) = permit.left()
+            && self.state().passed(gates, permit.spot().lane, left.at.into_std())
         {
-            self.state().lanes().passed(permit.spot().lane, left.at.into_std());
+            self.wake.notify_one();
         }
     }
 

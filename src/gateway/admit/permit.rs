@@ -118,7 +118,9 @@ impl Drop for Permit {
         match (self.left, &self.from) {
             (None, Place::Budget(admission)) => admission.give_back(&self.gates, self.spot.lane),
             (None, Place::Slice(desk)) => desk.give_back(self.spot.lane),
-            (Some(_), Place::Budget(admission)) => admission.ended(&self.gates),
+            (Some(left), Place::Budget(admission)) => {
+                admission.ended(&self.gates, left.at.elapsed());
+            }
             (Some(_), Place::Slice(_)) => {}
         }
     }

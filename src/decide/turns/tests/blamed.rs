@@ -3,6 +3,10 @@
 use super::*;
 use crate::decide::{freshness::Freshness, quota::Quota};
 
+fn rated() -> Limit {
+    Limit { requests_per_minute: number(50), concurrent: None }
+}
+
 /// A call with these gates leaves, and is refused for so long.
 fn refused(world: &mut World, family: Family, gates: Vec<GateId>, seconds: u32) -> Limited {
     let call = Call { gates, ..world.call(9, family, 0) };
@@ -13,7 +17,7 @@ fn refused(world: &mut World, family: Family, gates: Vec<GateId>, seconds: u32) 
     let (gates, spot) = (&*grant.gates, grant.spot);
     let refusal = Refusal { principal: caller(9), spot, gates, family, until };
     let limited = world.turns.limited(refusal, world.now);
-    world.turns.ended(&grant.gates);
+    world.turns.ended(&grant.gates, SECOND);
     limited
 }
 
@@ -24,7 +28,7 @@ fn paused(world: &World, id: GateId) -> Option<u64> {
 
 #[test]
 fn a_named_family_that_was_blamed_for_the_token_is_free_again() {
-    let mut world = World::new(100, &[concurrent(5)]);
+    let mut world = World::new(100, &[rated()]);
     assert_eq!(refused(&mut world, IVRS, of(0), 30), Limited::Family(None));
     assert_eq!(paused(&world, GateId::Family(0)), Some(30));
     assert!(matches!(refused(&mut world, QUEUES, Vec::new(), 10), Limited::Token(_)));
@@ -34,7 +38,7 @@ fn a_named_family_that_was_blamed_for_the_token_is_free_again() {
 #[test]
 fn a_pause_that_is_the_familys_for_certain_outlasts_a_wrong_one() {
     for long_first in [true, false] {
-        let mut world = World::new(100, &[concurrent(5)]);
+        let mut world = World::new(100, &[rated()]);
         let names = [(); 2].map(|()| {
             let call = Call { gates: of(0), ..world.call(9, IVRS, 0) };
             world.arrives(call)
@@ -58,7 +62,7 @@ fn a_pause_that_is_the_familys_for_certain_outlasts_a_wrong_one() {
 
 #[test]
 fn what_was_proven_to_be_a_familys_is_not_undone_by_a_later_doubt() {
-    let mut world = World::new(100, &[concurrent(5)]);
+    let mut world = World::new(100, &[rated()]);
     let two = [(); 2].map(|()| {
         let call = Call { gates: of(0), ..world.call(9, IVRS, 0) };
         world.arrives(call)
@@ -78,7 +82,7 @@ fn what_was_proven_to_be_a_familys_is_not_undone_by_a_later_doubt() {
 
 #[test]
 fn the_paths_of_one_named_family_are_one_suspect() {
-    let mut world = World::new(100, &[concurrent(5)]);
+    let mut world = World::new(100, &[rated()]);
     let two = [IVRS, QUEUES].map(|family| {
         let call = Call { gates: of(0), ..world.call(9, family, 0) };
         (world.arrives(call), family)
@@ -140,12 +144,43 @@ fn the_estimate_bends_though_all_calls_are_of_one_family() {
 }
 
 #[test]
-fn one_429_teaches_nothing_of_a_familys_limit_and_a_pattern_at_most_half() {
+fn one_429_teaches_nothing_of_a_familys_limit_and_each_of_a_pattern_half_at_most() {
     let mut world = World::new(100, &[]);
-    let (counts, said) = beside_others(&mut world, (95, &[]), 4);
-    assert!(said.starts_with(&[Limited::Family(None), Limited::Family(Some(50))]), "{said:?}");
-    let gate = &world.turns.gates[&GateId::Learned(IVRS)];
-    assert_eq!(gate.budget.limit_at(world.now), Some(50), "{counts:?}");
+    let (_, said) = beside_others(&mut world, (95, &[]), 4);
+    let half = [None, Some(50), Some(25), Some(12)].map(Limited::Family);
+    assert_eq!(said, half);
+}
+
+#[test]
+fn the_429_of_one_path_leaves_the_others_of_a_broad_family_untouched() {
+    let mut world = World::new(100, &[concurrent(50)]);
+    assert_eq!(refused(&mut world, IVRS, of(0), 120), Limited::Family(None));
+    let call = Call { gates: of(0), ..world.call(1, USERS, 0) };
+    let name = world.arrives(call);
+    assert!(world.granted.contains_key(&name));
+}
+
+#[test]
+fn after_a_pause_one_goes_first_and_each_that_passes_lets_in_one_more() {
+    let mut world = World::new(100, &[]);
+    world.limited(IVRS, 10);
+    for _ in 0..8 {
+        world.comes(1, IVRS, 60);
+    }
+    world.pass(10);
+    let mut sizes = Vec::new();
+    while !world.granted.is_empty() {
+        let names: Vec<u32> = world.granted.keys().copied().collect();
+        sizes.push(names.len());
+        for &name in &names {
+            world.leaves(name);
+        }
+        world.now += SECOND / 10;
+        let waited_for = names.iter().filter(|name| world.ends(**name)).count();
+        assert!(waited_for > 0 || world.turns.is_empty(), "nobody is told");
+        world.serve();
+    }
+    assert_eq!(sizes, [1, 2, 4, 1]);
 }
 
 #[test]
@@ -169,8 +204,11 @@ fn a_quota_that_is_told_holds_for_a_family_that_was_learned_before() {
     let name = world.comes(1, IVRS, 0);
     let grant = world.granted[&name].clone();
     let number = world.turns.left(&grant.gates, grant.spot, world.now);
+    world.sent.insert(name, world.now);
     let quota = Quota { limit: Some(10), remaining: 9, reset: None };
     world.turns.told((grant.spot, IVRS), &quota, number, world.now);
+    world.sent.insert(name, world.now);
+    world.ends(name);
     assert_eq!((0..20).filter(|_| world.goes(1, IVRS)).count(), 9);
 }
 
@@ -179,6 +217,7 @@ fn told(world: &mut World, family: Family, (limit, used): (u64, u64)) -> bool {
     let name = world.comes(1, family, 0);
     let Some(grant) = world.granted.get(&name).cloned() else { return false };
     let number = world.turns.left(&grant.gates, grant.spot, world.now);
+    world.sent.insert(name, world.now);
     let quota = Quota {
         limit: Some(limit),
         remaining: limit.saturating_sub(used + 1),

@@ -16,6 +16,8 @@ const LIMIT: u32 = 2;
 enum Event {
     /// Of this caller, to this family, waiting so many seconds at most.
     Comes(u8, Family, u32),
+    /// The call that was refused last comes back, and waits for nine seconds.
+    ComesBack,
     /// Whoever waits longest hangs up.
     HangsUp,
     /// The oldest grant is used.
@@ -30,11 +32,12 @@ enum Event {
     Time,
 }
 
-const EVENTS: [Event; 10] = [
+const EVENTS: [Event; 11] = [
     Event::Comes(1, USERS, 0),
     Event::Comes(1, IVRS, 3),
     Event::Comes(2, USERS, 9),
     Event::Comes(2, IVRS, 30),
+    Event::ComesBack,
     Event::HangsUp,
     Event::Leaves,
     Event::Dropped,
@@ -49,9 +52,11 @@ struct Shadow {
     /// Those in line, with their tickets and deadlines, oldest first.
     waiting: Vec<(u32, Ticket, Instant)>,
     out: Vec<(u32, Family)>,
-    families: BTreeMap<u32, Family>,
+    families: BTreeMap<u32, (u8, Family)>,
     sent: Vec<Instant>,
     next: Option<Instant>,
+    /// The pacer was told to look.
+    woken: bool,
 }
 
 impl Shadow {
@@ -64,6 +69,7 @@ impl Shadow {
             families: BTreeMap::new(),
             sent: Vec::new(),
             next: None,
+            woken: false,
         }
     }
 
@@ -71,39 +77,40 @@ impl Shadow {
     fn happens(&mut self, event: Event) -> bool {
         match event {
             Event::Comes(n, family, patience) => {
-                let gates = if family == IVRS { of(0) } else { Vec::new() };
-                let call = Call { gates, ..self.world.call(n, family, patience) };
-                let (ticket, deadline) = (call.who.ticket, call.deadline);
-                let name = self.world.arrives(call);
-                self.families.insert(name, family);
-                self.waiting.push((name, ticket, deadline));
+                self.comes(n, family, patience);
+            }
+            Event::ComesBack => {
+                let Some((name, _)) = self.world.refused.pop_last() else { return false };
+                let (n, family) = self.families[&name];
+                self.comes(n, family, 9);
             }
             Event::HangsUp => {
                 if self.waiting.is_empty() {
                     return false;
                 }
                 let (name, ticket, _) = self.waiting.remove(0);
-                assert_eq!(self.world.turns.leave(ticket, self.world.now), Some(name));
+                assert_eq!(self.world.turns.leave(ticket), Some(name));
             }
             Event::Leaves => {
                 let fresh = |name: &&u32| !self.out.iter().any(|(out, _)| out == *name);
                 let Some(&name) = self.world.granted.keys().find(fresh) else { return false };
                 self.world.leaves(name);
                 self.sent.push(self.world.now);
-                self.out.push((name, self.families[&name]));
+                self.out.push((name, self.families[&name].1));
             }
             Event::Dropped => {
                 let fresh = |name: &&u32| !self.out.iter().any(|(out, _)| out == *name);
                 let Some(&name) = self.world.granted.keys().find(fresh) else { return false };
                 let grant = self.world.granted.remove(&name).unwrap();
                 self.world.turns.give_back(&grant.gates, grant.spot.lane, self.world.now);
+                self.woken = true;
             }
             Event::Ends => {
                 if self.out.is_empty() {
                     return false;
                 }
                 let (name, _) = self.out.remove(0);
-                self.world.ends(name);
+                self.woken |= self.world.ends(name);
             }
             Event::Limited => {
                 if self.out.is_empty() {
@@ -119,12 +126,30 @@ impl Shadow {
                     until: self.world.now + SECOND * 2,
                 };
                 self.world.turns.limited(refusal, self.world.now);
-                self.world.ends(name);
+                self.woken = true;
+                self.world.is_gone(name);
             }
             Event::Time => self.later(self.world.now + SECOND),
         }
         self.settle();
         true
+    }
+
+    /// Calls of caller 1 have a ceiling to pass, those of one family another limit.
+    fn comes(&mut self, n: u8, family: Family, patience: u32) {
+        let ceiling = number(1).filter(|_| n == 1);
+        let mut gates: Vec<GateId> =
+            ceiling.map(|_| GateId::Ceiling(caller(1))).into_iter().collect();
+        if family == IVRS {
+            gates.extend(of(0));
+        }
+        let call = Call { ceiling, gates, ..self.world.call(n, family, patience) };
+        let (ticket, deadline) = (call.who.ticket, call.deadline);
+        let name = self.world.arrives(call);
+        self.families.insert(name, (n, family));
+        self.waiting.push((name, ticket, deadline));
+        let World { granted, refused, .. } = &self.world;
+        self.woken |= !granted.contains_key(&name) && !refused.contains_key(&name);
     }
 
     fn later(&mut self, moment: Instant) {
@@ -133,15 +158,17 @@ impl Shadow {
 
     /// The pacer's part, and what must be true after it.
     fn settle(&mut self) {
-        let mut looks = 0;
-        self.next = loop {
-            let next = self.world.serve();
-            looks += 1;
-            assert!(looks < 10, "the pacer spins");
-            if next.is_none_or(|next| next > self.world.now) {
-                break next;
-            }
-        };
+        if self.woken || self.next.is_some_and(|next| next <= self.world.now) {
+            self.look();
+        } else {
+            // Nobody was told to look: there is nothing to see, now or before it will be looked.
+            let mut other = self.world.clone();
+            let next = other.serve();
+            let before = (&self.world.granted, &self.world.refused);
+            assert_eq!(before, (&other.granted, &other.refused), "a wake-up is lost");
+            let late = next.is_some_and(|next| self.next.is_none_or(|mine| next < mine));
+            assert!(!late, "will sleep too long");
+        }
         let World { granted, refused, turns, now, .. } = &self.world;
         self.waiting
             .retain(|(name, ..)| !granted.contains_key(name) && !refused.contains_key(name));
@@ -157,6 +184,19 @@ impl Shadow {
             let window = self.sent.iter().filter(|&&at| at <= end && end - at < WINDOW);
             assert!(window.count() <= LIMIT as usize, "over the limit");
         }
+    }
+
+    fn look(&mut self) {
+        self.woken = false;
+        let mut looks = 0;
+        self.next = loop {
+            let next = self.world.serve();
+            looks += 1;
+            assert!(looks < 10, "the pacer spins");
+            if next.is_none_or(|next| next > self.world.now) {
+                break next;
+            }
+        };
     }
 
     /// Everybody goes their way: all who wait are answered by their deadline, and all places are

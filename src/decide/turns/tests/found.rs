@@ -231,3 +231,156 @@ fn a_newcomer_does_not_stand_behind_all_because_somebody_was_urgent() {
     let ahead = all.turns.line.ahead(&who, all.now);
     assert!(ahead <= 3, "{ahead} ahead of a newcomer's only call");
 }
+
+/// Two callers, each with one and a half times its share, who never come back: how many of each were
+/// served in each ten seconds.
+fn two_who_leave(even: bool, seed: u64) -> Vec<[u32; 2]> {
+    let mut all = world(1, 60, even, 0);
+    let mut random = seed;
+    let mut served = vec![[0; 2]; 60];
+    let mut whose = BTreeMap::new();
+    for tenth in 0..6_000 {
+        all.now += SECOND / 10;
+        for n in [0, 1] {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            // 45 a minute.
+            if random >> 33 < (1 << 31) / 1_000 * 75 {
+                let mut call = all.call(n + 1, USERS, 0);
+                call.who.asks = random;
+                call.deadline = all.now + SECOND * 5;
+                whose.insert(all.arrives(call), usize::from(n));
+            }
+        }
+        all.serve();
+        while let Some((&name, _)) = all.granted.first_key_value() {
+            all.leaves(name);
+            all.ends(name);
+            served[tenth / 100][whose[&name]] += 1;
+        }
+    }
+    served
+}
+
+#[test]
+fn who_never_comes_back_when_told_has_its_share_all_the_same() {
+    for (even, seed) in [(true, 1), (false, 1), (true, 2), (false, 2)] {
+        let served = two_who_leave(even, seed);
+        for minutes in served[6..].chunks(18) {
+            let sum = |n: usize| minutes.iter().map(|each| each[n]).sum::<u32>();
+            let (one, other) = (f64::from(sum(0)), f64::from(sum(1)));
+            assert!(one > 60.0 && other > 60.0, "{even} {seed}: {one} {other} {served:?}");
+            assert!((one / other - 1.0).abs() < 0.35, "{even} {seed}: {one} {other} {served:?}");
+        }
+    }
+}
+
+#[test]
+fn nobody_is_held_up_by_a_crowd_that_was_sent_home_and_stays_there() {
+    let mut all = world(1, 60, true, 0);
+    for asks in 0..400 {
+        let mut call = all.call(1, USERS, 0);
+        call.who.asks = asks;
+        let name = all.arrives(call);
+        if all.granted.contains_key(&name) {
+            all.leaves(name);
+            all.ends(name);
+        }
+    }
+    all.pass(120);
+    let names: Vec<u32> = (0..20)
+        .map(|asks| {
+            let mut call = all.call(2, USERS, 30);
+            call.who.asks = asks;
+            all.arrives(call)
+        })
+        .collect();
+    let refused = names.iter().filter(|name| all.refused.contains_key(name)).count();
+    assert_eq!(refused, 0, "they have 30 seconds for 20 calls, and nobody else is there");
+}
+
+#[test]
+fn a_caller_is_told_how_long_it_takes_and_not_what_if_all_others_had_endless_calls() {
+    let mut all = world(1, 60, true, 0);
+    while all.goes(9, USERS) {}
+    for n in 10..30 {
+        all.comes(n, USERS, 300);
+    }
+    let told: Vec<u64> = (0..100)
+        .map(|asks| {
+            let mut call = all.call(1, USERS, 0);
+            call.who.asks = asks;
+            let name = all.arrives(call);
+            all.retry_after(name)
+        })
+        .collect();
+    assert!((118..=140).contains(&told[99]), "120 calls at one a second: {told:?}");
+}
+
+#[test]
+fn what_waits_for_one_family_leaves_its_caller_the_rest_of_its_ceiling() {
+    let mut all = World::new(100, &[]);
+    all.limited(IVRS, 20);
+    let capped = |all: &mut World, family, patience| {
+        let call = Call {
+            ceiling: number(5),
+            gates: vec![GateId::Ceiling(caller(1))],
+            ..all.call(1, family, patience)
+        };
+        all.arrives(call)
+    };
+    let waiting = [(); 5].map(|()| capped(&mut all, IVRS, 60));
+    assert!(waiting.iter().all(|name| !all.refused.contains_key(name)));
+    let other = capped(&mut all, USERS, 0);
+    assert!(all.granted.contains_key(&other), "{:?}", all.refused.get(&other));
+    all.pass(21);
+    let gone = waiting.iter().filter(|name| all.granted.contains_key(name)).count();
+    assert_eq!(gone, 1, "after a pause one goes first");
+}
+
+#[test]
+fn who_waits_for_a_narrow_limit_holds_no_place_of_a_broad_one() {
+    let narrow = Limit { requests_per_minute: number(1), concurrent: None };
+    let mut all = World::new(100, &[concurrent(2), narrow]);
+    let both = |all: &mut World, gates: &[u16]| {
+        let gates = gates.iter().map(|n| GateId::Family(*n)).collect();
+        let call = Call { gates, ..all.call(1, USERS, 300) };
+        all.arrives(call)
+    };
+    let first = both(&mut all, &[0, 1]);
+    all.leaves(first);
+    all.ends(first);
+    both(&mut all, &[0, 1]);
+    both(&mut all, &[0, 1]);
+    assert_eq!(all.turns.len(), 2);
+    let name = both(&mut all, &[0]);
+    assert!(all.granted.contains_key(&name));
+}
+
+#[test]
+fn a_callers_bound_holds_for_all_lines_together() {
+    let mut all = World::new(100, &[]);
+    for family in [USERS, IVRS, QUEUES] {
+        all.turns.lanes().passed(Lane::default(), all.now);
+        all.limited(family, 100);
+    }
+    let waits = |all: &mut World, family| {
+        let call = Call { most: Some(2), ..all.call(1, family, 300) };
+        all.arrives(call)
+    };
+    let names = [USERS, IVRS, QUEUES].map(|family| waits(&mut all, family));
+    assert_eq!(all.turns.len(), 2);
+    assert!(all.refused[&names[2]].full);
+}
+
+#[test]
+fn who_has_the_most_in_any_line_gives_way() {
+    let mut all = World::new(2, &[]);
+    all.limited(IVRS, 50);
+    for _ in 0..10 {
+        all.comes(1, IVRS, 300);
+    }
+    assert!(all.goes(2, USERS));
+    let name = all.comes(2, USERS, 300);
+    assert_eq!((all.refused.len(), all.refused.contains_key(&name)), (1, false));
+    assert_eq!(all.turns.len(), 10);
+}

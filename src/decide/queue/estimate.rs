@@ -1,0 +1,132 @@
+//! How long a call will wait, in turns of others.
+//! It never takes a caller for one with endless calls because it has one.
+//!
+//! Others take their share as far as they have calls for it: those that wait, those that are
+//! expected back, and those that will come by then if they come as they did lately.
+
+use std::time::Instant;
+
+use super::{
+    Known, Queue, Turn, Who,
+    arrivals::Moment,
+    flow::{Flow, number},
+    promises::Promise,
+};
+
+/// Callers that are looked at one by one; of more, these stand for all.
+const MOST: usize = 1_000;
+/// An answer is found in fewer steps than this, nearly always.
+const STEPS: usize = 8;
+
+/// What a caller will want of the turns until some call's.
+struct Demand {
+    /// No more than its share.
+    share: f64,
+    /// Of the calls that it has, so many come before for certain: of two turns with the same start
+    /// the older one does.
+    sure: f64,
+    /// It has so many calls.
+    backlog: f64,
+    /// And so many new ones for each turn that is served.
+    rate: f64,
+}
+
+impl<W> Queue<W> {
+    /// How many turns come before this call's.
+    pub fn ahead(&self, who: &Who, now: Instant) -> usize {
+        if self.is_calm() {
+            return 0;
+        }
+        let Some(promise) = self.promises.due((who.principal, who.asks), now) else {
+            return self.ahead_when_told(who, now, None);
+        };
+        // Who was told to come now goes before all that were told to come later.
+        let flow = self.flows.get(&who.principal);
+        let here = flow.map_or(0, |flow| flow.before(&who.place(Some(promise.known()))));
+        self.before(who, number(here), (now, false))
+    }
+
+    /// How many will come before this call's when it comes back, if it is told to.
+    pub fn ahead_when_told(&self, who: &Who, now: Instant, known: Option<Known>) -> usize {
+        let due = self.promises.due((who.principal, who.asks), now).map(Promise::known);
+        let known = known.or(due);
+        let last = known.is_some_and(|known| !known.keeps_its_place());
+        let place = if last { who.last() } else { who.place(known) };
+        let own = self
+            .flows
+            .get(&who.principal)
+            .map_or(0.0, |flow| number(flow.before(&place)) + flow.back_before(&place));
+        self.before(who, own, (now, true))
+    }
+
+    /// With so many of its caller's own before it; `away`: others come back meanwhile.
+    fn before(&self, who: &Who, own: f64, (now, away): (Instant, bool)) -> usize {
+        let moment = self.clock.at(now);
+        let turn = self.turn(who, whole(own));
+        let others = self.flows.iter().filter(|(principal, _)| **principal != who.principal);
+        let all = others.clone().count();
+        let demands = others.take(MOST).map(|(_, flow)| self.demand(flow, &turn, (moment, away)));
+        let demands: Vec<Demand> =
+            demands.filter(|demand| demand.share > 0.0 || demand.sure > 0.0).collect();
+        let scale = (number(all) / number(MOST)).max(1.0);
+        let mut turns =
+            own + scale * demands.iter().map(|demand| demand.share.max(demand.sure)).sum::<f64>();
+        for _ in 0..STEPS {
+            let (mut fixed, mut rate) = (own, 0.0);
+            for demand in &demands {
+                if demand.backlog + demand.rate * turns >= demand.share {
+                    fixed += scale * demand.share.max(demand.sure);
+                } else {
+                    fixed += scale * demand.backlog;
+                    rate += scale * demand.rate;
+                }
+            }
+            // Newton's method on a concave function, from above: it never comes out too low.
+            let next = fixed / (1.0 - rate).max(f64::EPSILON);
+            if next >= turns - 0.5 {
+                break;
+            }
+            turns = next;
+        }
+        whole(turns)
+    }
+
+    fn demand(&self, flow: &Flow<W>, turn: &Turn, (moment, away): (Moment, bool)) -> Demand {
+        let present = number(flow.members.len());
+        let backlog = if away { flow.backlog() } else { present };
+        let (mut share, mut sure) = (0.0, number(flow.turns.before(turn)));
+        if let Some(room) = turn.start.checked_sub(self.first_of(flow)) {
+            share = rounds(room.div_ceil(flow.cost));
+            // Those who are away were there before a call that is new.
+            if turn.number > self.issued {
+                sure += (backlog - present).min(rounds(room / flow.cost) + 1.0 - sure).max(0.0);
+            }
+        }
+        Demand { share, sure, backlog, rate: flow.arrivals.rate(moment) }
+    }
+
+    /// The turn of a call with so many of its caller's own before it.
+    fn turn(&self, who: &Who, own: usize) -> Turn {
+        let new = |start| Turn { start, number: self.issued + 1, principal: who.principal };
+        let Some(flow) = self.flows.get(&who.principal) else { return new(self.served) };
+        flow.turns.nth(own).unwrap_or_else(|| {
+            let later = own.saturating_sub(flow.turns.len()) as u64;
+            new(flow.next.max(self.served).saturating_add(later.saturating_mul(flow.cost)))
+        })
+    }
+
+    /// Where a caller's next turn starts that is served.
+    fn first_of(&self, flow: &Flow<W>) -> u64 {
+        let first = flow.turns.first().map_or(flow.next, |turn| turn.start);
+        first.max(self.served)
+    }
+}
+
+fn rounds(room: u64) -> f64 {
+    number(usize::try_from(room).unwrap_or(usize::MAX))
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates")]
+fn whole(number: f64) -> usize {
+    number.round() as usize
+}
