@@ -11,6 +11,7 @@ pub mod blame;
 pub mod budget;
 pub mod bytes;
 pub mod callers;
+pub mod course;
 pub mod failure;
 pub mod framing;
 pub mod freshness;

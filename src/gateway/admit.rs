@@ -307,6 +307,11 @@ impl Admission {
         Instant::from_std(self.state().lanes().available_at(now.into_std(), 0, true))
     }
 
+    /// The next place in the order of arrival, for a call that may ask for a turn later.
+    pub fn ticket(&self) -> Ticket {
+        self.state().ticket()
+    }
+
     /// When a call would leave that came back now, with its ticket.
     pub fn turn_of(&self, now: Instant, asking: &Asking<'_>, ticket: Ticket) -> Instant {
         let call = self.call(asking, ticket);

@@ -40,7 +40,7 @@ pub enum Signed {
 }
 
 /// A caller's request head, stripped and signed anew for every try.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Head {
     /// Its method.
     pub method: Method,

@@ -23,7 +23,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::Config,
-    decide::{access, asked::Asked, callers::Principal, failure::Failure, headers},
+    decide::{access, asked::Asked, callers::Principal, failure::Failure, headers, queue::Ticket},
     telemetry::{
         access_log::{AccessLog, Record},
         metrics::Metrics,
@@ -184,17 +184,18 @@ impl Gateway {
         let Guarded { mut head, asker, wait, upgrade, interim } = guarded?;
         let deadline = record.started() + self.patience(&asker, wait);
         if let Some(wish) = self.wish(&head, &body) {
-            let errand = Errand { head, asker, deadline };
+            let errand = Errand { head, asker, deadline, ticket: None };
             match Box::pin(self.save(wish, errand, record)).await? {
                 Step::Send(back) => head = back,
                 Step::Streamed(answer) => return Ok(Carried::Upstream(answer)),
                 Step::Saved(saved) => return Ok(Carried::Saved(saved)),
             }
         }
-        let permit = self.admit(&head, asker, deadline, record).await?;
+        let permit = self.admit(&head, asker, deadline, None, record).await?;
         let written = self.shared.saving.as_ref().and_then(|saving| saving.write(&head));
         let wanted = head.upgrade;
-        let call = Call { asker, head, body: self.keep(body), deadline, interim };
+        let body = self.keep(body);
+        let call = Call { asker, head, body, deadline, interim, shared: None };
         let mut recovered = self.recover(call, permit, record).await?;
         if let Some(written) = written {
             written.answered(recovered.answer.parts.status, record.attempts);
@@ -235,11 +236,17 @@ impl Gateway {
         head: &Head,
         asker: Asker,
         deadline: Instant,
+        ticket: Option<Ticket>,
         record: &mut Record,
     ) -> Result<Permit, Failure> {
         let Head { method, path: target, .. } = head;
         let asking = Asking { asker, method, target, deadline };
-        match self.desk.admit(record.started(), &asking).await {
+        let now = record.started();
+        let turn = match ticket {
+            None => self.desk.admit(now, &asking).await,
+            Some(_) => Box::pin(self.shared.admission.admit(now, &asking, ticket)).await,
+        };
+        match turn {
             Ok(permit) => {
                 record.queue = permit.waited;
                 record.standing = permit.standing;

@@ -7,6 +7,7 @@
 //! never happens.
 
 mod look;
+mod readmit;
 mod retries;
 mod tokens;
 
@@ -21,6 +22,7 @@ use super::{
     admit::{Asker, Asking, Permit},
     credential::Head,
     forward::{Broken, forward},
+    saving::Place,
 };
 use crate::{
     decide::{
@@ -28,7 +30,6 @@ use crate::{
         freshness::Verdict,
         lanes::Spot,
         path,
-        queue::Ticket,
         retry::{self, History, Next},
     },
     telemetry::access_log::Record,
@@ -58,6 +59,8 @@ pub struct Call {
     pub deadline: Instant,
     /// Where the caller's 1xx go.
     pub interim: Option<Arc<Caller>>,
+    /// Others want its answer, too: while it is in line, they know when it leaves.
+    pub shared: Option<Arc<Place>>,
 }
 
 impl Call {
@@ -134,6 +137,7 @@ impl Gateway {
             let fresh = first && looks == 0;
             let now = if fresh { record.started() + record.queue } else { Instant::now() };
             let token = self.token(&call, &mut permit, now, record).await?;
+            call.leaves().await;
             permit.bind(token.generation);
             if unproved(&call, &token, looks) {
                 looks += 1;
@@ -320,23 +324,6 @@ impl Gateway {
             Box::pin(pool.lease(failed_at)).await
         };
         dialled.inspect_err(|error| tracing::warn!(%error, "no connection to Genesys Cloud"))
-    }
-
-    async fn readmit(
-        &self,
-        call: &Call,
-        ticket: Ticket,
-        record: &mut Record,
-    ) -> Result<Permit, Failure> {
-        let now = Instant::now();
-        let deadline = call.deadline.max(now);
-        let asking = call.asking(deadline);
-        let permit = self.shared.admission.admit(now, &asking, Some(ticket)).await;
-        record.queue += now.elapsed();
-        permit.map_err(|away| {
-            record.standing = away.standing;
-            away.failure
-        })
     }
 }
 

@@ -4,6 +4,8 @@
 mod fetch;
 mod flights;
 mod kept;
+mod place;
+mod wait;
 mod whole;
 
 use std::{sync::Arc, time::Duration};
@@ -12,16 +14,14 @@ use bytes::Bytes;
 use http::StatusCode;
 use http_body::Body as _;
 use hyper::body::Incoming;
-use tokio::{
-    sync::oneshot,
-    time::{Instant, timeout_at},
-};
+use tokio::time::Instant;
 
 use super::{Gateway, admit::Asker, credential::Head, recover::Recovered};
 use crate::{
     config,
     decide::{
         failure::Failure,
+        queue::Ticket,
         saving::{self as decide, Ask, Identity, Organisation, Origin, Write},
     },
     telemetry::{
@@ -30,9 +30,10 @@ use crate::{
         metrics::{Metrics, SavedBy},
     },
 };
-use fetch::Streamed;
-use flights::{Flights, Found, Landed, Outcome, Waiter};
+use flights::{Flights, Found};
 use kept::{Kept, Writes};
+pub use place::Place;
+use wait::Waited;
 use whole::{Room, Whole};
 
 /// What all workers share. There is none while `[saving]` names nothing.
@@ -55,9 +56,6 @@ pub struct Saving {
 const LARGEST: usize = 1 << 20;
 /// And none more than this part of it all, so that one does not push out the others.
 const SHARE: usize = 16;
-
-/// A call whose turn has come is on its way within this long: who waits for nothing waits for that.
-const MOMENT: Duration = Duration::from_millis(250);
 
 /// What a call under a rule wants.
 #[derive(Debug)]
@@ -82,7 +80,7 @@ pub struct Saved {
 }
 
 /// A call on its way: whose, what, and until when it waits for its turn.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Errand {
     /// Stripped, unsigned.
     pub head: Box<Head>,
@@ -90,6 +88,8 @@ pub struct Errand {
     pub asker: Asker,
     /// The end of its caller's patience.
     pub deadline: Instant,
+    /// Its place in the order of arrival, once it has waited.
+    pub ticket: Option<Ticket>,
 }
 
 /// What became of a wish.
@@ -191,131 +191,36 @@ impl Gateway {
     pub(super) async fn save(
         self: &Arc<Self>,
         (saving, wish): (Arc<Saving>, Wish),
-        errand: Errand,
+        mut errand: Errand,
         record: &mut Record,
     ) -> Result<Step, Failure> {
-        let deadline = errand.deadline;
-        let mut joined = false;
         loop {
-            match saving.look(&wish, Instant::now()) {
+            let waiter = match saving.look(&wish, Instant::now()) {
                 Found::Kept(saved) => {
                     self.note(SavedBy::cached, record);
                     return Ok(Step::Saved(saved));
                 }
                 Found::Full => return Ok(Step::Send(errand.head)),
                 Found::Nobody(waiter) => {
-                    return self.send_for_all(waiter, wish, errand, record).await;
+                    tracing::debug!("a call goes out for all who want its answer");
+                    waiter
                 }
                 Found::Flying(waiter) => {
                     tracing::debug!("a call waits for the answer to another one");
-                    let landed = self.turn(&waiter, deadline).await?;
-                    // Its first caller had less patience than this one, who is first now. Once: a
-                    // turn that does not come must not be waited for again and again.
-                    if waits_longer(&landed.outcome, deadline) && !joined {
-                        joined = true;
-                        continue;
-                    }
-                    return match landed.outcome {
-                        Outcome::Alone => Ok(Step::Send(errand.head)),
-                        Outcome::Whole { .. } | Outcome::Failed(_) => {
-                            self.hand_over(&waiter, landed, false, record)
-                        }
-                    };
+                    waiter
                 }
+            };
+            match self.share(waiter, &wish, &mut errand, record).await? {
+                Waited::Alone => return Ok(Step::Send(errand.head)),
+                Waited::Streamed(recovered) => return Ok(Step::Streamed(*recovered)),
+                Waited::Saved(saved) => return Ok(Step::Saved(saved)),
+                Waited::InVain => {}
             }
-        }
-    }
-
-    /// The call goes out, in a task of its own: callers leave, and others wait for it.
-    async fn send_for_all(
-        self: &Arc<Self>,
-        waiter: Waiter,
-        wish: Wish,
-        errand: Errand,
-        record: &mut Record,
-    ) -> Result<Step, Failure> {
-        let (sender, streamed) = oneshot::channel();
-        let wanted = wish.ask == Ask::Fresh;
-        let own = Record::begin(
-            &waiter.saving().silent,
-            record.principal,
-            errand.head.method.clone(),
-            http::Uri::default(),
-            record.request_id.clone(),
-        );
-        let fly = Arc::clone(self).fly(waiter.ticket(), errand, wish.life, own, sender);
-        self.tasks.spawn(fly);
-        tracing::debug!("a call goes out for all who want its answer");
-        let landed = waiter.landed().await;
-        match landed.outcome {
-            Outcome::Alone => {
-                let Ok(Streamed(mut recovered)) = streamed.await else {
-                    return Err(Failure::UpstreamBroken);
-                };
-                landed.tally.write(record);
-                whole::mark(&mut recovered.answer.parts, Origin::Sent { wanted, stored: false });
-                Ok(Step::Streamed(recovered))
-            }
-            Outcome::Whole { .. } | Outcome::Failed(_) => {
-                self.hand_over(&waiter, landed, wanted, record)
-            }
-        }
-    }
-
-    /// The outcome of a call that somebody else sends. Until it is sent it has a place in line,
-    /// which may come too late for this caller; afterwards its answer is waited for as any is.
-    async fn turn(&self, waiter: &Waiter, deadline: Instant) -> Result<Landed, Failure> {
-        let refused = |at: Instant| {
-            let retry_after = self.shared.admission.turn_at(at).saturating_duration_since(at);
-            Failure::RateLimited { retry_after }
-        };
-        let now = Instant::now();
-        if waiter.in_line() && self.shared.admission.turn_at(now) > deadline.max(now) {
-            return Err(refused(now));
-        }
-        match timeout_at(deadline.max(now + MOMENT), waiter.sent()).await {
-            Ok(()) => Ok(waiter.landed().await),
-            Err(_) => Err(refused(Instant::now())),
-        }
-    }
-
-    /// A whole answer, or the failure that all who waited get: as many calls again would be a
-    /// storm, and they would fail as this one did.
-    fn hand_over(
-        &self,
-        waiter: &Waiter,
-        Landed { outcome, tally }: Landed,
-        wanted: bool,
-        record: &mut Record,
-    ) -> Result<Step, Failure> {
-        let own = waiter.claim();
-        if own {
-            tally.write(record);
-        } else {
-            self.note(SavedBy::coalesced, record);
-        }
-        match outcome {
-            Outcome::Whole { whole, body, stored } => {
-                let origin = if own { Origin::Sent { wanted, stored } } else { Origin::Collapsed };
-                Ok(Step::Saved(Box::new(Saved { whole, body, origin })))
-            }
-            Outcome::Failed(failure) => Err(failure),
-            Outcome::Alone => Err(Failure::UpstreamBroken),
         }
     }
 
     fn note(&self, how: SavedBy, record: &mut Record) {
         record.saved = Some(how);
         self.shared.metrics.saved(how);
-    }
-}
-
-/// There was no turn, or no token, in time for whoever sent it, and there may be for this caller.
-fn waits_longer(outcome: &Outcome, deadline: Instant) -> bool {
-    match outcome {
-        Outcome::Failed(
-            Failure::RateLimited { retry_after } | Failure::TokenUnavailable { retry_after },
-        ) => Instant::now() + *retry_after <= deadline,
-        Outcome::Failed(_) | Outcome::Whole { .. } | Outcome::Alone => false,
     }
 }

@@ -45,6 +45,7 @@ mod sdk;
 mod sdk_limits;
 mod secrets;
 mod serving;
+mod shared_turns;
 mod short_lives;
 mod simulate;
 mod slow_callers;

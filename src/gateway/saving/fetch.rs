@@ -11,8 +11,9 @@ use tokio::sync::oneshot;
 
 use super::{
     Errand,
-    flights::{Outcome, Tally, Ticket},
-    whole::{Place, Whole},
+    flights::{Outcome, Tally},
+    place::Place,
+    whole::{Place as Room, Whole},
 };
 use crate::{
     decide::{failure::Failure, saving::shareable},
@@ -30,9 +31,25 @@ use crate::{
 /// An answer that does not say how long it is may have no end: it gets this long to show one.
 const UNMEASURED: Duration = Duration::from_secs(1);
 
-/// An answer for the first caller alone.
-#[derive(Debug)]
-pub struct Streamed(pub Recovered);
+/// A place in line, and what is to be sent when its turn comes.
+pub struct Stand {
+    /// Shared with the call while that is on its way.
+    pub place: Arc<Place>,
+    /// The call.
+    pub errand: Errand,
+    /// How long its answer is kept, if at all.
+    pub life: Option<Duration>,
+}
+
+/// What the caller hears whose place it was, and nobody else.
+pub enum Own {
+    /// There is no turn for it.
+    Refused(Failure, Tally),
+    /// The call has left in another turn, or nobody wants it any longer.
+    Over,
+    /// An answer for one caller only.
+    Streamed(Box<(Recovered, Tally)>),
+}
 
 /// A body as far as it was read.
 enum Read {
@@ -42,62 +59,82 @@ enum Read {
 }
 
 impl Gateway {
-    /// Carries a call, in the name of its first caller, for as long as anybody waits for it.
+    /// Stands in line for a call, and carries it when this turn is the first to come, for as long as
+    /// anybody waits for it.
     pub(super) async fn fly(
         self: Arc<Self>,
-        ticket: Ticket,
-        errand: Errand,
-        life: Option<Duration>,
+        stand: Stand,
         mut record: Box<Record>,
-        first: oneshot::Sender<Streamed>,
+        tell: oneshot::Sender<Own>,
     ) {
-        let abandoned = ticket.abandoned();
-        let carried = async {
-            let recovered = match self.journey(&ticket, errand, &mut record).await {
-                Ok(recovered) => recovered,
-                Err(failure) => return ticket.end(Outcome::Failed(failure), Tally::of(&record)),
-            };
-            let tally = Tally::of(&record);
-            let Recovered { answer, permit, not_replayable, early } = recovered;
-            let Answered { parts, told, body } = *answer;
-            let mut place = ticket.saving().room.place();
-            let read = if shareable(&parts.headers) {
-                self.read(body, ticket.saving().largest, &mut place).await
-            } else {
-                Read::Some(body)
-            };
-            match read {
-                Read::All(body) => {
-                    // Its last byte has come: it is no load any more.
-                    drop(permit);
-                    let whole = Whole::new(parts, told.correlation_id.as_ref(), body.clone());
-                    ticket.land(whole, place.of(body), life, tally);
-                }
-                Read::Some(body) => {
-                    let answer = Box::new(Answered { parts, told, body });
-                    let rest = Recovered { answer, permit, not_replayable, early };
-                    // Whoever has left needs none.
-                    drop(first.send(Streamed(rest)));
-                    ticket.end(Outcome::Alone, tally);
-                }
-                Read::Broken(failure) => ticket.end(Outcome::Failed(failure), tally),
-            }
-        };
+        let over = stand.place.over();
         // A future that is dropped gives back its place, as that of a caller who leaves does.
-        abandoned.run_until_cancelled(carried).await;
+        let own = tokio::select! {
+            biased;
+            () = over => Some(Own::Over),
+            own = self.journey(stand, &mut record) => own,
+        };
+        if let Some(own) = own {
+            // Whoever has left needs none.
+            drop(tell.send(own));
+        }
     }
 
-    async fn journey(
+    async fn journey(&self, stand: Stand, record: &mut Record) -> Option<Own> {
+        let Stand { place, errand, life } = stand;
+        let patience = errand.deadline;
+        let recovered = match self.turn(&place, errand, record).await {
+            Ok(recovered) => recovered,
+            Err(failure) if is_own(failure) && !place.left() => {
+                place.quits();
+                return Some(Own::Refused(failure, Tally::of(record)));
+            }
+            Err(failure) => {
+                place.end(Outcome::Failed(failure), (Tally::of(record), patience));
+                return None;
+            }
+        };
+        let tally = Tally::of(record);
+        let Recovered { answer, permit, not_replayable, early } = recovered;
+        let Answered { parts, told, body } = *answer;
+        let mut room = place.saving().room.place();
+        let read = if shareable(&parts.headers) {
+            self.read(body, place.saving().largest, &mut room).await
+        } else {
+            Read::Some(body)
+        };
+        match read {
+            Read::All(body) => {
+                // Its last byte has come: it is no load any more.
+                drop(permit);
+                let whole = Whole::new(parts, told.correlation_id.as_ref(), body.clone());
+                place.land(whole, room.of(body), life, (tally, patience));
+                None
+            }
+            Read::Some(body) => {
+                place.end(Outcome::Alone, (tally, patience));
+                let answer = Box::new(Answered { parts, told, body });
+                let rest = Recovered { answer, permit, not_replayable, early };
+                Some(Own::Streamed(Box::new((rest, tally))))
+            }
+            Read::Broken(failure) => {
+                place.end(Outcome::Failed(failure), (tally, patience));
+                None
+            }
+        }
+    }
+
+    async fn turn(
         &self,
-        ticket: &Ticket,
+        place: &Arc<Place>,
         errand: Errand,
         record: &mut Record,
     ) -> Result<Recovered, Failure> {
-        let Errand { head, asker, deadline } = errand;
-        let permit = self.admit(&head, asker, deadline, record).await?;
-        ticket.sent();
+        let Errand { head, asker, deadline, ticket } = errand;
+        let permit = self.admit(&head, asker, deadline, ticket, record).await?;
         // What upstream says before its answer is for one connection, and this is for several.
-        let call = Call { asker, head, body: Replay::empty(), deadline, interim: None };
+        let (body, interim, shared) = (Replay::empty(), None, Some(Arc::clone(place)));
+        let call = Call { asker, head, body, deadline, interim, shared };
         let recovered = self.recover(call, permit, record).await?;
         match recovered.answer.parts.status {
             // Nobody has asked for it.
@@ -108,7 +145,7 @@ impl Gateway {
 
     /// Reads a body to its end, unless it is too large or too slow. Trailers may be left out
     /// (RFC 9110 section 6.5.1), and nobody has said that they are wanted.
-    async fn read(&self, mut body: Body, largest: usize, place: &mut Place) -> Read {
+    async fn read(&self, mut body: Body, largest: usize, place: &mut Room) -> Read {
         let length = body.size_hint().exact();
         let fits = |length: u64| usize::try_from(length).ok().filter(|length| *length <= largest);
         let mut bytes = match length.map(fits) {
@@ -145,5 +182,31 @@ impl Gateway {
                 None => return Read::Some(body.after(bytes.into())),
             }
         }
+    }
+}
+
+/// It comes of the caller's own terms: of others the same may not be true.
+fn is_own(failure: Failure) -> bool {
+    match failure {
+        Failure::RateLimited { .. }
+        | Failure::QueueFull { .. }
+        | Failure::TokenUnavailable { .. } => true,
+        Failure::BadRequest(_)
+        | Failure::HeadTooLarge(_)
+        | Failure::Version
+        | Failure::Misdirected
+        | Failure::CrossSite
+        | Failure::MethodRefused
+        | Failure::Denied
+        | Failure::BodyBroken
+        | Failure::BodyTimeout
+        | Failure::CredentialsRefused { .. }
+        | Failure::Unreachable
+        | Failure::TlsFailed
+        | Failure::ConnectTimeout
+        | Failure::ResponseTimeout
+        | Failure::UpstreamBroken
+        | Failure::BadAnswer
+        | Failure::Draining => false,
     }
 }

@@ -6,7 +6,7 @@ use std::{
     collections::{HashMap, hash_map::Entry as Slot},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -18,12 +18,14 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Saved, Saving, Wish,
     kept::{Begun, Entry},
+    place::Place,
     whole::Whole,
 };
 use crate::{
     decide::{
+        course::{self, Course, Next, Share, Terms},
         failure::Failure,
-        saving::{Ask, Identity, Origin, keepable, replaces},
+        saving::{Ask, Identity, Origin},
         turns::Standing,
     },
     telemetry::access_log::Record,
@@ -35,24 +37,22 @@ pub struct Flights(Mutex<HashMap<Identity, Arc<Flight>>>);
 
 /// One of them.
 #[derive(Debug)]
-struct Flight {
-    identity: Identity,
-    begun: Begun,
-    state: watch::Sender<State>,
+pub(super) struct Flight {
+    pub(super) identity: Identity,
+    pub(super) state: watch::Sender<State>,
     /// Callers who wait; changed under the lock only.
     waiting: AtomicUsize,
     /// Nobody waits any longer.
-    abandoned: CancellationToken,
-    /// Nobody's: its first caller has left.
-    orphan: AtomicBool,
+    pub(super) abandoned: CancellationToken,
 }
 
 /// How far it is.
-#[derive(Debug, Clone)]
-enum State {
-    InLine,
-    Sent,
-    Landed(Landed),
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) course: Course,
+    /// When it left; before, when it was wanted first.
+    pub(super) begun: Begun,
+    pub(super) landed: Option<Landed>,
 }
 
 /// How it ended, and what it cost.
@@ -62,6 +62,8 @@ pub struct Landed {
     pub outcome: Outcome,
     /// For the line of whoever's call it was.
     pub tally: Tally,
+    /// Until when it would have waited for another turn.
+    pub patience: Instant,
 }
 
 /// What there is for everybody.
@@ -100,6 +102,11 @@ impl Tally {
         Self { attempts, replayed, queue, token, upstream, standing }
     }
 
+    /// What a call cost that went out for somebody else: what is left is not the same for both.
+    pub fn of_another(self) -> Self {
+        Self { standing: None, ..self }
+    }
+
     /// Into the record of whoever's call it was.
     pub fn write(self, record: &mut Record) {
         let Self { attempts, replayed, queue, token, upstream, standing } = self;
@@ -125,7 +132,7 @@ pub enum Found {
 }
 
 impl Flights {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Identity, Arc<Flight>>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<Identity, Arc<Flight>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -138,9 +145,9 @@ impl Saving {
         }
         let mut flying = self.flights.lock();
         if let (Ask::Any { .. }, Some(flight)) = (wish.ask, flying.get(&wish.identity))
-            && self.writes.none_since(flight.begun.writes, &wish.marks)
+            && flight.answers(|writes| self.writes.none_since(writes, &wish.marks))
         {
-            return Found::Flying(Waiter::new(self, flight, false));
+            return Found::Flying(Waiter::new(self, flight, None));
         }
         // One may have landed since: it is put in before it is taken out of here.
         if let Some(saved) = self.kept(wish, now) {
@@ -149,16 +156,16 @@ impl Saving {
         if self.room.full() {
             return Found::Full;
         }
+        let begun = Begun { at: now, writes: self.writes.so_far() };
+        let course = Course::new(now.into_std());
         let flight = Arc::new(Flight {
             identity: wish.identity.clone(),
-            begun: Begun { at: now, writes: self.writes.so_far() },
-            state: watch::Sender::new(State::InLine),
+            state: watch::Sender::new(State { course, begun, landed: None }),
             waiting: AtomicUsize::new(0),
             abandoned: CancellationToken::new(),
-            orphan: AtomicBool::new(false),
         });
         flying.insert(wish.identity.clone(), Arc::clone(&flight));
-        Found::Nobody(Waiter::new(self, &flight, true))
+        Found::Nobody(Waiter::new(self, &flight, Some(Course::FIRST)))
     }
 
     fn kept(&self, wish: &Wish, now: Instant) -> Option<Box<Saved>> {
@@ -175,64 +182,104 @@ impl Saving {
     }
 }
 
+impl Flight {
+    /// Its answer will do for one who comes now: it has not left, or there were no writes since.
+    fn answers(&self, none_since: impl FnOnce(u64) -> bool) -> bool {
+        let state = self.state.borrow();
+        !state.course.sent() || none_since(state.begun.writes)
+    }
+
+    /// Changes its course. Everybody is told who waits, if that is said.
+    pub(super) fn course<R>(&self, change: impl FnOnce(&mut Course) -> (R, bool)) -> R {
+        let mut result = None;
+        self.state.send_if_modified(|state| {
+            let (value, tell) = change(&mut state.course);
+            result = Some(value);
+            tell
+        });
+        result.expect("it was called, once")
+    }
+}
+
 /// A caller who waits for a call, until it leaves.
 #[derive(Debug)]
 pub struct Waiter {
     saving: Arc<Saving>,
     flight: Arc<Flight>,
-    first: bool,
+    /// Its latest place in line, if it ever had one.
+    place: Option<course::Place>,
 }
 
 impl Waiter {
     /// Under the lock.
-    fn new(saving: &Arc<Saving>, flight: &Arc<Flight>, first: bool) -> Self {
+    fn new(saving: &Arc<Saving>, flight: &Arc<Flight>, place: Option<course::Place>) -> Self {
         flight.waiting.fetch_add(1, Ordering::Relaxed);
-        Self { saving: Arc::clone(saving), flight: Arc::clone(flight), first }
+        Self { saving: Arc::clone(saving), flight: Arc::clone(flight), place }
     }
 
-    /// What it waits in.
-    pub fn saving(&self) -> &Saving {
-        &self.saving
+    /// The call is its own: nobody else had begun it.
+    pub fn began(&self) -> bool {
+        self.place == Some(Course::FIRST)
     }
 
-    /// For the task that sends the call.
-    pub fn ticket(&self) -> Ticket {
-        let (saving, flight) = (Arc::clone(&self.saving), Arc::clone(&self.flight));
-        Ticket { saving, flight, landed: false }
+    /// Its place, for the task that stands in line. `turn` is when that will come.
+    pub fn first(&self, turn: Instant, deadline: Instant) -> Place {
+        let (turn, deadline) = (turn.into_std(), deadline.into_std());
+        self.flight.course(|course| ((), course.expect(Course::FIRST, turn, deadline)));
+        self.at(Course::FIRST)
     }
 
-    /// The call waits for its turn still.
-    pub fn in_line(&self) -> bool {
-        matches!(*self.flight.state.borrow(), State::InLine)
-    }
-
-    /// Until it does not.
-    pub async fn sent(&self) {
-        let mut state = self.flight.state.subscribe();
-        // The sender lives in the flight, so it is never gone.
-        let _ = state.wait_for(|state| !matches!(state, State::InLine)).await;
-    }
-
-    /// How it ended.
-    pub async fn landed(&self) -> Landed {
-        let mut state = self.flight.state.subscribe();
-        match state.wait_for(|state| matches!(state, State::Landed(_))).await.as_deref() {
-            Ok(State::Landed(landed)) => landed.clone(),
-            Ok(State::InLine | State::Sent) | Err(_) => Landed::broken(),
+    /// What it does now that has no place: it waits until then, or takes one.
+    pub fn next(&mut self, now: Instant, terms: Terms) -> Result<Option<Instant>, Place> {
+        match self.flight.course(|course| (course.next(now.into_std(), terms), false)) {
+            Next::Sent => Ok(None),
+            Next::Wait(until) => Ok(Some(Instant::from_std(until))),
+            Next::Stand(place) => {
+                self.place = Some(place);
+                Err(self.at(place))
+            }
         }
     }
 
-    /// Whose call it was: its first caller's, or once that has left anybody's, but one.
-    pub fn claim(&self) -> bool {
-        self.first || self.flight.orphan.swap(false, Ordering::Relaxed)
+    fn at(&self, at: course::Place) -> Place {
+        Place::new(Arc::clone(&self.saving), Arc::clone(&self.flight), at)
+    }
+
+    /// Changes of what there is to wait for, from now on.
+    pub fn news(&self) -> News {
+        News(self.flight.state.subscribe())
+    }
+
+    /// It is on its way.
+    pub fn sent(&self) -> bool {
+        self.flight.state.borrow().course.sent()
+    }
+
+    /// It is on its way, or will be in time for one who waits until `deadline`.
+    pub fn hopes(&self, now: Instant, deadline: Instant) -> bool {
+        let state = self.flight.state.borrow();
+        let soon = || state.course.soon(now.into_std(), deadline.into_std()).is_some();
+        state.landed.is_some() || state.course.sent() || soon()
+    }
+
+    /// How it ended, if it has.
+    pub fn landed(&self) -> Option<Landed> {
+        self.flight.state.borrow().landed.clone()
+    }
+
+    /// Whose call it was.
+    pub fn claim(&self) -> Share {
+        self.flight.course(|course| (course.claim(self.place), false))
     }
 }
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        let over = matches!(*self.flight.state.borrow(), State::Landed(_));
-        if self.first && !over {
-            self.flight.orphan.store(true, Ordering::Relaxed);
+        let over = self.flight.state.borrow().landed.is_some();
+        if let Some(place) = self.place
+            && !over
+        {
+            self.flight.course(|course| (course.left(place), false));
         }
         let mut flying = self.saving.flights.lock();
         if self.flight.waiting.fetch_sub(1, Ordering::Relaxed) == 1 && !over {
@@ -242,83 +289,23 @@ impl Drop for Waiter {
     }
 }
 
+/// What there is to wait for has changed.
+#[derive(Debug)]
+pub struct News(watch::Receiver<State>);
+
+impl News {
+    /// Once more.
+    pub async fn next(&mut self) {
+        // The sender lives in the flight, so it is never gone.
+        drop(self.0.changed().await);
+    }
+}
+
 /// Another call may have taken its place, for a caller who wanted a fresh answer.
-fn take_out(flying: &mut HashMap<Identity, Arc<Flight>>, flight: &Arc<Flight>) {
+pub(super) fn take_out(flying: &mut HashMap<Identity, Arc<Flight>>, flight: &Arc<Flight>) {
     if let Slot::Occupied(slot) = flying.entry(flight.identity.clone())
         && Arc::ptr_eq(slot.get(), flight)
     {
         slot.remove();
-    }
-}
-
-impl Landed {
-    /// The task has ended without an outcome: it panicked, or its worker is over.
-    fn broken() -> Self {
-        Self { outcome: Outcome::Failed(Failure::UpstreamBroken), tally: Tally::default() }
-    }
-}
-
-/// The task's side. Dropped, whoever waits is told that nothing comes.
-#[derive(Debug)]
-pub struct Ticket {
-    saving: Arc<Saving>,
-    flight: Arc<Flight>,
-    landed: bool,
-}
-
-impl Ticket {
-    /// What it flies for.
-    pub fn saving(&self) -> &Arc<Saving> {
-        &self.saving
-    }
-
-    /// Resolves when nobody waits any longer.
-    pub fn abandoned(&self) -> CancellationToken {
-        self.flight.abandoned.clone()
-    }
-
-    /// Its turn has come.
-    pub fn sent(&self) {
-        self.flight.state.send_replace(State::Sent);
-    }
-
-    /// There is an answer for everybody, kept for `life` if it may be.
-    pub fn land(mut self, whole: Whole, body: Bytes, life: Option<Duration>, tally: Tally) {
-        let (status, whole) = (whole.parts.status, Arc::new(whole));
-        let Flight { identity, begun, .. } = &*self.flight;
-        let stored = life.filter(|_| keepable(status, &whole.parts.headers));
-        let mut flying = self.saving.flights.lock();
-        match stored {
-            Some(life) => {
-                let entry = Entry { whole: Arc::clone(&whole), begun: *begun, life };
-                self.saving.kept.put(identity.clone(), entry);
-            }
-            None if replaces(status) => self.saving.kept.forget(identity, *begun),
-            None => {}
-        }
-        take_out(&mut flying, &self.flight);
-        drop(flying);
-        let outcome = Outcome::Whole { whole, body, stored: stored.is_some() };
-        self.tell(Landed { outcome, tally });
-    }
-
-    /// There is none.
-    pub fn end(mut self, outcome: Outcome, tally: Tally) {
-        take_out(&mut self.saving.flights.lock(), &self.flight);
-        self.tell(Landed { outcome, tally });
-    }
-
-    fn tell(&mut self, landed: Landed) {
-        self.landed = true;
-        self.flight.state.send_replace(State::Landed(landed));
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        if !self.landed {
-            take_out(&mut self.saving.flights.lock(), &self.flight);
-            self.tell(Landed::broken());
-        }
     }
 }

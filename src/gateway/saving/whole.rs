@@ -9,7 +9,10 @@ use std::sync::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header, response::Parts};
 
-use crate::decide::{headers::drop_all, saving::Origin};
+use crate::{
+    decide::{headers::drop_all, saving::Origin},
+    gateway::respond::{RATE_LIMIT, RATE_LIMIT_POLICY},
+};
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
@@ -53,13 +56,24 @@ impl Whole {
         match origin {
             Origin::Kept { age, .. } => {
                 parts.headers.insert(header::AGE, HeaderValue::from(age));
+                forget_quota(&mut parts.headers);
             }
             // Meant for whoever's call it was.
-            Origin::Collapsed => drop_all(&mut parts.headers, &header::SET_COOKIE),
+            Origin::Collapsed => {
+                drop_all(&mut parts.headers, &header::SET_COOKIE);
+                forget_quota(&mut parts.headers);
+            }
             Origin::Sent { .. } => {}
         }
         mark(&mut parts, origin);
         parts
+    }
+}
+
+/// What was left after somebody else's call.
+fn forget_quota(fields: &mut HeaderMap) {
+    for name in [&RATE_LIMIT, &RATE_LIMIT_POLICY] {
+        drop_all(fields, name);
     }
 }
 
