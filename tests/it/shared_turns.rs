@@ -109,6 +109,72 @@ async fn who_loses_its_place_in_a_full_line_hands_nobody_its_refusal() {
     assert_eq!(world.records(SHARED).len(), 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_counted_on_a_place_that_is_lost_is_refused_for_itself_and_served_when_told() {
+    let world = beside_a_batch(&rate_limit(1, 2, "max_queue = 3")).await;
+    let mut line = JoinSet::new();
+    let stands = |line: &mut JoinSet<Answer>, name, path: &str, count| {
+        let call = waits(world.get_as(name, path), 60);
+        line.spawn(async move { Answer::of(call.send().await.unwrap()).await });
+        world.gateway.wait_for_logs(BEGINS, count);
+    };
+    stands(&mut line, "other", "/api/v2/echo/1", 2);
+    stands(&mut line, "app", "/api/v2/echo/2", 3);
+    let mut began = JoinSet::new();
+    stands(&mut began, "other", SHARED, 4);
+    // Its second call: its turn is the one after.
+    let joined = sent([waits(world.get_as("app", SHARED), 60)]);
+    world.gateway.wait_for_logs(JOINS, 1);
+    assert!(!world.gateway.log().contains(STANDS));
+    // Of the two with the most of the line, the last call gives way.
+    stands(&mut line, "batch", "/api/v2/echo/3", 5);
+    let late = sent([waits(world.request(Method::GET, "/api/v2/echo/4"), 60)]);
+    let began = began.join_all().await.remove(0);
+    assert_limited(&began, "proxy.queue.full");
+    let refused = joined.join_all().await.remove(0);
+    let seconds = assert_limited(&refused, "proxy.queue.full");
+    assert_eq!(refused.header("ratelimit"), format!("\"default\";r=0;t={seconds}"));
+    let then = Instant::now() + Duration::from_secs(seconds);
+    tokio::time::interval_at(then, SOON).tick().await;
+    assert_eq!(world.answer(waits(world.get_as("app", SHARED), 5)).await.status, 200);
+    late.join_all().await;
+    line.join_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_of_impatient_callers_who_come_and_go_leaves_nobody_and_nothing_behind() {
+    let toml = format!("{}\n{RULES}", rate_limit(10, 1, "max_queue = 20"));
+    let callers = ["a", "b", "c"].map(|name| caller(name, "max_queue = 10"));
+    let toml = format!("{toml}{}{}", callers.concat(), caller("d", "requests_per_minute = 1"));
+    let world = World::with_env(unlimited(), &toml, &[ADMIN]).await;
+    let mut dice = fastrand::Rng::with_seed(7);
+    let mut calls = JoinSet::new();
+    let mut ticks = tokio::time::interval(Duration::from_millis(5));
+    for _ in 0..600 {
+        ticks.tick().await;
+        let name = ["a", "b", "c", "d"][dice.usize(..4)];
+        let path = format!("{ECHO}/{}", dice.u8(..8));
+        let call = waits(world.get_as(name, &path), dice.u32(..5));
+        // Some hang up, at any moment.
+        let stays = if dice.u8(..4) == 0 { dice.u64(..900) } else { 60_000 };
+        calls.spawn(async move {
+            let answer = async { Answer::of(call.send().await.unwrap()).await };
+            let left = tokio::time::timeout(Duration::from_millis(stays), answer).await;
+            assert!(left.is_ok() || stays < 60_000, "nobody has answered");
+            left.ok()
+        });
+    }
+    for answer in calls.join_all().await.into_iter().flatten() {
+        assert!(matches!(answer.status, 200 | 429), "{answer:?}");
+        assert_eq!(answer.status == 429, !answer.header("retry-after").is_empty());
+    }
+    world.until(|seen| seen.in_flight == 0).await;
+    let metrics = world.gateway.admin("/metrics").await;
+    for gauge in ["calls_waiting", "calls_in_flight"] {
+        assert!(metrics.contains(&format!("genesys_proxy_{gauge} 0\n")), "{metrics}");
+    }
+}
+
 /// A world whose calls wait for two seconds, and when the faults are cleared for so many more, with
 /// the calls that met this.
 async fn held_up_twice(seconds: u32) -> (World, JoinSet<Answer>) {
