@@ -95,23 +95,30 @@ async fn who_cannot_wait_for_anothers_turn_is_told_its_own_and_served_then() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_loses_its_place_in_a_full_line_hands_nobody_its_refusal() {
-    let world = beside_a_batch(&rate_limit(1, 3, "max_queue = 2")).await;
-    let mut greedy = sent([waits(world.get_as("other", &format!("{ECHO}/1")), 60)]);
-    world.gateway.wait_for_logs(BEGINS, 2);
-    let last = waits(world.get_as("other", SHARED), 60);
-    greedy.spawn(async move { Answer::of(last.send().await.unwrap()).await });
-    world.gateway.wait_for_logs(BEGINS, 3);
-    // It joins, and its turn comes before that of the greedy one's second call.
-    let app = sent([waits(world.get_as("app", SHARED), 60)]);
-    assert_all(&app.join_all().await, 200);
-    assert_all(&greedy.join_all().await, 200);
+async fn who_may_not_stand_in_line_itself_still_counts_on_anothers_turn() {
+    let callers = caller("quick", "weight = 10\nmax_queue = 1") + &caller("slow", "");
+    let toml = format!("{}\n{RULES}{callers}", rate_limit(1, 2, ""));
+    let world = World::with(unlimited(), &toml).await;
+    world.use_up(1).await;
+    let mut line = JoinSet::new();
+    for (name, path, count) in
+        [("quick", "1", 2), ("slow", "2", 3), ("slow", "3", 4), ("slow", "shared", 5)]
+    {
+        let call = waits(world.get_as(name, &format!("{ECHO}/{path}")), 60);
+        line.spawn(async move { Answer::of(call.send().await.unwrap()).await });
+        world.gateway.wait_for_logs(BEGINS, count);
+    }
+    // It would go sooner, but has one in line already.
+    let answer = world.answer(waits(world.get_as("quick", SHARED), 60)).await;
+    assert_eq!((answer.status, answer.header("ratelimit")), (200, ""));
+    assert!(world.gateway.log().contains(STANDS));
+    assert_all(&line.join_all().await, 200);
     assert_eq!(world.records(SHARED).len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_counted_on_a_place_that_is_lost_is_refused_for_itself_and_served_when_told() {
-    let world = beside_a_batch(&rate_limit(1, 2, "max_queue = 3")).await;
+    let world = beside_a_batch(&rate_limit(1, 3, "max_queue = 3")).await;
     let mut line = JoinSet::new();
     let stands = |line: &mut JoinSet<Answer>, name, path: &str, count| {
         let call = waits(world.get_as(name, path), 60);
@@ -136,7 +143,7 @@ async fn who_counted_on_a_place_that_is_lost_is_refused_for_itself_and_served_wh
     assert_eq!(refused.header("ratelimit"), format!("\"default\";r=0;t={seconds}"));
     let then = Instant::now() + Duration::from_secs(seconds);
     tokio::time::interval_at(then, SOON).tick().await;
-    assert_eq!(world.answer(waits(world.get_as("app", SHARED), 5)).await.status, 200);
+    assert_eq!(world.answer(waits(world.get_as("app", SHARED), 7)).await.status, 200);
     late.join_all().await;
     line.join_all().await;
 }
@@ -258,6 +265,7 @@ async fn a_429_that_its_sender_cannot_wait_out_is_waited_out_by_those_who_can() 
                                  "retry_after": "900"}]}));
     let all = sent((0..20).map(|_| waits(get(), 30)));
     world.gateway.wait_for_logs(JOINS, 25 + 19 + 19);
+    world.until(|seen| seen.held == 1).await;
     world.faults(json!({"clear": true}));
     assert_all(&all.join_all().await, 429);
     assert_eq!(world.records(SHARED).len(), 3);
