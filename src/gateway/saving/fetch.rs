@@ -190,7 +190,8 @@ fn is_own(failure: Failure) -> bool {
     match failure {
         Failure::RateLimited { .. }
         | Failure::QueueFull { .. }
-        | Failure::TokenUnavailable { .. } => true,
+        | Failure::TokenUnavailable { .. }
+        | Failure::CredentialsRefused { .. } => true,
         Failure::BadRequest(_)
         | Failure::HeadTooLarge(_)
         | Failure::Version
@@ -200,7 +201,6 @@ fn is_own(failure: Failure) -> bool {
         | Failure::Denied
         | Failure::BodyBroken
         | Failure::BodyTimeout
-        | Failure::CredentialsRefused { .. }
         | Failure::Unreachable
         | Failure::TlsFailed
         | Failure::ConnectTimeout

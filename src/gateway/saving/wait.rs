@@ -198,9 +198,10 @@ impl Gateway {
     fn in_vain(&self, landed: &Landed, errand: &mut Errand) -> bool {
         let now = Instant::now();
         match &landed.outcome {
-            Outcome::Failed(Failure::TokenUnavailable { retry_after }) => {
-                now + *retry_after <= errand.deadline
-            }
+            Outcome::Failed(
+                Failure::TokenUnavailable { retry_after }
+                | Failure::CredentialsRefused { retry_after },
+            ) => now + *retry_after <= errand.deadline,
             // Upstream's pause, which the line knows of, was too long for the one and is not for the
             // other.
             Outcome::Whole { whole, .. } if whole.parts.status == StatusCode::TOO_MANY_REQUESTS => {
