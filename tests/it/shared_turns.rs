@@ -11,7 +11,7 @@ use tokio::{
 use crate::support::{
     Answer, NO_LIMIT, World, assert_all,
     callers::{caller, rate_limit, sent},
-    gateway::ADMIN,
+    gateway::{ADMIN, PATIENCE},
     load::assert_limited,
     unlimited,
 };
@@ -41,6 +41,17 @@ async fn beside_a_batch(rate: &str) -> World {
 
 fn waits(request: RequestBuilder, seconds: u32) -> RequestBuilder {
     request.header("prefer", format!("wait={seconds}"))
+}
+
+/// One more call, which stands in line before this returns: so many do then.
+async fn stands(world: &World, line: &mut JoinSet<Answer>, (name, path): (&str, &str), all: usize) {
+    let call = waits(world.get_as(name, path), 60);
+    line.spawn(async move { Answer::of(call.send().await.unwrap()).await });
+    let begin = Instant::now();
+    let gauge = format!("genesys_proxy_calls_waiting {all}\n");
+    while !world.gateway.admin("/metrics").await.contains(&gauge) {
+        assert!(begin.elapsed() < PATIENCE, "{name} never stands in line for {path}");
+    }
 }
 
 fn tells_nothing_of_a_limit(answer: &Answer) -> bool {
@@ -97,16 +108,14 @@ async fn who_cannot_wait_for_anothers_turn_is_told_its_own_and_served_then() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_may_not_stand_in_line_itself_still_counts_on_anothers_turn() {
     let callers = caller("quick", "weight = 10\nmax_queue = 1") + &caller("slow", "");
-    let toml = format!("{}\n{RULES}{callers}", rate_limit(1, 2, ""));
-    let world = World::with(unlimited(), &toml).await;
+    let toml = format!("{}\n{RULES}{callers}", rate_limit(1, 3, ""));
+    let world = World::with_env(unlimited(), &toml, &[ADMIN]).await;
     world.use_up(1).await;
     let mut line = JoinSet::new();
-    for (name, path, count) in
-        [("quick", "1", 2), ("slow", "2", 3), ("slow", "3", 4), ("slow", "shared", 5)]
+    for (n, (name, path)) in
+        [("quick", "1"), ("slow", "2"), ("slow", "3"), ("slow", "shared")].into_iter().enumerate()
     {
-        let call = waits(world.get_as(name, &format!("{ECHO}/{path}")), 60);
-        line.spawn(async move { Answer::of(call.send().await.unwrap()).await });
-        world.gateway.wait_for_logs(BEGINS, count);
+        stands(&world, &mut line, (name, &format!("{ECHO}/{path}")), n + 1).await;
     }
     // It would go sooner, but has one in line already.
     let answer = world.answer(waits(world.get_as("quick", SHARED), 60)).await;
@@ -119,22 +128,15 @@ async fn who_may_not_stand_in_line_itself_still_counts_on_anothers_turn() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_counted_on_a_place_that_is_lost_is_refused_for_itself_and_served_when_told() {
     let world = beside_a_batch(&rate_limit(1, 3, "max_queue = 3")).await;
-    let mut line = JoinSet::new();
-    let stands = |line: &mut JoinSet<Answer>, name, path: &str, count| {
-        let call = waits(world.get_as(name, path), 60);
-        line.spawn(async move { Answer::of(call.send().await.unwrap()).await });
-        world.gateway.wait_for_logs(BEGINS, count);
-    };
-    stands(&mut line, "other", "/api/v2/echo/1", 2);
-    stands(&mut line, "app", "/api/v2/echo/2", 3);
-    let mut began = JoinSet::new();
-    stands(&mut began, "other", SHARED, 4);
+    let (mut line, mut began) = (JoinSet::new(), JoinSet::new());
+    stands(&world, &mut line, ("other", "/api/v2/echo/1"), 1).await;
+    stands(&world, &mut line, ("app", "/api/v2/echo/2"), 2).await;
+    stands(&world, &mut began, ("other", SHARED), 3).await;
     // Its second call: its turn is the one after.
     let joined = sent([waits(world.get_as("app", SHARED), 60)]);
     world.gateway.wait_for_logs(JOINS, 1);
     assert!(!world.gateway.log().contains(STANDS));
-    // Of the two with the most of the line, the last call gives way.
-    stands(&mut line, "batch", "/api/v2/echo/3", 5);
+    // The last call of whoever has the most of the line gives way.
     let late = sent([waits(world.request(Method::GET, "/api/v2/echo/4"), 60)]);
     let began = began.join_all().await.remove(0);
     assert_limited(&began, "proxy.queue.full");
@@ -144,8 +146,8 @@ async fn who_counted_on_a_place_that_is_lost_is_refused_for_itself_and_served_wh
     let then = Instant::now() + Duration::from_secs(seconds);
     tokio::time::interval_at(then, SOON).tick().await;
     assert_eq!(world.answer(waits(world.get_as("app", SHARED), 7)).await.status, 200);
-    late.join_all().await;
-    line.join_all().await;
+    assert_all(&late.join_all().await, 200);
+    assert_all(&line.join_all().await, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
