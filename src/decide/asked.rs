@@ -115,8 +115,9 @@ fn is_trailers(coding: &str) -> bool {
     coding.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case("trailers"))
 }
 
+/// Parameters may follow a preference (RFC 7240 section 2): none is defined for this one.
 fn wait(preference: &str) -> Option<u64> {
-    let (name, value) = preference.split_once('=')?;
+    let (name, value) = preference.split(';').next()?.split_once('=')?;
     if !name.trim().eq_ignore_ascii_case("wait") {
         return None;
     }
@@ -180,6 +181,9 @@ mod tests {
         for (value, wait) in [
             ("wait=7", Some(7)),
             ("respond-async, WAIT = \"9\"", Some(9)),
+            ("wait=5; x=1", Some(5)),
+            ("handling=lenient;x=2, wait = \"8\" ;x=\"1\"; y", Some(8)),
+            ("respond-async; wait=7", None),
             ("wait=soon", None),
             ("waiting=7", None),
         ] {
