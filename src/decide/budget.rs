@@ -1,6 +1,8 @@
 //! When a call may leave: never more than the limit in any window, however the window is laid.
 //! It never counts calls one by one: memory stays the same for a limit of sixty or of a billion.
 
+mod reserve;
+
 use std::{
     collections::VecDeque,
     num::NonZeroU32,
@@ -8,6 +10,7 @@ use std::{
 };
 
 use super::{bend::Bend, pace::Pace, quota::Quota};
+use reserve::Reserve;
 
 /// Into how many slots a window is cut. A call is held against the budget until the end of its
 /// slot leaves the window, so at most 1/600 of the allowance is lost.
@@ -57,8 +60,7 @@ pub struct Budget {
     /// Places taken whose calls have not left.
     reserved: u64,
     paused_until: Option<Instant>,
-    /// Places that urgent calls may take when there are none for others, and what is used of them.
-    reserve: Option<Box<Budget>>,
+    reserve: Option<Box<Reserve>>,
     pace: Option<Pace>,
     bend: Bend,
     /// Calls that were answered 429 since others last passed.
@@ -112,10 +114,7 @@ impl Budget {
             total: 0,
             reserved: 0,
             paused_until: None,
-            reserve: reserve.map(|limit| {
-                let allowance = Allowance { limit: Some(limit), window, even: false, reserve: 0 };
-                Box::new(Self::new(allowance, epoch))
-            }),
+            reserve: reserve.map(|places| Box::new(Reserve::new(places, window, epoch))),
             pace: even.then(Pace::default),
             bend: Bend::default(),
             refused: 0,
@@ -130,10 +129,9 @@ impl Budget {
     pub fn take(&mut self, now: Instant, urgent: bool) -> Result<(), Instant> {
         self.used(now, urgent)?;
         if let Some(limit) = self.limit_at(now) {
-            if self.taken() >= self.room(limit, false, now)
-                && let Some(reserve) = &mut self.reserve
-            {
-                reserve.charge(1, now);
+            let for_all = self.taken() < self.room(limit, false, now);
+            if let Some(reserve) = self.reserve.as_mut().filter(|_| !for_all) {
+                reserve.take(now);
             }
             self.reserved += 1;
             let rate = (limit, self.window);
@@ -219,6 +217,9 @@ impl Budget {
     /// now, which is longer, never shorter. Returns how many ever left.
     pub fn leave(&mut self, count: u32, now: Instant) -> u64 {
         self.reserved = self.reserved.saturating_sub(count.into());
+        if let Some(reserve) = &mut self.reserve {
+            reserve.left(self.reserved);
+        }
         self.charge(count, now);
         self.left
     }
@@ -226,6 +227,10 @@ impl Budget {
     /// So many calls that took a place will not leave.
     pub fn give_back(&mut self, count: u32, now: Instant) {
         self.reserved = self.reserved.saturating_sub(count.into());
+        if let Some(reserve) = &mut self.reserve {
+            reserve.give_back(count, now);
+            reserve.left(self.reserved);
+        }
         if let (Some(limit), Some(pace)) = (self.limit_at(now), &mut self.pace) {
             pace.give_back(count, (limit, self.window));
         }
@@ -293,6 +298,9 @@ impl Budget {
     pub fn restart(&mut self) {
         self.sent.clear();
         self.total = 0;
+        if let Some(reserve) = &mut self.reserve {
+            reserve.restart();
+        }
     }
 
     /// Nothing leaves before `until`. A shorter pause does not end a longer one.
@@ -370,9 +378,8 @@ impl Budget {
     fn room(&mut self, limit: u32, urgent: bool, now: Instant) -> u64 {
         let limit = u64::from(limit);
         let Some(reserve) = &mut self.reserve else { return limit };
-        let kept = reserve.limit.map_or(0, |limit| limit.get().into());
-        let used = reserve.taken_at(now).min(kept);
-        if urgent && used < kept { limit } else { limit.saturating_sub(kept - used).max(1) }
+        let free = reserve.free_at(now);
+        if urgent && free > 0 { limit } else { limit.saturating_sub(free).max(1) }
     }
 
     fn count(&mut self, calls: u32, now: Instant) {
@@ -385,6 +392,18 @@ impl Budget {
             _ => {
                 self.expire(now);
                 self.sent.push_back((slot, calls));
+            }
+        }
+    }
+
+    /// So many of the latest that were counted were not.
+    fn uncount(&mut self, mut calls: u32) {
+        while let Some((_, count)) = self.sent.back_mut().filter(|_| calls > 0) {
+            let gone = calls.min(*count);
+            (*count, calls) = (*count - gone, calls - gone);
+            self.total -= u64::from(gone);
+            if *count == 0 {
+                self.sent.pop_back();
             }
         }
     }

@@ -181,6 +181,62 @@ fn a_reserve_is_for_urgent_calls_only() {
     assert_eq!(budget.available_at(t0, 0, true), t0);
 }
 
+/// How many go now, one after the other.
+fn goes(budget: &mut Budget, now: Instant, urgent: bool) -> usize {
+    (0..100).take_while(|_| budget.take(now, urgent).is_ok()).count()
+}
+
+#[test]
+fn a_place_of_the_reserve_that_is_given_back_is_the_reserves_again() {
+    let t0 = t0();
+    let mut budget = Budget::new(Allowance { reserve: 3, ..allowance(10) }, t0);
+    assert!((0..7).all(|_| go(&mut budget, t0).is_ok()));
+    assert!((0..3).all(|_| budget.take(t0, true).is_ok()));
+    budget.give_back(3, t0);
+    assert_eq!((goes(&mut budget, t0, false), goes(&mut budget, t0, true)), (0, 3));
+}
+
+#[test]
+fn under_a_new_token_the_reserve_is_whole() {
+    let t0 = t0();
+    let mut budget = Budget::new(Allowance { reserve: 3, ..allowance(10) }, t0);
+    assert!((0..7).all(|_| go(&mut budget, t0).is_ok()));
+    assert!((0..3).all(|_| budget.take(t0, true).is_ok()));
+    budget.leave(3, t0);
+    budget.renew();
+    assert_eq!((goes(&mut budget, t0, false), goes(&mut budget, t0, true)), (7, 3));
+}
+
+proptest! {
+    /// Whatever is taken, in whatever order it leaves or is given back: who did not leave took
+    /// nothing from anybody.
+    #[test]
+    fn a_call_that_does_not_leave_is_as_if_it_had_never_come(
+        steps in prop::collection::vec(0u8..4, 0..60),
+    ) {
+        let t0 = t0();
+        let mut budget = Budget::new(Allowance { reserve: 3, ..allowance(10) }, t0);
+        let (mut taken, mut left) = (0, 0);
+        for step in steps {
+            match step {
+                0 | 1 => taken += u32::from(budget.take(t0, step == 1).is_ok()),
+                2 if taken > 0 => {
+                    budget.leave(1, t0);
+                    (taken, left) = (taken - 1, left + 1);
+                }
+                3 if taken > 0 => {
+                    budget.give_back(1, t0);
+                    taken -= 1;
+                }
+                _ => {}
+            }
+        }
+        budget.give_back(taken, t0);
+        prop_assert_eq!(goes(&mut budget, t0, false), 7_usize.saturating_sub(left));
+        prop_assert_eq!(goes(&mut budget, t0, true), 3.min(10 - left));
+    }
+}
+
 #[test]
 fn evenly_paced_calls_are_spread_over_the_window() {
     let t0 = t0();
