@@ -129,15 +129,15 @@ impl Budget {
     pub fn take(&mut self, now: Instant, urgent: bool) -> Result<(), Instant> {
         self.used(now, urgent)?;
         if let Some(limit) = self.limit_at(now) {
-            let for_all = self.taken() < self.room(limit, false, now);
-            if let Some(reserve) = self.reserve.as_mut().filter(|_| !for_all) {
-                reserve.take(now);
+            let due = self.due(now, limit, 0, false).is_none_or(|due| due <= now);
+            let for_all = due && self.taken() < self.room(limit, false, now);
+            let rate = self.rate(limit);
+            match (&mut self.reserve, &mut self.pace) {
+                (Some(reserve), _) if !for_all => reserve.take(now),
+                (_, Some(pace)) => pace.take(now, rate),
+                (_, None) => {}
             }
             self.reserved += 1;
-            let rate = (limit, self.window);
-            if let Some(pace) = &mut self.pace {
-                pace.take(now, rate);
-            }
         }
         Ok(())
     }
@@ -150,8 +150,7 @@ impl Budget {
         }
         self.paused_until = None;
         let Some(limit) = self.limit_at(now) else { return Ok(0) };
-        let rate = (limit, self.window);
-        let due = self.pace.map(|pace| pace.free_at(now, 0, rate));
+        let due = self.due(now, limit, 0, urgent);
         if let Some(due) = due.filter(|due| now < *due) {
             return Err(due);
         }
@@ -227,12 +226,14 @@ impl Budget {
     /// So many calls that took a place will not leave.
     pub fn give_back(&mut self, count: u32, now: Instant) {
         self.reserved = self.reserved.saturating_sub(count.into());
+        let mut for_all = count;
         if let Some(reserve) = &mut self.reserve {
-            reserve.give_back(count, now);
+            for_all -= reserve.give_back(count, now).min(count);
             reserve.left(self.reserved);
         }
-        if let (Some(limit), Some(pace)) = (self.limit_at(now), &mut self.pace) {
-            pace.give_back(count, (limit, self.window));
+        let rate = self.limit_at(now).map(|limit| self.rate(limit));
+        if let (Some(rate), Some(pace)) = (rate, &mut self.pace) {
+            pace.give_back(for_all, rate);
         }
     }
 
@@ -250,7 +251,7 @@ impl Budget {
         let Some(limit) = self.limit_at(now) else { return free_at };
         self.expire(now);
         let (ahead, room) = (ahead as u64, self.room(limit, urgent, now).max(1));
-        let due = self.pace.map(|pace| pace.free_at(now, ahead, (limit, self.window)));
+        let due = self.due(now, limit, ahead, urgent);
         let windows = u32::try_from(ahead / room).unwrap_or(u32::MAX);
         let missing = (self.taken() + ahead % room + 1).saturating_sub(room);
         let at = if missing > 0 { free_at.max(self.leaves_at(now, missing)) } else { free_at };
@@ -380,6 +381,21 @@ impl Budget {
         let Some(reserve) = &mut self.reserve else { return limit };
         let free = reserve.free_at(now);
         if urgent && free > 0 { limit } else { limit.saturating_sub(free).max(1) }
+    }
+
+    /// When the pace lets a call go that has `ahead` others before it. Urgent ones go beside it
+    /// while the reserve lasts.
+    fn due(&mut self, now: Instant, limit: u32, ahead: u64, urgent: bool) -> Option<Instant> {
+        let pace = self.pace?;
+        let reserve = self.reserve.as_mut().filter(|_| urgent);
+        let beside = reserve.map_or(0, |reserve| reserve.free_at(now));
+        (ahead >= beside).then(|| pace.free_at(now, ahead - beside, self.rate(limit)))
+    }
+
+    /// What the pace spreads: all but the reserve, or it would be used up before the window's end.
+    fn rate(&self, limit: u32) -> (u32, Duration) {
+        let kept = self.reserve.as_ref().map_or(0, |reserve| reserve.places().get());
+        (limit.saturating_sub(kept).max(1), self.window)
     }
 
     fn count(&mut self, calls: u32, now: Instant) {

@@ -29,6 +29,11 @@ impl Reserve {
         Self { places, used: Budget::new(allowance, epoch), unsent: 0 }
     }
 
+    /// How many there are.
+    pub(super) fn places(&self) -> NonZeroU32 {
+        self.places
+    }
+
     /// How many nobody has used.
     pub(super) fn free_at(&mut self, now: Instant) -> u64 {
         u64::from(self.places.get()).saturating_sub(self.used.taken_at(now))
@@ -45,14 +50,15 @@ impl Reserve {
         self.unsent = u32::try_from(unsent).map_or(self.unsent, |unsent| self.unsent.min(unsent));
     }
 
-    /// So many places of the budget are given back.
-    pub(super) fn give_back(&mut self, count: u32, now: Instant) {
+    /// So many places of the budget are given back. Returns how many of them are the reserve's.
+    pub(super) fn give_back(&mut self, count: u32, now: Instant) -> u32 {
         // Whoever took one and waited for more than a window holds none any longer.
         let used = self.used.taken_at(now);
         self.left(used);
         let own = count.min(self.unsent);
         self.used.uncount(own);
         self.unsent -= own;
+        own
     }
 
     /// What was used so far is another token's.

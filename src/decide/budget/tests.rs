@@ -238,6 +238,32 @@ proptest! {
 }
 
 #[test]
+fn beside_a_reserve_the_rest_is_spread_over_the_window() {
+    let t0 = t0();
+    let mut budget = Budget::new(Allowance { even: true, reserve: 30, ..allowance(60) }, t0);
+    let (mut now, mut sent) = (t0, Vec::new());
+    let mut urgent = None;
+    while now < t0 + WINDOW * 3 {
+        match go(&mut budget, now) {
+            Ok(()) => sent.push(now),
+            Err(again) => {
+                if urgent.is_none() && now > t0 + WINDOW / 3 {
+                    // Nobody else's turn: they go at once, and take nothing from the others.
+                    urgent = Some(goes(&mut budget, now, true));
+                    budget.leave(30, now);
+                }
+                now = again;
+            }
+        }
+    }
+    assert_eq!(urgent, Some(30));
+    let in_four = |n: u64| sent.iter().filter(|at| (**at - t0).as_secs() / 4 == n).count();
+    let counts: Vec<usize> = (0..45).map(in_four).collect();
+    assert!(counts.iter().all(|count| (1..=3).contains(count)), "{counts:?}");
+    assert!(sent.len() >= 30 * 3 * 98 / 100, "{}", sent.len());
+}
+
+#[test]
 fn evenly_paced_calls_are_spread_over_the_window() {
     let t0 = t0();
     let mut budget = Budget::new(Allowance { even: true, ..allowance(60) }, t0);
@@ -258,8 +284,14 @@ fn evenly_paced_calls_are_spread_over_the_window() {
 
 #[test]
 fn the_promised_turn_of_an_even_pace_is_kept() {
+    for reserve in [0, 20] {
+        the_promise_is_kept(Allowance { even: true, reserve, ..allowance(60) });
+    }
+}
+
+fn the_promise_is_kept(allowance: Allowance) {
     let t0 = t0();
-    let mut budget = Budget::new(Allowance { even: true, ..allowance(60) }, t0);
+    let mut budget = Budget::new(allowance, t0);
     for ahead in 0..130 {
         let promised = budget.available_at(t0, ahead, false);
         let mut other = budget.clone();

@@ -313,15 +313,17 @@ fn a_ceiling_holds_its_caller_and_nobody_else() {
 
 #[test]
 fn urgent_calls_have_the_reserve_and_go_past_those_who_wait() {
-    let allowance = Allowance { limit: number(3), window: WINDOW, even: false, reserve: 1 };
-    let mut world = World::with(allowance, &[]);
-    assert!((0..2).all(|_| world.goes(1, USERS)));
-    let waits = world.comes(1, USERS, 100);
-    let mut call = world.call(2, USERS, 12);
-    call.who.urgency = Urgency::of("u=1").unwrap();
-    let urgent = world.arrives(call);
-    world.serve();
-    assert!(world.granted.contains_key(&urgent) && !world.granted.contains_key(&waits));
+    for even in [false, true] {
+        let allowance = Allowance { limit: number(3), window: WINDOW, even, reserve: 1 };
+        let mut world = World::with(allowance, &[]);
+        assert_eq!((0..5).filter(|_| world.goes(1, USERS)).count(), if even { 1 } else { 2 });
+        let waits = world.comes(1, USERS, 100);
+        let mut call = world.call(2, USERS, 12);
+        call.who.urgency = Urgency::of("u=1").unwrap();
+        let urgent = world.arrives(call);
+        world.serve();
+        assert!(world.granted.contains_key(&urgent) && !world.granted.contains_key(&waits));
+    }
 }
 
 #[test]
