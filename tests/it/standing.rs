@@ -61,7 +61,7 @@ fn speaks_once(fields: &Value) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quota_that_upstream_says_is_used_up_holds_calls_until_it_is_not() {
     for fields in [
-        json!({"RateLimit": "\"x\";r=0;t=2"}),
+        json!({"RateLimit": "\"x\";r=0;t=2", "RateLimit-Policy": "\"x\";q=50;w=60"}),
         json!({"X-RateLimit-Limit": "50", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "2"}),
         json!({"inin-ratelimit-allowed": "50", "inin-ratelimit-count": "50",
                "inin-ratelimit-reset": "2"}),
@@ -95,6 +95,22 @@ async fn a_quota_smaller_than_the_tokens_is_that_familys() {
     assert_all(&at_once(others).await, 200);
     assert_eq!(world.answer(call(&world, ECHO)).await.status, 200);
     assert!(told.elapsed() > Duration::from_millis(2_500), "{:?}", told.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_familys_quota_that_is_used_up_holds_no_other_family() {
+    for fields in [
+        json!({"RateLimit-Policy": "\"ivr\";q=10;w=60", "RateLimit": "\"ivr\";r=0;t=30"}),
+        json!({"RateLimit": "\"ivr\";r=0;t=30"}),
+    ] {
+        let world = World::with(unlimited(), &rate_limit(50, 60, "")).await;
+        world.faults(speaks_once(&fields));
+        assert_eq!(world.answer(call(&world, ECHO)).await.status, 200);
+        let (_, seconds) = world.refused(call(&world, ECHO), "proxy.rate.limited").await;
+        assert!((28..=30).contains(&seconds), "{fields}: {seconds}");
+        let others = (0..10).map(|_| call(&world, ME).header("prefer", "wait=0"));
+        assert_all(&at_once(others).await, 200);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

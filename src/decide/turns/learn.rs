@@ -87,25 +87,34 @@ impl<W> Turns<W> {
 
     /// What upstream said of a quota, with the answer to the `as_of`-th call under this token. One
     /// that is smaller than the token's is the family's, until it is seen to fall with the calls of
-    /// others.
+    /// others; and so is one that does not say how many calls it is of, which counts only once
+    /// little is left of it: else each family that tells of one would get a line of its own.
     pub fn told(&mut self, call: (Spot, Family), quota: &Quota, as_of: u64, now: Instant) {
         let (spot, family) = call;
         let limit =
             quota.limit.map(|limit| NonZeroU32::new(small(limit)).unwrap_or(NonZeroU32::MIN));
-        let smaller =
-            limit.filter(|&told| self.lanes.allowance().limit.is_some_and(|full| told < full));
-        let Some(told) = smaller.filter(|told| self.told != Some(*told)) else {
+        let full = self.lanes.allowance().limit;
+        let full = full.filter(|full| limit.is_none_or(|told| told < *full));
+        // No quota below the token's is as large as what stands for those that do not say.
+        let told = limit.unwrap_or(NonZeroU32::MAX);
+        let Some(full) = full.filter(|_| self.told != Some(told)) else {
             return self.lanes.told(spot, quota, as_of, now);
         };
         let id = GateId::Learned(family);
-        if !self.gates.contains_key(&id) && !self.room_for_one() {
+        let counts = limit.is_some() || quota.is_scarce(full.get());
+        let no_gate = || !counts || !self.room_for_one();
+        if !self.gates.contains_key(&id) && no_gate() {
             return;
         }
         let all = self.lanes.ever_left();
         let gate = self.gate(id, None, now);
-        gate.budget.allow(told);
-        gate.assumed = false;
-        gate.limited_at = Some(now);
+        if let Some(limit) = limit {
+            gate.budget.allow(limit);
+            gate.assumed = false;
+        }
+        if counts {
+            gate.limited_at = Some(now);
+        }
         let own = gate.budget.ever_left();
         if let Some(all) = all
             && gate.watch.get_or_insert(Watch::new(all)).told(quota, as_of, own)

@@ -3,6 +3,7 @@
 mod blamed;
 mod every_order;
 mod found;
+mod quotas;
 
 use std::{net::Ipv4Addr, num::NonZeroU32, time::Duration};
 
