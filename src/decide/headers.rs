@@ -6,7 +6,7 @@ use http::{
     header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
 };
 
-use super::quota::{Heard, speaks_of_quota};
+use super::quota::{Heard, is_of_quota, speaks_of_quota};
 
 /// A caller's own key, when callers have keys.
 const API_KEY: &str = "x-api-key";
@@ -27,6 +27,11 @@ pub fn crossing(fields: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &Heade
 /// Takes the key out by which a caller names itself to us, in any spelling that a server may read.
 pub fn withhold_key(fields: &mut HeaderMap) {
     drop_where(fields, is_key);
+}
+
+/// Takes out what upstream says of quotas, in any of the ways that are known.
+pub fn drop_quotas(fields: &mut HeaderMap) {
+    drop_where(fields, is_of_quota);
 }
 
 fn is_key(name: &str) -> bool {
@@ -278,6 +283,24 @@ mod tests {
         ]);
         withhold_key(&mut headers);
         assert_eq!(left(&headers), ["api-key", "x-api-keys"]);
+    }
+
+    #[test]
+    fn all_that_speaks_of_a_quota_goes_and_nothing_else() {
+        let mut fields = map(&[
+            ("ratelimit", "\"a\";r=1"),
+            ("ratelimit-policy", "\"a\";q=1"),
+            ("ratelimit-remaining", "1"),
+            ("x-ratelimit-limit", "1"),
+            ("x-ratelimit-limit", "2"),
+            ("x-ratelimit-used", "1"),
+            ("inin-ratelimit-count", "1"),
+            ("x-ratelimiter", "stays"),
+            ("x-my-ratelimit", "stays"),
+            ("retry-after", "1"),
+        ]);
+        drop_quotas(&mut fields);
+        assert_eq!(left(&fields), ["retry-after", "x-my-ratelimit", "x-ratelimiter"]);
     }
 
     #[test]

@@ -126,6 +126,11 @@ fn field(name: &str) -> Option<&str> {
     name.trim_start_matches("inin-").trim_start_matches("x-").strip_prefix("ratelimit")
 }
 
+/// Whether a field speaks of a quota, understood or not.
+pub fn is_of_quota(name: &str) -> bool {
+    field(name).is_some_and(|told| told.is_empty() || told.starts_with('-'))
+}
+
 /// Whether a field may speak of a quota: a quick look at its name.
 pub fn speaks_of_quota(name: &str) -> bool {
     matches!(name.as_bytes().first(), Some(b'r' | b'x' | b'i')) && name.contains("ratelimit")

@@ -164,7 +164,10 @@ impl Gateway {
         let guarded = self.guard(parts, &asked, caller, &record);
         async move {
             match self.carry(guarded, body, caller, &mut record).await {
-                Ok(Carried::Saved(saved)) => respond::saved(*saved, record, &self.shared.forbidden),
+                Ok(Carried::Saved(saved)) => {
+                    let limited = self.shared.config.rate_limit.requests_per_minute.is_some();
+                    respond::saved(*saved, record, &self.shared.forbidden, limited)
+                }
                 Ok(Carried::Upstream(answer)) => {
                     let patience = self.patient(self.shared.config.upstream.idle_timeout);
                     respond::pass(answer, record, &self.shared.forbidden, patience)

@@ -23,7 +23,7 @@ use super::{
     saving::Saved,
 };
 use crate::{
-    decide::{failure::Failure, turns::Standing},
+    decide::{failure::Failure, headers, turns::Standing},
     telemetry::{
         access_log::{End, Record},
         digits::{push, push_millis},
@@ -61,7 +61,7 @@ pub enum AnswerBody {
 #[derive(Debug)]
 pub struct Held {
     body: answer::Body,
-    _permit: Permit,
+    _permit: Option<Permit>,
     record: Box<Record>,
     /// At a 403's body.
     glance: Option<Box<Glance>>,
@@ -111,6 +111,9 @@ pub fn pass(
         let marked = HeaderValue::from_static("genesys-proxy; details=\"body not replayable\"");
         parts.headers.append(PROXY_STATUS, marked);
     }
+    if told.quota.is_some() && record.standing.is_some() {
+        headers::drop_quotas(&mut parts.headers);
+    }
     record.status = Some(parts.status);
     record.correlation_id = told.correlation_id;
     let glance = (parts.status == StatusCode::FORBIDDEN)
@@ -128,14 +131,19 @@ pub fn pass(
     Response::from_parts(parts, AnswerBody::Upstream(held))
 }
 
-/// An answer in memory, for a caller whose call was not sent, or was for others, too.
+/// An answer in memory, for a caller whose call was not sent, or was for others, too. `limited`:
+/// there is a limit of ours.
 pub fn saved(
     saved: Saved,
     mut record: Box<Record>,
     forbidden: &Arc<Forbidden>,
+    limited: bool,
 ) -> Response<AnswerBody> {
     let Saved { whole, body, origin } = saved;
     let mut parts = whole.head(origin);
+    if limited {
+        headers::drop_quotas(&mut parts.headers);
+    }
     record.status = Some(parts.status);
     record.correlation_id.clone_from(&whole.correlation_id);
     record.end = End::Complete;
@@ -216,8 +224,8 @@ pub fn error_body(failure: Failure, request_id: &str) -> Bytes {
 }
 
 /// What every answer carries: `Via`, `Server-Timing`, `X-Request-Id`, and what its caller has left
-/// (draft-ietf-httpapi-ratelimit-headers-10). Upstream's own word on that, if it comes, is of the
-/// token, which all callers share.
+/// (draft-ietf-httpapi-ratelimit-headers-10). Upstream's own word on that, which is of the token that
+/// all callers share, has been taken out.
 fn mark(parts: &mut Parts, record: &Record) {
     let fields = &mut parts.headers;
     fields.append(header::VIA, HeaderValue::from_static("1.1 genesys-proxy"));

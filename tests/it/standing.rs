@@ -25,11 +25,22 @@ fn all<'a>(answer: &'a Answer, name: &str) -> Vec<&'a str> {
     answer.headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect()
 }
 
+/// Upstream's other words for what is left to all that share the token.
+const THEIRS: [&str; 5] = [
+    "X-RateLimit-Limit",
+    "X-RateLimit-Remaining",
+    "X-RateLimit-Used",
+    "inin-ratelimit-allowed",
+    "inin-ratelimit-reset",
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_tells_what_is_left_call_by_call() {
     let world = World::with(unlimited(), &rate_limit(5, 30, "")).await;
     let spoken = json!({"RateLimit": "\"theirs\";r=70;t=9", "RateLimit-Policy": "\"theirs\";q=99"});
-    world.faults(json!({"api": [{"headers": spoken}]}));
+    let mut said = spoken.as_object().unwrap().clone();
+    said.extend(THEIRS.map(|name| (name.to_owned(), json!("70"))));
+    world.faults(json!({"api": [{"headers": said}]}));
     for left in (0..5).rev() {
         let answer = world.answer(call(&world, ME)).await;
         assert_eq!(answer.status, 200);
@@ -37,6 +48,7 @@ async fn every_answer_tells_what_is_left_call_by_call() {
         let [standing] = all(&answer, "ratelimit")[..] else { panic!("{answer:?}") };
         let seconds = standing.strip_prefix(&format!("\"default\";r={left};t=")).unwrap();
         assert!((1..=31).contains(&seconds.parse::<u64>().unwrap()), "{standing}");
+        assert!(THEIRS.iter().all(|name| all(&answer, name).is_empty()), "{answer:?}");
     }
     let (answer, seconds) = world.refused(call(&world, ME), "proxy.rate.limited").await;
     assert_eq!(all(&answer, "ratelimit-policy"), ["\"default\";q=5;w=30"]);
@@ -48,9 +60,24 @@ async fn a_gateway_without_a_limit_says_nothing_of_one() {
     let world = World::new().await;
     let answer = world.answer(call(&world, ME)).await;
     assert!(all(&answer, "ratelimit").is_empty() && all(&answer, "ratelimit-policy").is_empty());
-    world.faults(json!({"api": [{"headers": {"RateLimit": "\"theirs\";r=70;t=9"}}]}));
+    let theirs = json!({"RateLimit": "\"theirs\";r=70;t=9", "X-RateLimit-Remaining": "70"});
+    world.faults(json!({"api": [{"headers": theirs}]}));
     let answer = world.answer(call(&world, ME)).await;
     assert_eq!(all(&answer, "ratelimit"), ["\"theirs\";r=70;t=9"], "upstream's goes through");
+    assert_eq!(all(&answer, "x-ratelimit-remaining"), ["70"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_out_of_memory_does_not_tell_what_upstream_said_was_left_when_it_came() {
+    let saving = format!("[saving]\ncache = [{{ match = \"GET {ME}\", for = \"60s\" }}]");
+    let world = World::with(unlimited(), &format!("{}{saving}", rate_limit(50, 60, ""))).await;
+    let theirs = json!({"X-RateLimit-Remaining": "70", "Cache-Control": "max-age=60"});
+    world.faults(json!({"api": [{"headers": theirs}]}));
+    for _ in 0..3 {
+        let answer = world.answer(call(&world, ME)).await;
+        assert_eq!((answer.status, answer.header("x-ratelimit-remaining")), (200, ""));
+    }
+    assert_eq!(world.records(ME).len(), 1);
 }
 
 /// One answer to a GET of `ECHO` with these fields.
