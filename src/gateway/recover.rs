@@ -8,13 +8,13 @@
 
 mod look;
 mod readmit;
+mod rest;
 mod retries;
 mod tokens;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use http::StatusCode;
-use http_body_util::BodyExt;
 use tokio::time::Instant;
 
 use super::{
@@ -43,8 +43,9 @@ use crate::{
 };
 
 use look::{Look, unproved};
+use rest::discard;
 pub use retries::Retries;
-use retries::outcome;
+use retries::{Last, outcome};
 
 /// A request that was admitted: all that its tries need.
 #[derive(Debug)]
@@ -76,8 +77,8 @@ impl Call {
 pub struct Recovered {
     /// Upstream's answer.
     pub answer: Box<Answered>,
-    /// Held until the last byte.
-    pub permit: Permit,
+    /// Held until the last byte. `None`: all of it has come, and its call was no load since.
+    pub permit: Option<Permit>,
     /// The body was too large to be sent again after this 401.
     pub not_replayable: bool,
     /// The answer came before the upload ended.
@@ -86,10 +87,6 @@ pub struct Recovered {
 
 /// Renewals for one request: of its token, and of one more when that could not be renewed.
 const MAX_RENEWALS: u32 = 2;
-/// An error answer larger than this is not worth reading to save its connection.
-const MAX_DRAIN: usize = 64 * 1024;
-/// Nor is one that takes longer.
-const MAX_DRAIN_TIME: Duration = Duration::from_millis(250);
 
 /// A call's latest 401: under which token, and when.
 #[derive(Debug, Clone, Copy)]
@@ -160,7 +157,7 @@ impl Gateway {
                 refused.as_ref().is_some_and(|first| first.is_answered_by(&permit, &token));
             let longest = self.shared.config.rate_limit.max_retry_after;
             let next = retry::next(outcome(&tried), facts, history, ended.into_std(), longest);
-            let (next, funds) = self.fund(next, retries, &call);
+            let (next, funds) = self.fund(next, retries, &call, &permit);
             match (next, tried) {
                 (Next::Renew, Ok(answer)) => {
                     if self.rejected(&token, &permit, &call.head) == Verdict::PassOn {
@@ -203,7 +200,11 @@ impl Gateway {
                     if matches!(tried, Err(Broken::Cut { .. })) {
                         let ticket = permit.ticket;
                         drop(permit);
-                        permit = Box::pin(self.readmit(&call, ticket, record)).await?;
+                        let turn = Box::pin(self.turn_again(&call, ticket, tried, record));
+                        match turn.await {
+                            Ok(again) => permit = again,
+                            Err(last) => return hand_on(call, *last, &token),
+                        }
                     }
                 }
                 (Next::Retry { at, .. }, tried) => {
@@ -212,7 +213,11 @@ impl Gateway {
                     }
                     history.retried += 1;
                     history.failing_since.get_or_insert(ended.into_std());
-                    permit = Box::pin(self.retry(&call, permit, tried, at, funds, record)).await?;
+                    let turn = Box::pin(self.retry(&call, permit, tried, at, funds, record));
+                    match turn.await {
+                        Ok(again) => permit = again,
+                        Err(last) => return hand_on(call, *last, &token),
+                    }
                 }
                 (Next::Answer | Next::Fail, Ok(answer)) => {
                     let renewed = history.renewed || (looks > 1 && !self.shared.tokens.several());
@@ -338,7 +343,20 @@ fn family(head: &Head) -> u64 {
     path::family(head.path.path()).key(&head.method)
 }
 
-fn settle(call: Call, answer: Box<Answered>, permit: Permit, token: &Token) -> Recovered {
+/// There is no other try: the caller gets what came of the last one.
+fn hand_on(call: Call, last: Last, token: &Token) -> Result<Recovered, Failure> {
+    match last.tried {
+        Ok(answer) => Ok(settle(call, answer, last.permit, token)),
+        Err(broken) => Err(failure(&broken, &call.body)),
+    }
+}
+
+fn settle(
+    call: Call,
+    answer: Box<Answered>,
+    permit: impl Into<Option<Permit>>,
+    token: &Token,
+) -> Recovered {
     let refused = answer.parts.status == StatusCode::UNAUTHORIZED;
     let not_replayable = refused && !call.body.replayable();
     if not_replayable {
@@ -349,26 +367,7 @@ fn settle(call: Call, answer: Box<Answered>, permit: Permit, token: &Token) -> R
     }
     let early = call.body.unread();
     call.body.settle();
-    Recovered { answer, permit, not_replayable, early }
-}
-
-/// Reads a small answer to its end, so that its connection can be used again.
-async fn discard(answer: Box<Answered>) {
-    let mut body = answer.body;
-    if !body.worth_reading() {
-        return;
-    }
-    let read = async {
-        let mut seen = 0;
-        while let Some(Ok(frame)) = body.frame().await {
-            seen += frame.data_ref().map_or(0, bytes::Bytes::len);
-            if seen > MAX_DRAIN {
-                break;
-            }
-        }
-    };
-    // One that takes longer is cut, and its connection with it.
-    let _ = tokio::time::timeout(MAX_DRAIN_TIME, read).await;
+    Recovered { answer, permit: permit.into(), not_replayable, early }
 }
 
 fn failure(broken: &Broken, body: &Replay) -> Failure {

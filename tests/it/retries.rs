@@ -18,6 +18,7 @@ use crate::support::{
 const ME: &str = "/api/v2/organizations/me";
 const ECHO: &str = "/api/v2/echo";
 const KEY: &str = "idempotency-key";
+const DEBUG: &str = "[telemetry]\nlog = \"genesys_proxy=debug\"";
 
 /// One 503 for the next call.
 fn once(retry_after: &str) -> serde_json::Value {
@@ -181,6 +182,39 @@ async fn whose_turn_would_come_too_late_gets_the_503_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whose_family_has_no_turn_in_time_gets_the_503_without_a_wait() {
+    let family = format!("families = [{{ match = \"GET {ECHO}\", requests_per_minute = 1 }}]");
+    let limit = format!("[rate_limit]\nrequests_per_minute = 50\n{family}\n{DEBUG}");
+    let world = World::with(unlimited(), &limit).await;
+    world.faults(once("1"));
+    let answer = world.answer(world.request(Method::GET, ECHO)).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (503, "1"));
+    assert_eq!(answer.header("proxy-status"), "", "upstream's own answer");
+    assert!(!world.gateway.log().contains("waiting to send a call again"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whose_turn_is_gone_after_the_wait_gets_the_503_as_it_came() {
+    let world = World::with(
+        unlimited(),
+        &format!("[rate_limit]\nrequests_per_minute = 2\nmax_queue = 1\n{DEBUG}"),
+    )
+    .await;
+    world.faults(once("2"));
+    let refused = world.answer(world.request(Method::GET, ECHO));
+    let (refused, other) = tokio::join!(refused, async {
+        world.gateway.logged("waiting to send a call again").await;
+        world.answer(world.request(Method::GET, ME)).await
+    });
+    assert_eq!(other.status, 200, "it took the last place");
+    assert_eq!((refused.status, refused.header("retry-after")), (503, "2"));
+    assert_eq!(refused.header("proxy-status"), "", "upstream's own answer");
+    assert_eq!(refused.json()["status"], 503, "upstream's words");
+    assert_eq!(world.records(ECHO).len(), 1);
+    world.gateway.wait_for_log("503 attempts=1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_waits_to_go_again_is_no_load_and_a_drain_waits_for_it() {
     let world = World::with(
         unlimited(),
@@ -284,6 +318,76 @@ fn a_connection_that_breaks_before_the_answer_is_replaced_for_what_may_go_twice(
             assert!(arrived.iter().all(|request| request.body == b"hello"), "{method}");
         }
     }
+}
+
+/// Over HTTP/1.1, vouched for.
+const KEYED: &str = "POST /a HTTP/1.1\r\nHost: localhost\r\nIdempotency-Key: a\r\n\
+                     Content-Length: 5\r\n\r\nhello";
+
+#[test]
+fn a_call_that_may_have_been_carried_out_is_never_told_to_come_back_later() {
+    // Cut twice, and the last place is another's before it may go a third time.
+    let settings = "retry.attempts = 3\nrate_limit.requests_per_minute = 3\n";
+    let stage = Stage::with(settings, |line| {
+        if line.request().is_some_and(|request| request.target == "/b") {
+            line.send(&ok("b"));
+        }
+    });
+    let mut caller = stage.caller();
+    caller.send(KEYED);
+    stage.gateway().wait_for_logs("waiting to send a call again", 2);
+    assert_eq!(stage.get("/b").status, 200);
+    let answer = caller.answer();
+    assert_eq!((answer.status, answer.code().as_str()), (502, "proxy.upstream.broken"));
+    assert_eq!(stage.peer.requests().len(), 3);
+}
+
+#[test]
+fn nor_is_one_whose_kept_connection_was_cut() {
+    let settings = "retry.attempts = 3\nrate_limit.requests_per_minute = 2\n";
+    let stage = Stage::with(settings, |line| {
+        line.request();
+        line.send(&ok("first"));
+        line.request();
+    });
+    // One worker for both.
+    let mut caller = stage.caller();
+    caller.send("GET /first HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_eq!(caller.answer().text(), "first");
+    caller.send(KEYED);
+    let answer = caller.answer();
+    assert_eq!((answer.status, answer.code().as_str()), (502, "proxy.upstream.broken"));
+    assert_eq!((stage.peer.requests().len(), stage.peer.connections()), (2, 1));
+}
+
+#[test]
+fn an_answer_too_large_to_keep_is_handed_on_instead_of_asking_again() {
+    const LARGE: usize = 200_000;
+    let stage = Stage::with("retry.attempts = 3\n", |line| {
+        while line.request().is_some() {
+            let head =
+                format!("HTTP/1.1 503 No\r\nRetry-After: 1\r\nContent-Length: {LARGE}\r\n\r\n");
+            line.send(head.as_bytes());
+            line.send(&vec![b'x'; LARGE]);
+        }
+    });
+    let answer = stage.get("/a");
+    assert_eq!((answer.status, answer.body.len()), (503, LARGE));
+    assert_eq!(stage.peer.requests().len(), 1);
+}
+
+#[test]
+fn a_503_that_is_cut_is_asked_for_again() {
+    let stage = Stage::with("retry.attempts = 3\n", |line| {
+        if line.number > 0 {
+            return answers(line);
+        }
+        line.request();
+        line.send(b"HTTP/1.1 503 No\r\nRetry-After: 1\r\nContent-Length: 9\r\n\r\nhalf");
+    });
+    let answer = stage.get("/a");
+    assert_eq!((answer.status, answer.text().as_str()), (200, "/a"));
+    assert_eq!(stage.peer.requests().len(), 2);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Retries of 502, 503, 504 and of connection failures: paid for, waited for, and sent in turn.
-//! It never holds a permit while it waits: a call that sleeps is no load.
+//! It never holds a permit or a connection while it waits: a call that sleeps is no load.
 
 use std::{
     sync::{
@@ -11,11 +11,14 @@ use std::{
 
 use tokio::time::{Instant, sleep_until};
 
-use super::{Call, discard};
+use super::{
+    Call,
+    rest::{Rest, keep},
+};
 use crate::{
     config::Retry,
     decide::{
-        failure::Failure,
+        queue::Ticket,
         retry::{self, Facts, Next, Outcome, Reason},
         retry_budget::{self, Share},
     },
@@ -111,9 +114,12 @@ impl Gateway {
         next: Next,
         budget: &'a Budget,
         call: &Call,
+        permit: &Permit,
     ) -> (Next, Option<Funds<'a>>) {
         let Next::Retry { reason, .. } = next else { return (next, None) };
-        if self.shared.admission.turn_at(Instant::now()) > call.deadline {
+        let asking = call.asking(call.deadline);
+        let turn_at = self.shared.admission.turn_of(Instant::now(), &asking, permit.ticket);
+        if turn_at > call.deadline {
             return (Next::Answer, None);
         }
         let funds = budget.take(reason);
@@ -124,7 +130,7 @@ impl Gateway {
         (next, funds)
     }
 
-    /// Lets go of what there is, waits, and takes a turn. Part of the request: a caller that leaves
+    /// Lets go of the connection, waits, and takes a turn. Part of the request: a caller that leaves
     /// ends it.
     pub(super) async fn retry(
         &self,
@@ -134,24 +140,53 @@ impl Gateway {
         at: StdInstant,
         funds: Option<Funds<'_>>,
         record: &mut Record,
-    ) -> Result<Permit, Failure> {
+    ) -> Result<Permit, Box<Last>> {
         call.body.stop();
-        if let Ok(answer) = tried {
-            discard(answer).await;
-        }
+        let tried = match tried {
+            Ok(answer) => match keep(answer).await {
+                Rest::Whole(answer) => Ok(answer),
+                Rest::Cut => Err(Broken::Cut { reused: false }),
+                // What cannot be held back is handed on now: it may be all that there will be.
+                Rest::Coming(answer) => {
+                    return Err(Box::new(Last { tried: Ok(answer), permit: Some(permit) }));
+                }
+            },
+            broken @ Err(_) => broken,
+        };
         let ticket = permit.ticket;
         drop(permit);
         if let Some(Funds { reason, .. }) = &funds {
             tracing::debug!(reason = reason.word(), "waiting to send a call again");
         }
         sleep_until(Instant::from_std(at)).await;
-        let permit = self.readmit(call, ticket, record).await?;
+        let permit = self.turn_again(call, ticket, tried, record).await?;
         if let Some(mut funds) = funds {
             funds.spent = true;
             self.shared.metrics.retried(funds.reason);
         }
         Ok(permit)
     }
+
+    /// A turn for a call that upstream may have carried out. Without one its caller gets what came of
+    /// the last try: our own 429 would say that nothing was done.
+    pub(super) async fn turn_again(
+        &self,
+        call: &Call,
+        ticket: Ticket,
+        tried: Tried,
+        record: &mut Record,
+    ) -> Result<Permit, Box<Last>> {
+        let turn = self.readmit(call, ticket, record).await;
+        turn.map_err(|_| Box::new(Last { tried, permit: None }))
+    }
+}
+
+/// What the caller gets when there is no other try.
+#[derive(Debug)]
+pub(super) struct Last {
+    pub(super) tried: Tried,
+    /// While the answer is on its way.
+    pub(super) permit: Option<Permit>,
 }
 
 /// How a try ended.

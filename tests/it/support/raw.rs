@@ -107,9 +107,14 @@ pub fn start(settings: &str, api: &str, login: &Peer) -> Gateway {
     let toml = format!(
         "upstream.api_url = \"{api}\"\n\
          oauth.token_url = \"{}/oauth/token\"\n\
-         rate_limit.requests_per_minute = 0\n\
-         {}{}{}{settings}",
+         {}{}{}{}{settings}",
         login.url(),
+        // What is sent is the script's affair, unless the test says otherwise.
+        if settings.contains("requests_per_minute") {
+            ""
+        } else {
+            "rate_limit.requests_per_minute = 0\n"
+        },
         // A script knows each of its connections, unless the test says otherwise.
         if settings.contains("warm_connections") { "" } else { "upstream.warm_connections = 0\n" },
         // And counts what comes, unless the test says otherwise.
