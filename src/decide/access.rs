@@ -1,4 +1,4 @@
-//! Which calls are refused whoever asks: `access.deny`, by method and path.
+//! Rules by method and path, for what is refused, limited or saved: which calls they speak of.
 //! It never lets a spelling through: a path is judged in every form that some server may read it in.
 
 use http::Method;
@@ -106,18 +106,35 @@ fn with_its_body(method: Method) -> Method {
     if method == Method::HEAD { Method::GET } else { method }
 }
 
-/// Whether one of the rules speaks of this call.
+/// Whether one of the rules speaks of this call, in some reading of its path. What would take long
+/// to judge is refused: nobody's call looks like that.
 pub fn denied(rules: &[Rule], method: &Method, path: &str) -> bool {
+    !speaking(rules.iter(), method, path).is_empty()
+}
+
+/// The numbers, from 0, of the rules that speak of this call in some reading of its path: what is
+/// held to a limit is not let out of it by its spelling. All of its method's when there are too many
+/// readings.
+pub fn speaking<'r>(
+    rules: impl Iterator<Item = &'r Rule>,
+    method: &Method,
+    path: &str,
+) -> Vec<u16> {
     let method = with_its_body(method.clone());
-    let mut of_method = rules.iter().filter(|rule| rule.of_method(&method)).peekable();
+    let mut of_method = rules.zip(0..).filter(|(rule, _)| rule.of_method(&method)).peekable();
     if of_method.peek().is_none() {
-        return false;
+        return Vec::new();
     }
     if is_plain(path) {
-        return of_method.any(|rule| rule.matches(segments(path)));
+        let matching = of_method.filter(|(rule, _)| rule.matches(segments(path)));
+        return matching.map(|(_, number)| number).collect();
     }
-    // What would take long to judge is refused: nobody's call looks like that.
-    path.len() > MAX_ODD || Readings::new(of_method.collect()).denied(path)
+    let (rules, mut numbers): (Vec<&Rule>, Vec<u16>) = of_method.unzip();
+    if path.len() <= MAX_ODD {
+        let mut matching = Readings::new(rules).matching(path).into_iter();
+        numbers.retain(|_| matching.next().unwrap_or(true));
+    }
+    numbers
 }
 
 /// Read by everybody in the same way: nearly every path.
@@ -160,19 +177,19 @@ impl<'r> Readings<'r> {
         Self { rules, left: MAX_READ }
     }
 
-    /// Whether a rule matches a reading, or there are too many of them.
-    fn denied(mut self, path: &str) -> bool {
+    /// Which of the rules match a reading; all, when there are too many of these.
+    fn matching(mut self, path: &str) -> Vec<bool> {
         let path = path.strip_prefix('/').unwrap_or(path);
         let path = path.strip_suffix('/').unwrap_or(path);
         let matched = self.path(path, 0, self.nothing_yet());
         // Where a rule begins, nothing of it is to come. A `..` too many stays at the root.
         let mut begin = 0;
-        let whole = self.rules.iter().any(|rule| {
+        let whole = self.rules.iter().map(|rule| {
             let whole = matched.get(begin).is_some_and(|ways| *ways != 0);
             begin += rule.segments.len() + 1;
-            whole
+            whole || self.left == 0
         });
-        whole || self.left == 0
+        whole.collect()
     }
 
     /// At the end of the path.
@@ -189,7 +206,8 @@ impl<'r> Readings<'r> {
     }
 
     fn segment(&mut self, text: &str, layer: usize, after: &Matched) -> Matched {
-        self.left = self.left.saturating_sub(text.len() + PART);
+        // Many rules take longer.
+        self.left = self.left.saturating_sub(text.len() + PART + after.len() / PART);
         if self.left == 0 {
             return after.clone();
         }

@@ -26,6 +26,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     config::{Family, Pacing, RateLimit},
     decide::{
+        access,
         budget::Allowance,
         callers::{Granted, Principal},
         failure::Failure,
@@ -275,9 +276,9 @@ impl Admission {
         let Asking { asker: Asker { principal, urgency }, method, target, deadline } = *asking;
         let (terms, path) = (self.callers.terms(principal), target.path());
         let ceiling = terms.requests_per_minute.map(|_| GateId::Ceiling(principal));
-        let named = self.families.iter().zip(0..);
-        let named = named.filter(|(family, _)| family.rule.speaks_of(method, path));
-        let gates = ceiling.into_iter().chain(named.map(|(_, n)| GateId::Family(n)));
+        let rules = self.families.iter().map(|family| &family.rule);
+        let named = access::speaking(rules, method, path).into_iter().map(GateId::Family);
+        let gates = ceiling.into_iter().chain(named);
         let asks = path::call(method, target.as_str());
         Call {
             who: Who { principal, weight: terms.weight, urgency, ticket, asks },

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::support::{
     NO_LIMIT, World, assert_all, at_once,
     callers::{caller, most_in, rate_limit, sent},
+    raw::{Stage, ok},
     unlimited,
 };
 
@@ -143,4 +144,68 @@ async fn a_call_is_under_way_until_the_last_byte_of_its_answer() {
     assert_eq!(third.join_next().await.unwrap().unwrap().status, 200);
     assert_eq!(second.bytes().await.unwrap().len(), 60_000_000);
     assert_eq!(world.get(media).await.status(), 200);
+}
+
+#[test]
+fn no_spelling_of_a_path_gets_a_call_past_its_familys_limit() {
+    let families = "rate_limit.families = [\
+        { match = \"GET /api/v2/users/**\", requests_per_minute = 2 }, \
+        { match = \"GET /api/v2/groups/*\", requests_per_minute = 1 }]\n";
+    let stage = Stage::with(families, |line| {
+        while line.request().is_some() {
+            line.send(&ok("{}"));
+        }
+    });
+    assert_eq!(stage.get("/api/v2/%75sers").status, 200);
+    assert_eq!(stage.get("//api/v2/users/7").status, 200);
+    for odd in [
+        "/api/v2/users",
+        "/api/v2/%75sers",
+        "/api/v2/%55sers/7",
+        "/api/v2/user%73/7?a=b",
+        "//api/v2/users",
+        "/api//v2/users",
+        "/api/./v2/users",
+        "/api/v2/x/../users",
+        "/api/v2/x/%2e%2e/users",
+        "/api/v2/x/%2E./users",
+        "/api/v2/users/.",
+        "/api/v2/users/7/..",
+        "/api%2fv2%2Fusers",
+        "/api/v2%5cusers",
+        "/api/v2/users;a=b",
+        "/api/v2/%2575sers",
+        "/API/v2/Users/",
+        "/api/v2/users%20",
+    ] {
+        let answer = stage.get(odd);
+        assert_eq!((answer.status, &*answer.code()), (429, "proxy.rate.limited"), "{odd}");
+    }
+    // A name needs encoding: such a call is its family's as any.
+    assert_eq!(stage.get("/api/v2/groups/My%20Group").status, 200);
+    assert_eq!(stage.get("/api/v2/groups/My%20Friends").status, 429);
+    assert_eq!(stage.get("/api/v2/groups/My%20Group/members").status, 200, "no family's");
+    assert_eq!(stage.end().iter().map(|record| record.requests().0.len()).sum::<usize>(), 4);
+}
+
+#[test]
+fn what_was_learned_of_a_path_holds_for_each_of_its_spellings() {
+    let stage = Stage::new(|line| {
+        while let Some(request) = line.request() {
+            let limited = request.target.contains("sers");
+            let refusal = "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 100\r\n\
+                           Content-Length: 0\r\n\r\n";
+            line.send(if limited { refusal.as_bytes().to_vec() } else { ok("{}") }.as_slice());
+        }
+    });
+    let first = stage.get("/api/v2/users/7");
+    assert_eq!((first.status, first.all("retry-after")), (429, vec!["100"]), "upstream's");
+    for odd in ["//api/v2/users/8", "/api/v2/%75sers/8", "/api/x/../v2/users/8", "/API/v2/Users/8"]
+    {
+        let answer = stage.get(odd);
+        assert_eq!((answer.status, &*answer.code()), (429, "proxy.rate.limited"), "{odd}");
+    }
+    assert_eq!(stage.get("/api/v2/groups").status, 200);
+    stage.peer.wait_for_requests(2);
+    assert_eq!(stage.end().iter().map(|record| record.requests().0.len()).sum::<usize>(), 2);
 }

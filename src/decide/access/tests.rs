@@ -224,3 +224,122 @@ fn what_grants_by_a_rule_grants_nothing_to_an_odd_path() {
         assert!(!rule.speaks_of(&Method::GET, path), "{path}");
     }
 }
+
+fn limited() -> Vec<Rule> {
+    rules(&["GET /api/v2/users/*", "/api/v2/users/**", "PUT /api/v2/groups/*/members", "GET /"])
+}
+
+#[test]
+fn each_rule_that_speaks_of_a_call_is_told_by_its_number() {
+    let limited = limited();
+    let with = |method: &Method, path: &str| speaking(limited.iter(), method, path);
+    for (method, path, expected) in [
+        (Method::GET, "/api/v2/users/7", &[0, 1][..]),
+        (Method::HEAD, "/api/v2/users/a%40b.example", &[0, 1]),
+        (Method::GET, "/api/v2/users", &[1]),
+        (Method::POST, "//api/v2/./%75sers/7", &[1]),
+        (Method::PUT, "/api/v2/groups/My%20Group/members", &[2]),
+        (Method::GET, "/api/v2/groups/My%20Group/members", &[]),
+        (Method::GET, "/%2e", &[3]),
+        (Method::DELETE, "/api/v2/groups/My%20Group/members", &[]),
+    ] {
+        assert_eq!(with(&method, path), expected, "{method} {path}");
+    }
+    let endless = format!("/{}", "..%2f".repeat(1500));
+    assert_eq!(with(&Method::GET, &endless), [0, 1, 3], "all of its method's");
+    assert_eq!(with(&Method::GET, &format!("/%20{}", "a".repeat(MAX_ODD))), [0, 1, 3]);
+}
+
+#[test]
+fn a_thousand_rules_do_not_take_long_nor_speak_of_what_is_not_theirs() {
+    let text = |n| format!("GET /api/v2/things/{n}/of/many/*");
+    let many: Vec<Rule> = (0..1000).map(|n| Rule::parse(&text(n)).unwrap()).collect();
+    let with = |path: &str| speaking(many.iter(), &Method::GET, path);
+    assert_eq!(with("/api/v2/things/7/of/many/My%20Groups;x=y"), [7]);
+    assert_eq!(with(&format!("/{}", "a;b%25/".repeat(1000))).len(), 1000, "there is no telling");
+    let mut readings = Readings::new(many.iter().collect());
+    readings.segment("a;b%25", 0, &readings.nothing_yet());
+    assert!(readings.left < MAX_READ - 1000, "each part is paid for by the rules it is held to");
+}
+
+/// As RFC 3986 section 6.2.2 would have it, and nothing else of this module: perhaps decoded, once;
+/// then without empty segments and dot segments.
+fn normal(path: &str, decoded: bool) -> Vec<String> {
+    let (mut bytes, mut rest) = (Vec::new(), path.as_bytes());
+    while let [first, tail @ ..] = rest {
+        let hex = |at: usize| char::from(*tail.get(at)?).to_digit(16);
+        match (first, hex(0), hex(1)) {
+            (b'%', Some(high), Some(low)) if decoded => {
+                bytes.push(u8::try_from(high * 16 + low).unwrap());
+                rest = &tail[2..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    let mut names: Vec<String> = Vec::new();
+    for name in String::from_utf8_lossy(&bytes).split('/') {
+        match name {
+            "" | "." => {}
+            ".." => drop(names.pop()),
+            name => names.push(name.to_ascii_lowercase()),
+        }
+    }
+    names
+}
+
+/// Whether a path means `/api/v2/users/*` by that.
+fn is_a_user(path: &str) -> bool {
+    [false, true].into_iter().any(|decoded| match &normal(path, decoded)[..] {
+        [api, version, users, _] => [api, version, users] == ["api", "v2", "users"],
+        _ => false,
+    })
+}
+
+/// What odd paths are made of.
+const PARTS: [&str; 25] = [
+    "api", "v2", "users", "API", "Users", "%75sers", "%55SERS", "use%72s", "7", "a%40b", "/", "/",
+    "/", "//", "/./", "/../", "/x/../", "/.", "/..", "%2f", "%2F", "%2e", "%2E%2e/", "%5C", ";a",
+];
+
+proptest! {
+    /// The limit of a family holds for each spelling that upstream may take for it.
+    #[test]
+    fn no_spelling_that_means_a_path_is_let_out_of_its_rule(
+        before in prop::sample::select(&["/", "//", "/./", "/x/../", "/%2e/", "/../", "/%2F"][..]),
+        odd in prop::collection::vec(
+            (any::<bool>(), any::<bool>(), prop::sample::select(&["/", "//", "/./", "/y/../", "%2f", "%2F", "/%2e/", "/y/%2e%2E/", "/y/.%2e//"][..])),
+            3,
+        ),
+        last in prop::sample::select(&["7", "%37", "a%40b", "x/", "x/.", "x/y/..", "x%2f%2e"][..]),
+    ) {
+        let mut path = before.to_owned();
+        for (name, (upper, encoded, after)) in ["api", "v2", "users"].into_iter().zip(odd) {
+            for byte in name.bytes() {
+                let byte = if upper { byte.to_ascii_uppercase() } else { byte };
+                path.extend(match (encoded, upper) {
+                    (true, true) => [format!("%{byte:02X}")],
+                    (true, false) => [format!("%{byte:02x}")],
+                    (false, _) => [char::from(byte).to_string()],
+                });
+            }
+            path.push_str(after);
+        }
+        path.push_str(last);
+        prop_assert!(is_a_user(&path), "{path}");
+        prop_assert_eq!(speaking(limited().iter(), &Method::GET, &path), [0, 1], "{}", path);
+    }
+
+    /// Whatever it is put together from.
+    #[test]
+    fn what_means_a_path_by_the_rfc_is_spoken_of(
+        parts in prop::collection::vec(prop::sample::select(&PARTS[..]), 0..12),
+        begin in prop::sample::select(&["", "/api/v2", "/api/v2/users"][..]),
+    ) {
+        let path = format!("{begin}/{}", parts.concat());
+        let spoken = speaking(limited().iter(), &Method::GET, &path);
+        prop_assert!(!is_a_user(&path) || spoken.contains(&0), "{path}: {spoken:?}");
+    }
+}

@@ -1,5 +1,7 @@
 //! Turns on paused time.
 
+mod learned;
+
 use std::{num::NonZeroU32, sync::LazyLock, time::Duration};
 
 use super::*;
