@@ -6,7 +6,7 @@
 
 use http::{HeaderMap, HeaderValue};
 
-use super::urgency::Urgency;
+use super::{bytes::outside_quotes, urgency::Urgency};
 
 /// A field that must appear once at most.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -104,7 +104,7 @@ impl Asked {
 
 /// The items of a comma list. A value that is not text lists nothing that we know.
 fn items(value: &HeaderValue) -> impl Iterator<Item = &str> {
-    value.to_str().unwrap_or_default().split(',').map(str::trim)
+    outside_quotes(value.to_str().unwrap_or_default(), b',').map(str::trim)
 }
 
 fn lists(value: &HeaderValue, word: &str) -> bool {
@@ -115,13 +115,13 @@ fn is_trailers(coding: &str) -> bool {
     coding.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case("trailers"))
 }
 
-/// Parameters may follow a preference (RFC 7240 section 2): none is defined for this one.
+/// RFC 7240 section 2: `name [= word] *( ; parameter )`. One too large to be told is a long one.
 fn wait(preference: &str) -> Option<u64> {
-    let (name, value) = preference.split(';').next()?.split_once('=')?;
-    if !name.trim().eq_ignore_ascii_case("wait") {
-        return None;
-    }
-    value.trim().trim_matches('"').parse().ok()
+    let (name, value) = outside_quotes(preference, b';').next()?.split_once('=')?;
+    let seconds = value.trim().trim_matches('"');
+    let digits = !seconds.is_empty() && seconds.bytes().all(|byte| byte.is_ascii_digit());
+    let named = name.trim().eq_ignore_ascii_case("wait");
+    (named && digits).then(|| seconds.parse().unwrap_or(u64::MAX))
 }
 
 /// A word that cannot forge a log line.
@@ -186,6 +186,11 @@ mod tests {
             ("respond-async; wait=7", None),
             ("wait=soon", None),
             ("waiting=7", None),
+            ("wait=7; handling=lenient, respond-async", Some(7)),
+            ("wait=99999999999999999999999", Some(u64::MAX)),
+            ("wait=+7", None),
+            ("wait=", None),
+            ("a=\"b, wait=9\", wait=3", Some(3)),
         ] {
             assert_eq!(asked(&[("prefer", value)]).wait, wait, "{value}");
         }

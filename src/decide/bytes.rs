@@ -52,6 +52,25 @@ pub fn split(bytes: &[u8], wanted: u8) -> (&[u8], &[u8]) {
     bytes.split_at(end.unwrap_or(bytes.len()))
 }
 
+/// What stands between separators; one in a quoted string separates nothing, nor does an escaped
+/// quote end one (RFC 9110 section 5.6.4).
+pub fn outside_quotes(text: &str, separator: u8) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let (mut quoted, mut escaped) = (false, false);
+        let end = text.bytes().position(|byte| {
+            let plain = !std::mem::take(&mut escaped);
+            quoted ^= plain && byte == b'"';
+            escaped = plain && quoted && byte == b'\\';
+            !quoted && byte == separator
+        });
+        let (part, tail) = text.split_at(end.unwrap_or(text.len()));
+        rest = tail.get(1..);
+        Some(part)
+    })
+}
+
 /// Some byte is a control character other than the tab (RFC 9110 section 5.5).
 pub fn holds_control(bytes: &[u8]) -> bool {
     const LANES: usize = 16;
@@ -85,6 +104,23 @@ mod tests {
                     text[at] = good;
                 }
             }
+        }
+    }
+
+    #[test]
+    fn what_is_quoted_is_not_taken_apart() {
+        for (text, parts) in [
+            ("", &[""][..]),
+            ("a,b", &["a", "b"]),
+            (",", &["", ""]),
+            (r#"a="b,c",d"#, &[r#"a="b,c""#, "d"]),
+            (r#""\",",a"#, &[r#""\",""#, "a"]),
+            (r#""\\",a"#, &[r#""\\""#, "a"]),
+            (r#"\",",a"#, &[r#"\",""#, "a"]),
+            (r#"a,"b,c"#, &["a", r#""b,c"#]),
+        ] {
+            let found: Vec<&str> = outside_quotes(text, b',').collect();
+            assert_eq!(found, parts, "{text}");
         }
     }
 

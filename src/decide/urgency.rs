@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use super::bytes::outside_quotes;
+
 /// From 0, at once, to 7, whenever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Urgency(u8);
@@ -21,11 +23,11 @@ impl Urgency {
     /// Of a `Priority` line: the `u` of its dictionary, the last one if it is there twice. What is
     /// no urgency is none (RFC 9218 section 4).
     pub fn of(line: &str) -> Option<Self> {
-        let urgency = |item: &str| match item.trim().strip_prefix("u=")?.as_bytes() {
-            [digit @ b'0'..=b'7'] | [digit @ b'0'..=b'7', b';', ..] => Some(Self(digit - b'0')),
-            _ => None,
-        };
-        line.split(',').rev().find_map(urgency)
+        let key = |item: &str| item.split(['=', ';']).next() == Some("u");
+        let items = outside_quotes(line, b',').map(str::trim);
+        let value = items.filter(|item| key(item)).last()?.strip_prefix("u=")?;
+        let number: i8 = value.split(';').next().filter(|n| !n.starts_with('+'))?.parse().ok()?;
+        u8::try_from(number).ok().filter(|number| *number < 8).map(Self)
     }
 
     /// More urgent than a call that says nothing: it may use `rate_limit.reserve`.
@@ -57,6 +59,13 @@ mod tests {
             ("i, u=7", Some(7)),
             ("u=1, u=2", Some(2)),
             ("u=1;x=y", Some(1)),
+            ("u=007", Some(7)),
+            ("a=\"b, u=0;\", u=6", Some(6)),
+            ("a=\"b, u=0\"", None),
+            ("u=1, u=9", None),
+            ("u=1, u", None),
+            ("u=+1", None),
+            ("u=\"1\"", None),
             ("u=8", None),
             ("u=-1", None),
             ("u=1.5", None),
