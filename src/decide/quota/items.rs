@@ -4,6 +4,8 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use crate::decide::bytes::outside_quotes;
+
 /// One quota: `"name";r=0;t=30`, or its policy: `"name";q=100;w=60`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Item {
@@ -16,15 +18,16 @@ pub(super) struct Item {
 
 /// All items of a line.
 pub(super) fn items(line: &str) -> impl Iterator<Item = Item> {
-    split(line, b',').map(Item::of)
+    outside_quotes(line, b',').map(Item::of)
 }
 
 impl Item {
     fn of(text: &str) -> Self {
         let mut item = Self::default();
-        for (n, part) in split(text, b';').map(str::trim).enumerate() {
-            if let Some(at) = unquoted(part, b'=') {
-                item.parameter(part.split_at(at));
+        for (n, part) in outside_quotes(text, b';').map(str::trim).enumerate() {
+            let mut sides = outside_quotes(part, b'=');
+            if let (Some(name), Some(value)) = (sides.next(), sides.next()) {
+                item.parameter(name, value);
             } else if n == 0 && !part.is_empty() {
                 let mut hasher = DefaultHasher::new();
                 part.trim_matches('"').hash(&mut hasher);
@@ -34,8 +37,8 @@ impl Item {
         item
     }
 
-    fn parameter(&mut self, (name, value): (&str, &str)) {
-        let value = value.trim_start_matches('=').trim().trim_matches('"');
+    fn parameter(&mut self, name: &str, value: &str) {
+        let value = value.trim().trim_matches('"');
         let Ok(value) = value.parse() else { return };
         match name.trim() {
             "q" | "limit" => self.limit = Some(value),
@@ -44,29 +47,4 @@ impl Item {
             _ => {}
         }
     }
-}
-
-/// The parts between these bytes.
-fn split(text: &str, at: u8) -> impl Iterator<Item = &str> {
-    let mut rest = Some(text);
-    std::iter::from_fn(move || {
-        let text = rest?;
-        let end = unquoted(text, at);
-        rest = end.and_then(|end| text.get(end + 1..));
-        end.map_or(Some(text), |end| text.get(..end))
-    })
-}
-
-/// Where this byte comes first outside of a string (RFC 9651 section 3.3.3).
-fn unquoted(text: &str, wanted: u8) -> Option<usize> {
-    let (mut quoted, mut escaped) = (false, false);
-    text.bytes().position(|byte| {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            _ => return byte == wanted && !quoted,
-        }
-        false
-    })
 }
