@@ -10,8 +10,12 @@ use tokio::{task::JoinSet, time::Instant};
 
 use crate::support::{
     Answer, World, assert_all, at_once,
-    callers::{caller, limited, rate_limit},
+    callers::{caller, limited, rate_limit, sent},
     gateway::ADMIN,
+    raw::{
+        Caller,
+        http2::{CANCEL, Caller2, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, literals},
+    },
     unlimited,
 };
 
@@ -138,4 +142,66 @@ async fn who_leaves_with_a_turn_that_was_not_used_leaves_it_to_others() {
     let calls = (0..10).map(|_| world.request(Method::GET, ME).header("prefer", "wait=5"));
     assert_all(&at_once(calls).await, 200);
     assert_eq!(world.genesys.counters().requests, 10);
+}
+
+/// Opens a stream for a GET of this path.
+fn open(caller: &mut Caller2, stream: u32, path: &str) {
+    let head = [
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":authority", "localhost"),
+        (":path", path),
+        ("prefer", "wait=60"),
+    ];
+    caller.send(HEADERS, END_STREAM | END_HEADERS, stream, &literals(&head));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_that_are_reset_in_line_and_in_flight_give_all_their_places_back() {
+    let families = "families = [{ match = \"GET /api/v2/echo/**\", concurrent = 2 }]";
+    let capped = "[[caller]]\nname = \"here\"\nnetworks = [\"127.0.0.1/32\"]\n\
+                  requests_per_minute = 100\n";
+    let toml = format!("{}{capped}", rate_limit(200, 600, families));
+    let world = World::with(unlimited(), &toml).await;
+    let mut caller = Caller2::new(Caller::connect(world.gateway.address));
+    let hold = json!({"api": [{"match": "/api/v2/echo*", "hold": true}]});
+    let (mut stream, mut arrived) = (1, 0);
+    for round in 1..=5_u32 {
+        world.faults(hold.clone());
+        let streams: Vec<u32> = (0..40).map(|n| stream + n * 2).collect();
+        stream += 80;
+        for &stream in &streams {
+            open(&mut caller, stream, "/api/v2/echo/some");
+        }
+        world.until(|seen| seen.held == 2).await;
+        // One more that passes all of them: they have arrived, and stand in line.
+        open(&mut caller, stream, ME);
+        assert_eq!(caller.outcome(stream).status, 200);
+        stream += 2;
+        // In another order each time: those in line first, or those in flight.
+        let half = streams.len() / 2;
+        let (first, second) = streams.split_at(if round % 2 == 0 { half } else { 0 });
+        for stream in second.iter().chain(first) {
+            caller.send(RST_STREAM, 0, *stream, &CANCEL.to_be_bytes());
+        }
+        let cut = usize::try_from(round * 40).unwrap();
+        world.gateway.wait_for_logs(" 499 ", cut);
+        world.faults(json!({"clear": true}));
+        world.until(|seen| seen.in_flight == 0).await;
+        // Some may have been sent when those before them were cut, and were cut then.
+        let before = std::mem::replace(&mut arrived, world.records("/api/v2/echo/some").len());
+        assert!((before + 2..=before + 40).contains(&arrived), "{arrived} after {before}");
+        world.faults(hold.clone());
+        let now = |_| world.request(Method::GET, "/api/v2/echo/some").header("prefer", "wait=0");
+        let next = sent((0..2).map(now));
+        world.until(|seen| seen.held == 2).await;
+        world.faults(json!({"clear": true}));
+        assert_all(&next.join_all().await, 200);
+        arrived += 2;
+    }
+    // What left counts at the ceiling, what only stood in line does not.
+    let left = 100 - arrived - 5;
+    let answer = world.answer(world.request(Method::GET, ME)).await;
+    let standing = answer.header("ratelimit").to_owned();
+    assert!(standing.starts_with(&format!("\"default\";r={};", left - 1)), "{standing} of {left}");
 }

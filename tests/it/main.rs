@@ -19,6 +19,7 @@ mod draining;
 mod fair;
 mod first_look;
 mod forbidden;
+mod full_window;
 mod hostile_login;
 mod hostile_upstream;
 mod http2_upstream;

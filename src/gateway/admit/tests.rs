@@ -1,11 +1,12 @@
 //! Turns on paused time.
 
 mod learned;
+mod together;
 
 use std::{num::NonZeroU32, sync::LazyLock, time::Duration};
 
 use super::*;
-use crate::decide::freshness::Generation;
+use crate::decide::{callers::Terms, freshness::Generation};
 
 fn rate_limit(limit: u32, max_queue: usize) -> RateLimit {
     RateLimit {

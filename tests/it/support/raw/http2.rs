@@ -18,6 +18,7 @@ pub const END_HEADERS: u8 = 4;
 /// Error codes (RFC 9113 section 7).
 pub const INTERNAL_ERROR: u32 = 2;
 pub const REFUSED_STREAM: u32 = 7;
+pub const CANCEL: u32 = 8;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
