@@ -13,7 +13,9 @@ fuzz_target!(|input: (&[u8], &[u8], Vec<(u8, u64)>)| {
     let (priority, prefer, preferences) = input;
     let fields = |name: &'static str, value: &[u8]| {
         let mut fields = HeaderMap::new();
-        HeaderValue::from_bytes(value).is_ok_and(|value| !fields.append(name, value)).then_some(fields)
+        HeaderValue::from_bytes(value)
+            .is_ok_and(|value| !fields.append(name, value))
+            .then_some(fields)
     };
     if let Some(fields) = fields("priority", priority) {
         let asked = Asked::of(&fields);

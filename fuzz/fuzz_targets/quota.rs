@@ -57,12 +57,8 @@ fn of_policies(lines: &[(HeaderName, HeaderValue)], quota: Quota) {
 }
 
 fn believed(quota: Quota, used: u32) {
-    let allowance = Allowance {
-        limit: NonZeroU32::new(LIMIT),
-        window: WINDOW,
-        even: false,
-        reserve: 0,
-    };
+    let allowance =
+        Allowance { limit: NonZeroU32::new(LIMIT), window: WINDOW, even: false, reserve: 0 };
     let mut now = Instant::now();
     let mut budget = Budget::new(allowance, now);
     for _ in 0..used {

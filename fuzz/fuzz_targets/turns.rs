@@ -135,7 +135,12 @@ impl Shadow {
             0 | 1 => {
                 let patience = [0, 1, 3, 8, 20, 60, 2, 5][which >> 2 & 7];
                 let urgent = event & 1 == 1 && which & 1 == 1;
-                self.comes((event >> 3 & 1) + (event >> 7), u64::from(event >> 4 & 1), patience, urgent);
+                self.comes(
+                    (event >> 3 & 1) + (event >> 7),
+                    u64::from(event >> 4 & 1),
+                    patience,
+                    urgent,
+                );
             }
             2 => {
                 if let Some(&name) = self.waiting.keys().nth(which % self.waiting.len().max(1)) {
