@@ -168,7 +168,7 @@ async fn streams_that_are_reset_in_line_and_in_flight_give_all_their_places_back
     let (mut stream, mut arrived) = (1, 0);
     for round in 1..=5_u32 {
         world.faults(hold.clone());
-        let streams: Vec<u32> = (0..40).map(|n| stream + n * 2).collect();
+        let mut streams: Vec<u32> = (0..40).map(|n| stream + n * 2).collect();
         stream += 80;
         for &stream in &streams {
             open(&mut caller, stream, "/api/v2/echo/some");
@@ -178,10 +178,11 @@ async fn streams_that_are_reset_in_line_and_in_flight_give_all_their_places_back
         open(&mut caller, stream, ME);
         assert_eq!(caller.outcome(stream).status, 200);
         stream += 2;
-        // In another order each time: those in line first, or those in flight.
-        let half = streams.len() / 2;
-        let (first, second) = streams.split_at(if round % 2 == 0 { half } else { 0 });
-        for stream in second.iter().chain(first) {
+        // Those in line first, so that nobody moves up; at last those in flight, so that all do.
+        if round < 5 {
+            streams.reverse();
+        }
+        for stream in &streams {
             caller.send(RST_STREAM, 0, *stream, &CANCEL.to_be_bytes());
         }
         let cut = usize::try_from(round * 40).unwrap();
@@ -199,9 +200,11 @@ async fn streams_that_are_reset_in_line_and_in_flight_give_all_their_places_back
         assert_all(&next.join_all().await, 200);
         arrived += 2;
     }
-    // What left counts at the ceiling, what only stood in line does not.
-    let left = 100 - arrived - 5;
+    // What left counts at the ceiling, though it was cut before it arrived; what only stood in line
+    // does not, or five times forty would be far above it.
+    let most = 100 - arrived - 6;
     let answer = world.answer(world.request(Method::GET, ME)).await;
-    let standing = answer.header("ratelimit").to_owned();
-    assert!(standing.starts_with(&format!("\"default\";r={};", left - 1)), "{standing} of {left}");
+    let standing = answer.header("ratelimit").strip_prefix("\"default\";r=").unwrap();
+    let left: usize = standing.split_once(';').unwrap().0.parse().unwrap();
+    assert!((most.saturating_sub(50)..=most).contains(&left), "{left} of {most}");
 }
