@@ -80,11 +80,11 @@ struct Shadow {
     promised: [Promised; 2],
     waiting: BTreeMap<u32, Came>,
     granted: Vec<(Came, Grant)>,
-    out: Vec<(Came, Grant)>,
+    out: Vec<(Came, Grant, Instant)>,
     sent: Vec<Sent>,
     refused: Vec<(Came, Refused)>,
-    /// Families that are held up, for whoever comes after this ticket, until when.
-    held: Vec<(u64, Ticket, Instant)>,
+    /// Families that are held up, until when.
+    held: Vec<(u64, Instant)>,
 }
 
 impl Shadow {
@@ -145,14 +145,14 @@ impl Shadow {
             2 => {
                 if let Some(&name) = self.waiting.keys().nth(which % self.waiting.len().max(1)) {
                     let came = self.waiting.remove(&name).expect("it is there");
-                    assert_eq!(self.turns.leave(came.ticket, self.now), Some(name));
+                    assert_eq!(self.turns.leave(came.ticket), Some(name));
                 }
             }
             3 => {
                 if let Some((came, grant)) = take(&mut self.granted, which) {
                     self.turns.left(&grant.gates, grant.spot, self.now);
                     self.sent.push(Sent { at: self.now, lane: grant.spot.lane, came });
-                    self.out.push((came, grant));
+                    self.out.push((came, grant, self.now));
                 }
             }
             4 => {
@@ -161,13 +161,14 @@ impl Shadow {
                 }
             }
             5 => {
-                if let Some((_, grant)) = take(&mut self.out, which) {
-                    self.turns.ended(&grant.gates);
+                if let Some((_, grant, sent)) = take(&mut self.out, which) {
+                    self.turns.passed(&grant.gates, grant.spot.lane, sent);
+                    self.turns.ended(&grant.gates, self.now - sent);
                 }
             }
             6 if which < 20 => {
-                if let Some((came, grant)) = take(&mut self.out, which & 3) {
-                    self.limited(came, &grant, [2, 1, 30, 0, 4][which >> 2]);
+                if let Some((came, grant, sent)) = take(&mut self.out, which & 3) {
+                    self.limited(came, (&grant, sent), [2, 1, 30, 0, 4][which >> 2]);
                 }
             }
             // Comes back as it was told.
@@ -229,10 +230,7 @@ impl Shadow {
     }
 
     fn grant(&mut self, came: Came, grant: Grant) {
-        // Who had passed its family's gate before, and waits for the token, has passed it.
-        let held = |&(family, since, until)| {
-            family == came.family && since < came.ticket && until > self.now
-        };
+        let held = |&(family, until)| family == came.family && until > self.now;
         assert!(!self.held.iter().any(held), "past a pause");
         self.granted.push((came, grant));
     }
@@ -242,7 +240,7 @@ impl Shadow {
         self.refused.push((came, refused));
     }
 
-    fn limited(&mut self, came: Came, grant: &Grant, seconds: u32) {
+    fn limited(&mut self, came: Came, (grant, sent): (&Grant, Instant), seconds: u32) {
         let refusal = Refusal {
             principal: Principal::at(Ipv4Addr::new(10, 0, 0, came.caller).into()),
             spot: grant.spot,
@@ -252,14 +250,13 @@ impl Shadow {
         };
         let until = refusal.until;
         match self.turns.limited(refusal, self.now) {
-            Limited::Family => {
-                let since = self.turns.ticket();
-                self.held.push((came.family, since, until));
+            Limited::Family(_) => {
+                self.held.push((came.family, until));
             }
             // A family that was blamed before may be free again.
             Limited::Token(_) | Limited::Nothing => self.held.clear(),
         }
-        self.turns.ended(&grant.gates);
+        self.turns.ended(&grant.gates, self.now - sent);
     }
 
     /// The pacer's part, and what must be true after it.
@@ -296,8 +293,9 @@ impl Shadow {
             let sent = self.sent.iter().filter(|sent| promised.holds(&sent.came)).count();
             let most = promised.limit.requests_per_minute.map_or(usize::MAX, |n| n.get() as usize);
             assert!(sent <= most, "over {promised:?}");
-            let inside = self.granted.iter().chain(&self.out);
-            let inside = inside.filter(|(came, _)| promised.holds(came)).count();
+            let granted = self.granted.iter().map(|(came, _)| came);
+            let inside = granted.chain(self.out.iter().map(|(came, ..)| came));
+            let inside = inside.filter(|came| promised.holds(came)).count();
             let most = promised.limit.concurrent.map_or(usize::MAX, |n| n.get() as usize);
             assert!(inside <= most, "more inside than {promised:?}");
         }
@@ -326,8 +324,7 @@ impl Shadow {
             let most = [requests_per_minute, concurrent].into_iter().flatten().min();
             most.map_or(limit, |most| limit.min(most.get() as usize))
         });
-        // A family that was once refused is taken to have no more than one token's limit.
-        let other = if self.lanes == 1 { 1 } else { 2 };
+        let other = 1;
         let named = if self.promised[0].limit == Limit::default() { other } else { NAMED };
         // A caller without a ceiling to the named family, the capped one to another, any to any.
         let groups = [(1, named, all[0]), (CAPPED, other, all[1]), (1, other, limit)];

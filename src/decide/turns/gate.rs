@@ -139,6 +139,11 @@ impl<W> Gate<W> {
         if news { self.budget.limit_at(now) } else { None }
     }
 
+    /// It was not limited for long.
+    pub(super) fn is_open(&mut self) {
+        self.probing = None;
+    }
+
     /// What was refused was the token's limit, not this.
     pub(super) fn cleared(&mut self) {
         if let Some(before) = self.before.take() {

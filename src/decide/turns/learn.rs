@@ -168,7 +168,11 @@ impl<W> Turns<W> {
             gate.line.expire(now);
             let learned = matches!(id, GateId::Learned(_));
             let recent = |at: Instant| now.saturating_duration_since(at) < lasting;
-            let stays = !learned || gate.limited_at.is_some_and(recent) || !gate.is_idle(now);
+            let limited = gate.limited_at.is_some_and(recent);
+            if !limited {
+                gate.is_open();
+            }
+            let stays = !learned || limited || !gate.is_idle(now);
             if !stays {
                 self.kept = self.kept + gate.line.promises();
             }
