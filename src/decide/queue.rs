@@ -11,45 +11,24 @@
 //! caller's newer calls; a refusal costs nobody a part of its share.
 
 mod arrivals;
+mod back;
 mod estimate;
 mod flow;
 pub mod promises;
+mod tickets;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     num::NonZeroU32,
-    ops::RangeInclusive,
     time::{Duration, Instant},
 };
 
 use super::{callers::Principal, rank::Rank, urgency::Urgency};
 use arrivals::Clock;
+pub use back::Known;
 use flow::{COST, Flow, Place, Seat, Share, Turn};
-use promises::{Passed, Promise, Promises};
-
-/// A place in the order of arrival. A call that comes back after a 429 keeps its ticket, and so
-/// stands before all of its caller's that came later.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket(u64);
-
-/// Some tickets, oldest first.
-#[derive(Debug)]
-pub struct Tickets(RangeInclusive<u64>);
-
-impl Default for Tickets {
-    fn default() -> Self {
-        #[expect(clippy::reversed_empty_ranges, reason = "it is to be empty")]
-        Self(1..=0)
-    }
-}
-
-impl Iterator for Tickets {
-    type Item = Ticket;
-
-    fn next(&mut self) -> Option<Ticket> {
-        self.0.next().map(Ticket)
-    }
-}
+use promises::Promises;
+pub use tickets::{Ticket, Tickets};
 
 /// The line is at its bound, or the caller at its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,9 +39,6 @@ pub struct Full;
 const MAX_IDLE: usize = 1_000;
 /// And for so many rounds, as they may come again.
 const REMEMBERED: u64 = 64 * COST;
-
-/// How much the newest outcome counts in the share of calls that come back: 1/64.
-const RETURNS: u32 = 6;
 
 /// Whose call it is, and how it wants to wait.
 #[derive(Debug, Clone, Copy)]
@@ -112,24 +88,6 @@ pub struct Gone<W> {
     pub known: Known,
 }
 
-/// What is known of a call that came before.
-#[derive(Debug, Clone, Copy)]
-pub struct Known {
-    /// When it came first: its place among its caller's.
-    since: u64,
-    /// How often it has come back.
-    back: u32,
-}
-
-impl Known {
-    /// Whether it has its place among those who are away, too. Who comes back for the first time and
-    /// is refused again goes behind them all: as many times were told as there are turns, and one
-    /// that is pushed in between makes all that come after it late. Once.
-    fn keeps_its_place(self) -> bool {
-        self.back != 1
-    }
-}
-
 impl<W> Queue<W> {
     /// An empty one, in which a turn comes every `pace` when it is full, and `window`s are counted.
     pub fn new(pace: Duration, window: Duration) -> Self {
@@ -148,6 +106,7 @@ impl<W> Queue<W> {
             clock: Clock::new(pace, window),
         }
     }
+
     /// The next ticket in order of arrival.
     pub fn ticket(&mut self) -> Ticket {
         Ticket(self.number())
@@ -243,50 +202,6 @@ impl<W> Queue<W> {
         }
     }
 
-    /// This call will come back at `told`, and is known if it does so before `expires`. `room`: for
-    /// one promise more.
-    pub fn promise(
-        &mut self,
-        who: &Who,
-        known: Option<Known>,
-        now: Instant,
-        (told, expires, room): (Instant, Instant, bool),
-    ) {
-        let earlier = self.redeem(who, now);
-        if earlier.is_some() {
-            self.promises.broken();
-        } else if !room {
-            return;
-        }
-        let known = known.or(earlier);
-        let Known { since, back } = known.unwrap_or(Known { since: who.ticket.0, back: 0 });
-        let asks = (who.principal, who.asks);
-        let promise =
-            Promise { asks, since, back, urgency: who.urgency, told, expires, late: false };
-        let (number, moment) = (self.number(), self.clock.start(now));
-        self.promises.add(number, promise);
-        self.change(who.principal, who.weight, |flow| {
-            flow.goes_away(promise.away(number));
-            if known.is_none() {
-                flow.arrivals.add(moment);
-            }
-        });
-    }
-
-    /// Whoever has not come back by now is expected no longer.
-    pub fn expire(&mut self, now: Instant) {
-        while let Some(passed) = self.promises.pass(now) {
-            match passed {
-                Passed::Late(number, promise) => self.expected_no_longer(number, promise, false),
-                Passed::Gone(number, promise) if !promise.late => {
-                    self.expected_no_longer(number, promise, false);
-                }
-                Passed::Gone(..) => {}
-            }
-        }
-        self.settle();
-    }
-
     /// Somebody whose deadline lies before `moment` steps out.
     pub fn impatient(&mut self, moment: Instant) -> Option<Gone<W>> {
         let &(deadline, ticket) = self.deadlines.first()?;
@@ -353,20 +268,6 @@ impl<W> Queue<W> {
         let flow = self.flows.get(&who.principal);
         let start = flow.map_or(self.served, |flow| flow.next.max(self.served));
         Turn { start, number: self.number(), principal: who.principal }
-    }
-
-    /// The call is back that was told to come.
-    fn redeem(&mut self, who: &Who, now: Instant) -> Option<Known> {
-        let (number, promise) = self.promises.redeem((who.principal, who.asks), now)?;
-        self.expected_no_longer(number, promise, true);
-        Some(promise.known())
-    }
-
-    fn expected_no_longer(&mut self, number: u64, promise: Promise, came: bool) {
-        self.came.learn(came, RETURNS);
-        self.change(promise.asks.0, NonZeroU32::MIN, |flow| {
-            flow.away_no_longer(promise.away(number), came);
-        });
     }
 
     /// The last call of the caller with the most of the line steps out for one that has less.

@@ -171,14 +171,7 @@ impl Gateway {
                     permit = Box::pin(self.renew(&call, permit, record)).await?;
                 }
                 (Next::Fruitless, Ok(answer)) => {
-                    let fresh = refused.as_ref().is_some_and(|first| first.fresh(&permit, &token));
-                    if fresh {
-                        let tokens = self.shared.tokens.of(permit.spot().lane);
-                        tokens.fruitless(&token, family(&call.head));
-                    } else {
-                        // Another token that was dead without anybody knowing: no lesson.
-                        self.rejected(&token, &permit, &call.head);
-                    }
+                    self.fruitless(&call, &permit, &token, refused.as_ref());
                     return Ok(settle(call, answer, permit, &token));
                 }
                 (next @ (Next::Requeue { until } | Next::HandOn { until }), Ok(answer)) => {
@@ -226,6 +219,17 @@ impl Gateway {
                 }
                 (_, Err(broken)) => return Err(failure(&broken, &call.body)),
             }
+        }
+    }
+
+    /// A token was refused that was to be better than the one before.
+    fn fruitless(&self, call: &Call, permit: &Permit, token: &Arc<Token>, first: Option<&Refused>) {
+        if first.is_some_and(|first| first.fresh(permit, token)) {
+            let tokens = self.shared.tokens.of(permit.spot().lane);
+            tokens.fruitless(token, family(&call.head));
+        } else {
+            // Another token that was dead without anybody knowing: no lesson.
+            self.rejected(token, permit, &call.head);
         }
     }
 

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::decide::t0;
+use crate::decide::{quota::Quota, t0};
 
 const WINDOW: Duration = Duration::from_secs(60);
 

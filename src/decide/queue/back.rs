@@ -1,0 +1,90 @@
+//! Calls that come back when they were told to.
+//! It never lets a refusal cost a caller a part of its share.
+
+use std::{num::NonZeroU32, time::Instant};
+
+use super::{
+    Queue, Who,
+    promises::{Passed, Promise},
+};
+
+/// How much the newest outcome counts in the share of calls that come back: 1/64.
+const RETURNS: u32 = 6;
+
+/// What is known of a call that came before.
+#[derive(Debug, Clone, Copy)]
+pub struct Known {
+    /// When it came first: its place among its caller's.
+    pub(super) since: u64,
+    /// How often it has come back.
+    pub(super) back: u32,
+}
+
+impl Known {
+    /// Whether it has its place among those who are away, too. Who comes back for the first time and
+    /// is refused again goes behind them all: as many times were told as there are turns, and one
+    /// that is pushed in between makes all that come after it late. Once.
+    pub(super) fn keeps_its_place(self) -> bool {
+        self.back != 1
+    }
+}
+
+impl<W> Queue<W> {
+    /// This call will come back at `told`, and is known if it does so before `expires`. `room`: for
+    /// one promise more.
+    pub fn promise(
+        &mut self,
+        who: &Who,
+        known: Option<Known>,
+        now: Instant,
+        (told, expires, room): (Instant, Instant, bool),
+    ) {
+        let earlier = self.redeem(who, now);
+        if earlier.is_some() {
+            self.promises.broken();
+        } else if !room {
+            return;
+        }
+        let known = known.or(earlier);
+        let Known { since, back } = known.unwrap_or(Known { since: who.ticket.0, back: 0 });
+        let asks = (who.principal, who.asks);
+        let promise =
+            Promise { asks, since, back, urgency: who.urgency, told, expires, late: false };
+        let (number, moment) = (self.number(), self.clock.start(now));
+        self.promises.add(number, promise);
+        self.change(who.principal, who.weight, |flow| {
+            flow.goes_away(promise.away(number));
+            if known.is_none() {
+                flow.arrivals.add(moment);
+            }
+        });
+    }
+
+    /// Whoever has not come back by now is expected no longer.
+    pub fn expire(&mut self, now: Instant) {
+        while let Some(passed) = self.promises.pass(now) {
+            match passed {
+                Passed::Late(number, promise) => self.expected_no_longer(number, promise, false),
+                Passed::Gone(number, promise) if !promise.late => {
+                    self.expected_no_longer(number, promise, false);
+                }
+                Passed::Gone(..) => {}
+            }
+        }
+        self.settle();
+    }
+
+    /// The call is back that was told to come.
+    pub(super) fn redeem(&mut self, who: &Who, now: Instant) -> Option<Known> {
+        let (number, promise) = self.promises.redeem((who.principal, who.asks), now)?;
+        self.expected_no_longer(number, promise, true);
+        Some(promise.known())
+    }
+
+    fn expected_no_longer(&mut self, number: u64, promise: Promise, came: bool) {
+        self.came.learn(came, RETURNS);
+        self.change(promise.asks.0, NonZeroU32::MIN, |flow| {
+            flow.away_no_longer(promise.away(number), came);
+        });
+    }
+}
