@@ -67,7 +67,7 @@ def goals(parts: dict[str, dict]) -> str:
     rows = []
     for words, digits, factor, meets, worst, name, where in GOALS:
         for kind, title in KINDS.items():
-            runs = pick(parts.get(kind, {"runs": []})["runs"], manner="obeys", **where)
+            runs = pick(parts.get(kind, {"runs": []})["runs"], **{"manner": "obeys", **where})
             for policy in GATEWAY:
                 of_policy = pick(runs, policy=policy)
                 if not values(of_policy, name):
@@ -98,6 +98,8 @@ GOALS = (
      "upstream_429", WITHOUT_OUTSIDER),
     ("Jain ≥ 0.95 among equal callers", 3, 1, lambda value: value >= 0.95, lowest,
      "jain", {"mix": "equal"}),
+    ("the same, when callers never come back", 3, 1, lambda value: value >= 0.95, lowest,
+     "jain", {"mix": "equal", "manner": "leaves"}),
     ("promises kept, %: equal callers", 1, 100, lambda value: value >= 0.99, lowest,
      "kept", {"mix": "equal"}),
     ("promises kept, %: all mixes without an outsider", 1, 100, lambda value: value >= 0.99, lowest,

@@ -332,13 +332,11 @@ impl<W> Turns<W> {
     }
 
     /// Its family was found to be limited after it came: one gate more.
-    fn detour(&self, call: &mut Call) -> bool {
+    fn detour(&self, call: &mut Call) {
         let learned = GateId::Learned(call.family);
-        let missing = self.gates.contains_key(&learned) && !call.gates.contains(&learned);
-        if missing {
+        if self.gates.contains_key(&learned) && !call.gates.contains(&learned) {
             call.gates.push(learned);
         }
-        missing
     }
 
     fn grant(

@@ -83,8 +83,11 @@ impl<W> Queue<W> {
 
     fn expected_no_longer(&mut self, number: u64, promise: Promise, came: bool) {
         self.came.learn(came, RETURNS);
-        self.change(promise.asks.0, NonZeroU32::MIN, |flow| {
-            flow.away_no_longer(promise.away(number), came);
-        });
+        // One that was late may be the last that is known of its caller.
+        if self.flows.contains_key(&promise.asks.0) {
+            self.change(promise.asks.0, NonZeroU32::MIN, |flow| {
+                flow.away_no_longer(promise.away(number), came);
+            });
+        }
     }
 }

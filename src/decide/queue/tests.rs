@@ -234,6 +234,28 @@ fn one_call_of_somebody_with_a_great_weight_is_one_call() {
 }
 
 #[test]
+fn a_weight_is_not_forgotten_with_who_is_late() {
+    let (mut queue, now) = (Queue::new(PACE, WINDOW), t0());
+    let refused = who(&mut queue, 2, 3, "");
+    let (told, late) = (now + SECOND, now + SECOND * 4);
+    queue.promise(&refused, None, now, (told, told + SECOND * 5, true));
+    queue.expire(late);
+    // So many turns later nothing is known of it but that it may come.
+    for _ in 0..=MAX_IDLE {
+        join(&mut queue, 1, 1, "", 1);
+        queue.next(false);
+    }
+    assert!(!queue.flows.contains_key(&principal(2)));
+    for _ in 0..4 {
+        let back = who(&mut queue, 2, 3, "");
+        queue.join(&back, (late, late + FAR), ROOM, 2).unwrap();
+        join(&mut queue, 1, 1, "", 1);
+    }
+    let first = order(&mut queue);
+    assert_eq!(first[..2], [2, 2], "three turns for each of the other's: {first:?}");
+}
+
+#[test]
 fn who_refuses_to_come_back_loses_nothing_and_holds_up_nobody() {
     let (mut queue, mut now) = (Queue::new(PACE, WINDOW), t0());
     for asks in 0..60 {
