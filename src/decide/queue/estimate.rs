@@ -14,20 +14,17 @@ use super::{
 };
 
 /// Callers that are looked at one by one; of more, these stand for all.
-const MOST: usize = 1_000;
+const MOST: usize = 256;
 /// An answer is found in fewer steps than this, nearly always.
 const STEPS: usize = 8;
 
-/// What a caller will want of the turns until some call's.
+/// What a caller will want of the turns until some call's, beside those of its calls in line.
 struct Demand {
     /// No more than its share.
     share: f64,
-    /// Of the calls that it has, so many come before for certain: of two turns with the same start
-    /// the older one does.
-    sure: f64,
     /// It has so many calls.
     backlog: f64,
-    /// And so many new ones for each turn that is served.
+    /// And so many new ones for each turn there is.
     rate: f64,
 }
 
@@ -64,18 +61,19 @@ impl<W> Queue<W> {
         let moment = self.clock.at(now);
         let turn = self.turn(who, whole(own));
         let others = self.flows.iter().filter(|(principal, _)| **principal != who.principal);
-        let all = others.clone().count();
+        let all = self.flows.len() - usize::from(self.flows.contains_key(&who.principal));
         let demands = others.take(MOST).map(|(_, flow)| self.demand(flow, &turn, (moment, away)));
-        let demands: Vec<Demand> =
-            demands.filter(|demand| demand.share > 0.0 || demand.sure > 0.0).collect();
+        let demands: Vec<Demand> = demands.filter(|demand| demand.share > 0.0).collect();
         let scale = (number(all) / number(MOST)).max(1.0);
-        let mut turns =
-            own + scale * demands.iter().map(|demand| demand.share.max(demand.sure)).sum::<f64>();
+        // Of those who wait nobody is left out.
+        let own_here = self.flows.get(&who.principal).map_or(0, |flow| flow.turns.before(&turn));
+        let certain = own + number(self.line.before(&turn) - own_here);
+        let mut turns = certain + scale * demands.iter().map(|demand| demand.share).sum::<f64>();
         for _ in 0..STEPS {
-            let (mut fixed, mut rate) = (own, 0.0);
+            let (mut fixed, mut rate) = (certain, 0.0);
             for demand in &demands {
                 if demand.backlog + demand.rate * turns >= demand.share {
-                    fixed += scale * demand.share.max(demand.sure);
+                    fixed += scale * demand.share;
                 } else {
                     fixed += scale * demand.backlog;
                     rate += scale * demand.rate;
@@ -92,17 +90,20 @@ impl<W> Queue<W> {
     }
 
     fn demand(&self, flow: &Flow<W>, turn: &Turn, (moment, away): (Moment, bool)) -> Demand {
+        let here = number(flow.turns.before(turn));
         let present = number(flow.members.len());
         let backlog = if away { flow.backlog() } else { present };
-        let (mut share, mut sure) = (0.0, number(flow.turns.before(turn)));
+        let mut share = 0.0;
         if let Some(room) = turn.start.checked_sub(self.first_of(flow)) {
             share = rounds(room.div_ceil(flow.cost));
-            // Those who are away were there before a call that is new.
+            // Of two turns with the same start the older one is first: those who are away were there
+            // before a call that is new.
             if turn.number > self.issued {
-                sure += (backlog - present).min(rounds(room / flow.cost) + 1.0 - sure).max(0.0);
+                share = share.max((here + backlog - present).min(rounds(room / flow.cost) + 1.0));
             }
         }
-        Demand { share, sure, backlog, rate: flow.arrivals.rate(moment) }
+        let rate = flow.arrivals.rate(moment);
+        Demand { share: share - here, backlog: (backlog - here).max(0.0), rate }
     }
 
     /// The turn of a call with so many of its caller's own before it.
