@@ -37,7 +37,7 @@ fn line(callers: u32) -> (Queue<u32>, Vec<Who>, Instant) {
         .map(|n| {
             let who = who(&mut queue, n % callers);
             let deadline = start + Duration::from_secs(12) + Duration::from_micros(n.into());
-            let joined = queue.join(&who, (start, deadline), ROOM, n);
+            let joined = queue.join((&who, None), (start, deadline), ROOM, n);
             assert!(joined.is_ok(), "there is room");
             who
         })
@@ -55,7 +55,7 @@ fn join_and_serve_the_first(bencher: Bencher, callers: u32) {
         deadline += Duration::from_micros(1);
         caller = (caller + 1) % callers;
         let who = who(&mut queue, caller);
-        let joined = queue.join(&who, (start, black_box(deadline)), ROOM, 0).is_ok();
+        let joined = queue.join((&who, None), (start, black_box(deadline)), ROOM, 0).is_ok();
         (joined, queue.next(false))
     });
 }
@@ -68,7 +68,7 @@ fn leave_and_rejoin_in_the_middle(bencher: Bencher, callers: u32) {
     let deadline = start + Duration::from_secs(15);
     bencher.bench_local(|| {
         let left = queue.leave(black_box(middle.ticket));
-        let joined = queue.join(&middle, (start, black_box(deadline)), ROOM, 0).is_ok();
+        let joined = queue.join((&middle, None), (start, black_box(deadline)), ROOM, 0).is_ok();
         (left, joined)
     });
 }

@@ -145,7 +145,7 @@ impl Shadow {
             2 => {
                 if let Some(&name) = self.waiting.keys().nth(which % self.waiting.len().max(1)) {
                     let came = self.waiting.remove(&name).expect("it is there");
-                    assert_eq!(self.turns.leave(came.ticket), Some(name));
+                    assert_eq!(self.turns.leave(came.ticket, self.now).map(|(name, _)| name), Some(name));
                 }
             }
             3 => {
@@ -163,7 +163,7 @@ impl Shadow {
             5 => {
                 if let Some((_, grant, sent)) = take(&mut self.out, which) {
                     self.turns.passed(&grant.gates, grant.spot.lane, sent);
-                    self.turns.ended(&grant.gates, self.now - sent);
+                    self.turns.ended(&grant.gates, sent, self.now);
                 }
             }
             6 if which < 20 => {
@@ -242,7 +242,6 @@ impl Shadow {
 
     fn limited(&mut self, came: Came, (grant, sent): (&Grant, Instant), seconds: u32) {
         let refusal = Refusal {
-            principal: Principal::at(Ipv4Addr::new(10, 0, 0, came.caller).into()),
             spot: grant.spot,
             gates: &grant.gates,
             family: came.family,
@@ -256,7 +255,7 @@ impl Shadow {
             // A family that was blamed before may be free again.
             Limited::Token(_) | Limited::Nothing => self.held.clear(),
         }
-        self.turns.ended(&grant.gates, self.now - sent);
+        self.turns.ended(&grant.gates, sent, self.now);
     }
 
     /// The pacer's part, and what must be true after it.

@@ -312,6 +312,13 @@ impl Lanes {
         }
     }
 
+    /// Whether this token is.
+    pub fn is_paused(&self, lane: Lane, now: Instant) -> bool {
+        let state = self.all().nth(lane.0);
+        let until = state.and_then(|state| state.budget.paused_until());
+        until.is_some_and(|until| now < until)
+    }
+
     /// Whether some token is paused: then slices may not be given past a look at it.
     pub fn paused(&self) -> bool {
         self.all().any(|state| state.budget.paused_until().is_some())

@@ -75,6 +75,8 @@ pub struct Queue<W> {
     /// Of those told to come back, the share that did lately.
     came: Share,
     clock: Clock,
+    /// Its turns come at a rate: the times that are told fill it.
+    rated: bool,
 }
 
 /// A call that ran out of patience in line.
@@ -104,7 +106,13 @@ impl<W> Queue<W> {
             promises: Promises::default(),
             came: Share::ALL,
             clock: Clock::new(pace, window),
+            rated: true,
         }
+    }
+
+    /// The same, whose turns come when a call ends: nobody knows when that is.
+    pub fn crowd(self) -> Self {
+        Self { rated: false, ..self }
     }
 
     /// The next ticket in order of arrival.
@@ -120,10 +128,10 @@ impl<W> Queue<W> {
     }
 
     /// Stands in line until `deadline`, if there is `room` for one more, or in the place of the last
-    /// call of a caller that has more of the line: that one is returned.
+    /// call of a caller that has more of the line: that one is returned. `known`: by another line.
     pub fn join(
         &mut self,
-        who: &Who,
+        (who, known): (&Who, Option<Known>),
         (now, deadline): (Instant, Instant),
         room: bool,
         waiter: W,
@@ -132,7 +140,7 @@ impl<W> Queue<W> {
         if !room && evicted.is_none() {
             return Err((Full, waiter));
         }
-        let known = self.redeem(who, now);
+        let known = known.or_else(|| self.redeem(who, now));
         let (turn, place) = (self.new_turn(who), who.place(known));
         let moment = self.clock.start(now);
         self.change(who.principal, who.weight, |flow| {
@@ -167,13 +175,13 @@ impl<W> Queue<W> {
     }
 
     /// Whose turn is next, out of the line.
-    pub fn next(&mut self, only_urgent: bool) -> Option<(Ticket, W)> {
+    pub fn next(&mut self, only_urgent: bool) -> Option<(Ticket, W, Known)> {
         let turn = if only_urgent { self.urgent.first().copied()? } else { self.line.first()? };
         let (&place, _) = self.flows.get(&turn.principal)?.members.first_key_value()?;
         let waiter = self.take(turn, &place)?;
-        self.forget(place.ticket);
+        let back = self.forget(place.ticket).map_or(0, |seat| seat.back);
         self.went(turn);
-        Some((place.ticket, waiter))
+        Some((place.ticket, waiter, Known { since: place.since, back }))
     }
 
     /// A call was served that never stood in line: while others are to come back, it has had a turn
@@ -259,15 +267,24 @@ impl<W> Queue<W> {
         (own, own + others.map(Flow::weight).sum::<u64>())
     }
 
+    /// A turn of this caller's would come before all that wait.
+    pub fn precedes(&self, who: &Who) -> bool {
+        self.line.first().is_none_or(|first| self.start_of(who) < first.start)
+    }
+
     fn number(&mut self) -> u64 {
         self.issued += 1;
         self.issued
     }
 
     fn new_turn(&mut self, who: &Who) -> Turn {
-        let flow = self.flows.get(&who.principal);
-        let start = flow.map_or(self.served, |flow| flow.next.max(self.served));
+        let start = self.start_of(who);
         Turn { start, number: self.number(), principal: who.principal }
+    }
+
+    fn start_of(&self, who: &Who) -> u64 {
+        let flow = self.flows.get(&who.principal);
+        flow.map_or(self.served, |flow| flow.next.max(self.served))
     }
 
     /// The last call of the caller with the most of the line steps out for one that has less.

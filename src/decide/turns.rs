@@ -3,10 +3,12 @@
 //! call twice.
 //!
 //! Each limit is a gate with a line of its own, so that what waits for one family stands in nobody
-//! else's way. A call takes a place at each of its gates and under a token, all at once or none: while
-//! it waits it stands in one line, that of the limit which holds it up, and keeps nothing.
+//! else's way. A call takes a place at each of its gates and under a token. While it waits it stands in
+//! one line, that of the limit which holds it up, and keeps nothing; unless its turn has come there
+//! and it waits but for a moment elsewhere, or has been sent from line to line: see `hold`.
 
 pub mod gate;
+mod hold;
 mod learn;
 mod serve;
 mod stand;
@@ -15,7 +17,7 @@ mod told;
 use std::{
     collections::{BTreeMap, BTreeSet},
     num::NonZeroU32,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use super::{
@@ -25,6 +27,7 @@ use super::{
     queue::{Queue, Ticket, Tickets, Who, promises},
 };
 use gate::{Gate, GateId, Limit};
+use hold::{Held, Visit};
 pub use learn::{Limited, Refusal};
 use stand::Joined;
 pub use told::{Refused, Standing};
@@ -87,6 +90,7 @@ pub struct Rules {
 #[derive(Debug, Clone)]
 struct Waiting<W> {
     call: Call,
+    visit: Visit,
     waiter: W,
 }
 
@@ -118,7 +122,7 @@ pub struct Turns<W> {
 /// Whether a call went through, or where it stopped.
 enum Entered {
     Granted(Grant),
-    Stopped(Call, At),
+    Stopped(Call, At, Held),
 }
 
 impl<W> Turns<W> {
@@ -197,16 +201,17 @@ impl<W> Turns<W> {
         self.line.expire(now);
         let (call, stopped) = match self.enter(now, call, None) {
             Entered::Granted(grant) => return Arrival::Granted(grant),
-            Entered::Stopped(call, at) => (call, at),
+            Entered::Stopped(call, at, _) => (call, at),
         };
         let (turn_at, slowest) = self.turn_at(now, &call);
         let slowest = if turn_at > now { slowest } else { stopped };
         if turn_at > call.deadline {
             return Arrival::Refused(self.refuse(now, &call, (turn_at, slowest), false));
         }
-        match self.join(now, Waiting { call, waiter: waiter() }, slowest) {
+        match self.join(now, Waiting { call, visit: Visit::default(), waiter: waiter() }, slowest) {
             Joined::Stands => Arrival::Waits(None),
             Joined::Instead(out, at) => {
+                self.let_go(&out.visit.held, now);
                 let turn = (self.turn_at(now, &out.call).0, at);
                 Arrival::Waits(Some((out.waiter, self.refuse(now, &out.call, turn, true))))
             }
@@ -222,10 +227,24 @@ impl<W> Turns<W> {
         self.turn_at(now, &call).0
     }
 
-    /// A call that waits goes away.
-    pub fn leave(&mut self, ticket: Ticket) -> Option<W> {
+    /// When a call would leave that has a place at these gates and lets go of them now.
+    pub fn expected_again(&mut self, now: Instant, call: Call, gates: &[GateId]) -> Instant {
+        let step = |turns: &mut Self, inside: fn(&mut Gate<W>)| {
+            for id in gates {
+                turns.gates.get_mut(id).map(inside);
+            }
+        };
+        step(self, Gate::as_if_out);
+        let at = self.expected(now, call);
+        step(self, Gate::back_in);
+        at
+    }
+
+    /// A call that waits goes away. With it, whether it held what somebody may wait for.
+    pub fn leave(&mut self, ticket: Ticket, now: Instant) -> Option<(W, bool)> {
         let at = self.stands_no_longer(ticket)?;
-        Some(self.line_at(at)?.leave(ticket)?.waiter)
+        let Waiting { visit, waiter, .. } = self.line_at(at)?.leave(ticket)?;
+        Some((waiter, self.let_go(&visit.held, now)))
     }
 
     /// A call that had a place left, signed with this token. Returns how many ever left under it.
@@ -258,15 +277,14 @@ impl<W> Turns<W> {
         self.lanes.give_back(1, lane, now);
     }
 
-    /// A call that had left has ended: its last byte is through, after so long. Whether somebody
-    /// waits for that.
-    pub fn ended(&mut self, gates: &[GateId], stayed: Duration) -> bool {
+    /// A call that had left at `sent` has ended: its last byte is through. Whether somebody waits for
+    /// that.
+    pub fn ended(&mut self, gates: &[GateId], sent: Instant, now: Instant) -> bool {
         let mut waited_for = false;
         for id in gates {
             if let Some(gate) = self.gates.get_mut(id) {
                 waited_for |= gate.is_crowded() && !gate.line.is_empty();
-                gate.stayed(stayed);
-                gate.out();
+                gate.ended(sent, now);
             }
         }
         waited_for
@@ -285,79 +303,12 @@ impl<W> Turns<W> {
         waited_for
     }
 
-    /// A place at each gate and under a token, or nowhere. `from`: where it waited and has one.
-    fn enter(&mut self, now: Instant, mut call: Call, from: Option<(At, Option<Spot>)>) -> Entered {
-        self.detour(&mut call);
-        let mut taken = 0;
-        let mut stopped = None;
-        for &id in &call.gates {
-            if from.is_none_or(|(at, _)| at != Some(id)) {
-                let gate = self.gate(id, call.ceiling, now);
-                gate.line.expire(now);
-                // Whoever comes goes past nobody; whoever waited elsewhere has stood in line.
-                if (from.is_none() && !gate.line.is_empty()) || gate.take(now).is_err() {
-                    stopped = Some(Some(id));
-                    break;
-                }
-            }
-            taken += 1;
-        }
-        let spot = match (stopped, from.and_then(|(_, spot)| spot)) {
-            (Some(_), spot) => spot,
-            (None, Some(spot)) => Some(spot),
-            (None, None) => self.take_under(now, &call, from.is_none()),
-        };
-        let at = match (stopped, spot) {
-            (None, Some(spot)) => return Entered::Granted(self.grant(now, call, spot, from)),
-            (None, None) => None,
-            (Some(at), _) => at,
-        };
-        for (place, id) in call.gates.iter().enumerate() {
-            let has = place < taken || from.is_some_and(|(at, _)| at == Some(*id));
-            if has && let Some(gate) = self.gates.get_mut(id) {
-                gate.give_back(now);
-            }
-        }
-        if let Some(spot) = spot {
-            self.lanes.give_back(1, spot.lane, now);
-        }
-        Entered::Stopped(call, at)
-    }
-
-    fn take_under(&mut self, now: Instant, call: &Call, new: bool) -> Option<Spot> {
-        if new && !self.line.is_empty() {
-            return None;
-        }
-        self.lanes.take(now, call.who.urgency.is_urgent()).ok()
-    }
-
     /// Its family was found to be limited after it came: one gate more.
     fn detour(&self, call: &mut Call) {
         let learned = GateId::Learned(call.family);
         if self.gates.contains_key(&learned) && !call.gates.contains(&learned) {
             call.gates.push(learned);
         }
-    }
-
-    fn grant(
-        &mut self,
-        now: Instant,
-        call: Call,
-        spot: Spot,
-        from: Option<(At, Option<Spot>)>,
-    ) -> Grant {
-        let Call { who, ceiling, gates, .. } = call;
-        let waited_at = |at: At| from.is_some_and(|(from, _)| from == at);
-        for id in gates.iter().filter(|id| !waited_at(Some(**id))) {
-            if let Some(gate) = self.gates.get_mut(id) {
-                gate.line.passed(&who, now);
-            }
-        }
-        if !waited_at(None) {
-            self.line.passed(&who, now);
-        }
-        let standing = self.standing(now, &who, ceiling);
-        Grant { ticket: who.ticket, spot, gates, standing }
     }
 
     /// When a call would leave that came now, and the limit that decides it.

@@ -12,7 +12,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant as StdInstant},
+    time::Instant as StdInstant,
 };
 
 use http::{Method, uri::PathAndQuery};
@@ -319,6 +319,12 @@ impl Admission {
         Instant::from_std(self.state().expected(now.into_std(), call))
     }
 
+    /// The same for one that has a permit and lets go of it first.
+    pub fn turn_after(&self, now: Instant, asking: &Asking<'_>, permit: &Permit) -> Instant {
+        let (call, gates) = (self.call(asking, permit.ticket), permit.gates());
+        Instant::from_std(self.state().expected_again(now.into_std(), call, gates))
+    }
+
     /// Follows a token for as long as it is polled: a line moves although nobody new comes.
     pub async fn follow(&self, lane: Lane, tokens: &Tokens) {
         tokens.follow(|generation| self.seen(Spot { lane, generation })).await;
@@ -362,8 +368,9 @@ impl Admission {
     }
 
     /// A call that had left is through.
-    fn ended(&self, gates: &[GateId], stayed: Duration) {
-        if !gates.is_empty() && self.state().ended(gates, stayed) {
+    fn ended(&self, gates: &[GateId], sent: Instant) {
+        let now = Instant::now().into_std();
+        if !gates.is_empty() && self.state().ended(gates, sent.into_std(), now) {
             self.wake.notify_one();
         }
     }
@@ -417,7 +424,12 @@ struct InLine<'a> {
 impl Drop for InLine<'_> {
     fn drop(&mut self) {
         // The sender is dropped outside the lock.
-        let left = self.admission.state().leave(self.ticket);
+        let now = Instant::now().into_std();
+        let left = self.admission.state().leave(self.ticket, now);
+        if left.as_ref().is_some_and(|(_, held)| *held) {
+            self.admission.wake.notify_one();
+        }
+        // The sender is dropped outside the lock.
         drop(left);
     }
 }

@@ -175,7 +175,7 @@ impl Gateway {
                     return Ok(settle(call, answer, permit, &token));
                 }
                 (next @ (Next::Requeue { until } | Next::HandOn { until }), Ok(answer)) => {
-                    let call_of = (call.asker.principal, &call.head.method, call.head.path.path());
+                    let call_of = (&call.head.method, call.head.path.path());
                     self.shared.admission.limited(&permit, call_of, until);
                     if matches!(next, Next::HandOn { .. }) && !self.elsewhere(&call, &permit) {
                         return Ok(settle(call, answer, permit, &token));
@@ -267,7 +267,7 @@ impl Gateway {
     fn elsewhere(&self, call: &Call, permit: &Permit) -> bool {
         let turn_at = || {
             let asking = call.asking(call.deadline);
-            self.shared.admission.turn_of(Instant::now(), &asking, permit.ticket)
+            self.shared.admission.turn_after(Instant::now(), &asking, permit)
         };
         call.body.replayable() && self.shared.tokens.several() && turn_at() <= call.deadline
     }

@@ -199,11 +199,11 @@ impl Gateway {
                     return (End::Refused, sends);
                 }
                 Next::Requeue { until } => {
-                    self.admission.limited(&permit, (asker.principal, &Method::GET, PATH), until);
+                    self.admission.limited(&permit, (&Method::GET, PATH), until);
                     history.requeued += 1;
                 }
                 Next::HandOn { until } => {
-                    self.admission.limited(&permit, (asker.principal, &Method::GET, PATH), until);
+                    self.admission.limited(&permit, (&Method::GET, PATH), until);
                     return (End::Limited, sends);
                 }
                 Next::Answer | Next::Again | Next::Retry { .. } | Next::Fail => {

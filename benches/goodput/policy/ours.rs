@@ -112,15 +112,10 @@ impl Policy for Ours {
         let facts = Facts { idempotent: true, replayable: true, deadline, attempts: 1, dice: 0.0 };
         let next = retry::next(outcome, facts, History::default(), now, MAX_RETRY_AFTER);
         let until = now + retry_after;
-        let refusal = Refusal {
-            principal: Principal::Named(asked.caller),
-            spot: grant.spot,
-            gates: &grant.gates,
-            family: asked.family,
-            until,
-        };
+        let refusal =
+            Refusal { spot: grant.spot, gates: &grant.gates, family: asked.family, until };
         self.turns.limited(refusal, now);
-        self.turns.ended(&grant.gates, now - sent);
+        self.turns.ended(&grant.gates, sent, now);
         self.wake(now, steps);
         if let Next::Requeue { .. } = next {
             self.stand(now, asked, deadline, Some(grant.ticket), steps);
@@ -132,7 +127,7 @@ impl Policy for Ours {
     fn answered(&mut self, now: Instant, id: CallId, steps: &mut Vec<Step>) {
         let Some(Open { grant: Some((grant, sent)), .. }) = self.open.remove(&id) else { return };
         let woken = self.turns.passed(&grant.gates, grant.spot.lane, sent);
-        if self.turns.ended(&grant.gates, now - sent) || woken {
+        if self.turns.ended(&grant.gates, sent, now) || woken {
             self.wake(now, steps);
         }
     }

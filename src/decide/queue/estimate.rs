@@ -47,7 +47,7 @@ impl<W> Queue<W> {
     pub fn ahead_when_told(&self, who: &Who, now: Instant, known: Option<Known>) -> usize {
         let due = self.promises.due((who.principal, who.asks), now).map(Promise::known);
         let known = known.or(due);
-        let last = known.is_some_and(|known| !known.keeps_its_place());
+        let last = self.rated && known.is_some_and(|known| !known.keeps_its_place());
         let place = if last { who.last() } else { who.place(known) };
         let own = self
             .flows

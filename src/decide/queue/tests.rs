@@ -26,12 +26,12 @@ fn who<W>(queue: &mut Queue<W>, n: u8, weight: u32, urgency: &str) -> Who {
 
 fn join(queue: &mut Queue<u8>, n: u8, weight: u32, urgency: &str, label: u8) -> Who {
     let (who, now) = (who(queue, n, weight, urgency), t0());
-    assert!(queue.join(&who, (now, now + FAR), ROOM, label).is_ok());
+    assert!(queue.join((&who, None), (now, now + FAR), ROOM, label).is_ok());
     who
 }
 
 fn order(queue: &mut Queue<u8>) -> Vec<u8> {
-    std::iter::from_fn(|| queue.next(false).map(|(_, label)| label)).collect()
+    std::iter::from_fn(|| queue.next(false).map(|(_, label, _)| label)).collect()
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn a_caller_with_one_call_at_a_time_does_not_come_before_all_others_each_time() 
     }
     let mut served = Vec::new();
     join(&mut queue, 2, 1, "", 2);
-    while let Some((_, label)) = queue.next(false) {
+    while let Some((_, label, _)) = queue.next(false) {
         served.push(label);
         if label == 2 && served.len() < 7 {
             join(&mut queue, 2, 1, "", 2);
@@ -118,7 +118,7 @@ fn a_call_that_comes_back_stands_before_its_callers_later_ones() {
     join(&mut queue, 1, 1, "", 12);
     join(&mut queue, 1, 1, "", 13);
     let now = t0();
-    assert!(queue.join(&early, (now, now + FAR), ROOM, 11).is_ok());
+    assert!(queue.join((&early, None), (now, now + FAR), ROOM, 11).is_ok());
     assert_eq!(order(&mut queue), [11, 12, 13]);
 }
 
@@ -130,12 +130,15 @@ fn when_there_is_no_room_the_longest_part_of_the_line_gives_way_to_a_shorter() {
     }
     let (none, times) = (false, (now, now + FAR));
     let more = who(&mut queue, 1, 1, "");
-    assert!(matches!(queue.join(&more, times, none, 4), Err((Full, 4))));
+    assert!(matches!(queue.join((&more, None), times, none, 4), Err((Full, 4))));
     let other = who(&mut queue, 2, 1, "");
-    let evicted = queue.join(&other, times, none, 21).unwrap().unwrap();
+    let evicted = queue.join((&other, None), times, none, 21).unwrap().unwrap();
     assert_eq!(evicted.1, 3, "the last of the longest");
     let other = who(&mut queue, 2, 1, "");
-    assert!(matches!(queue.join(&other, times, none, 22), Err((Full, 22))), "both have two");
+    assert!(
+        matches!(queue.join((&other, None), times, none, 22), Err((Full, 22))),
+        "both have two"
+    );
     assert_eq!(queue.len(), 3);
 }
 
@@ -144,7 +147,7 @@ fn only_those_whose_patience_ends_before_a_moment_step_out() {
     let (mut queue, now) = (Queue::new(PACE, WINDOW), t0());
     for (label, patience) in [(1, 5), (2, 1), (3, 9)] {
         let who = who(&mut queue, label, 1, "");
-        queue.join(&who, (now, now + SECOND * patience), ROOM, label).unwrap();
+        queue.join((&who, None), (now, now + SECOND * patience), ROOM, label).unwrap();
     }
     assert_eq!(queue.deadline(), Some(now + SECOND));
     assert!(queue.impatient(now + SECOND).is_none(), "served in its last moment");
@@ -159,7 +162,8 @@ fn urgent_calls_alone_are_served_in_the_order_of_their_callers() {
     for (n, urgency, label) in [(1, "", 1), (2, "u=1", 2), (1, "u=2", 3), (3, "u=3", 4)] {
         join(&mut queue, n, 1, urgency, label);
     }
-    let urgent: Vec<u8> = std::iter::from_fn(|| queue.next(true).map(|(_, label)| label)).collect();
+    let urgent: Vec<u8> =
+        std::iter::from_fn(|| queue.next(true).map(|(_, label, _)| label)).collect();
     assert_eq!((urgent, queue.len(), queue.has_next(true)), (vec![3, 2], 2, false));
 }
 
@@ -178,12 +182,12 @@ fn a_promised_turn_comes_before_those_who_came_later_and_is_lost_after_its_time(
     assert_eq!(queue.ahead(&other, told), 1, "shares, not order of arrival");
     let back = who(&mut queue, 1, 1, "");
     assert_eq!(queue.ahead(&back, told), 0);
-    queue.join(&back, (told, told + FAR), ROOM, 1).unwrap();
+    queue.join((&back, None), (told, told + FAR), ROOM, 1).unwrap();
     assert_eq!(queue.promises(), promises::Count { made: 3, claimed: 1, broken: 0 });
     queue.expire(told + SECOND);
     let later = who(&mut queue, 1, 1, "");
     assert_eq!(queue.ahead(&later, told + SECOND), 1);
-    assert_eq!(queue.next(false).map(|(_, label)| label), Some(1));
+    assert_eq!(queue.next(false).map(|(_, label, _)| label), Some(1));
     assert!(queue.is_calm() && queue.flows.is_empty());
 }
 
@@ -211,7 +215,7 @@ fn who_has_many_calls_is_told_that_others_will_come_who_came_all_the_time() {
         now += PACE;
         if turn % 5 == 0 {
             let other = who(&mut queue, 2, 1, "");
-            queue.join(&other, (now, now + FAR), ROOM, 2).unwrap();
+            queue.join((&other, None), (now, now + FAR), ROOM, 2).unwrap();
         }
         queue.next(false);
     }
@@ -248,7 +252,7 @@ fn a_weight_is_not_forgotten_with_who_is_late() {
     assert!(!queue.flows.contains_key(&principal(2)));
     for _ in 0..4 {
         let back = who(&mut queue, 2, 3, "");
-        queue.join(&back, (late, late + FAR), ROOM, 2).unwrap();
+        queue.join((&back, None), (late, late + FAR), ROOM, 2).unwrap();
         join(&mut queue, 1, 1, "", 1);
     }
     let first = order(&mut queue);
@@ -303,7 +307,7 @@ fn whoever_comes_while_others_are_away_stands_before_their_later_turns() {
 fn a_call_whose_patience_ends_keeps_the_turn_that_it_had_in_line() {
     let (mut queue, now) = (Queue::new(PACE, WINDOW), t0());
     let impatient = who(&mut queue, 1, 1, "");
-    queue.join(&impatient, (now, now + SECOND), ROOM, 1).unwrap();
+    queue.join((&impatient, None), (now, now + SECOND), ROOM, 1).unwrap();
     for _ in 0..5 {
         join(&mut queue, 1, 1, "", 2);
     }
@@ -314,8 +318,8 @@ fn a_call_whose_patience_ends_keeps_the_turn_that_it_had_in_line() {
     queue.promise(&impatient, Some(out.known), now, (told, told + SECOND, true));
     let back = who(&mut queue, 1, 1, "");
     assert_eq!(queue.ahead(&back, told), 0, "and comes back to it");
-    queue.join(&back, (told, told + FAR), ROOM, 9).unwrap();
-    assert_eq!(queue.next(false).map(|(_, label)| label), Some(9));
+    queue.join((&back, None), (told, told + FAR), ROOM, 9).unwrap();
+    assert_eq!(queue.next(false).map(|(_, label, _)| label), Some(9));
 }
 
 #[test]
@@ -383,10 +387,10 @@ proptest! {
             // So long ago came the others that nobody new is expected.
             now += FAR;
             let ahead = queue.ahead(&who, now);
-            queue.join(&who, (now, now + FAR), ROOM, 0).unwrap();
+            queue.join((&who, None), (now, now + FAR), ROOM, 0).unwrap();
             let mut alone = queue.clone();
             let mut served = 0;
-            while let Some((ticket, _)) = alone.next(false) {
+            while let Some((ticket, ..)) = alone.next(false) {
                 if ticket == who.ticket {
                     break;
                 }
@@ -415,7 +419,7 @@ proptest! {
             for _ in 0..calls % 4 {
                 join(&mut queue, 100 + n, 2, "", 100 + n);
             }
-            let Some((_, label)) = queue.next(false) else { break };
+            let Some((_, label, _)) = queue.next(false) else { break };
             if let Some(got) = got.get_mut(usize::from(label)) {
                 *got += 1;
             }
@@ -442,7 +446,7 @@ proptest! {
                 0..=2 => {
                     let room = queue.len() < 12;
                     let times = (now, now + SECOND * u32::try_from(seconds).unwrap());
-                    let _ = queue.join(&who, times, room, 0);
+                    let _ = queue.join((&who, None), times, room, 0);
                 }
                 3 => drop(queue.next(seconds % 2 == 0)),
                 4 => queue.passed(&who, now),

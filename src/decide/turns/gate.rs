@@ -61,6 +61,10 @@ pub(super) struct Gate<W> {
     counted_since: Instant,
     /// After a pause, until it is clear how many calls it takes: so many at once.
     probing: Option<u32>,
+    /// Of those inside, so many left before it.
+    before_pause: u32,
+    /// There has been no place since, and nobody has ended.
+    full_since: Option<Instant>,
     /// How long calls are inside, lately.
     stay: Duration,
     /// As it was before the 429 that may yet turn out to be the token's.
@@ -90,12 +94,18 @@ impl<W> Gate<W> {
             budget: Budget::new(allowance, epoch),
             concurrent,
             inside: 0,
-            line: line(limit, window),
+            line: if concurrent.is_some() {
+                line(limit, window).crowd()
+            } else {
+                line(limit, window)
+            },
             limited_at: None,
             assumed: false,
             watch: None,
             counted_since: now,
             probing: None,
+            before_pause: 0,
+            full_since: None,
             stay: Duration::ZERO,
             before: None,
             taught: false,
@@ -130,6 +140,7 @@ impl<W> Gate<W> {
         self.limited_at = Some(now);
         // All who wait would go at once when it ends, and be refused.
         self.probing = Some(1);
+        self.before_pause = self.inside;
         let whole = self.counted_since <= self.budget.begun(until);
         if doubt == Doubt::None || !self.taught || !whole {
             self.budget.pause(until);
@@ -174,33 +185,57 @@ impl<W> Gate<W> {
         }
         self.budget.take(now, true)?;
         self.inside += 1;
+        if self.is_crowded() {
+            self.full_since.get_or_insert(now);
+        }
         Ok(())
     }
 
     /// As many are inside as may be: only one that leaves makes room.
     pub(super) fn is_crowded(&self) -> bool {
-        self.most_inside().is_some_and(|most| self.inside >= most)
+        matches!(self.room(), Some((0, _)))
     }
 
-    fn most_inside(&self) -> Option<u32> {
-        let concurrent = self.concurrent.map(NonZeroU32::get);
-        self.probing.map(|most| most.min(concurrent.unwrap_or(most))).or(concurrent)
+    /// Only a call that ends makes room in it, at times.
+    pub(super) fn is_crowd(&self) -> bool {
+        self.concurrent.is_some() || self.probing.is_some()
+    }
+
+    /// Upstream said that it takes none for the time being.
+    pub(super) fn is_paused(&self, now: Instant) -> bool {
+        self.budget.paused_until().is_some_and(|paused| now < paused)
+    }
+
+    /// How many there may be yet, and how many at once.
+    fn room(&self) -> Option<(u32, u32)> {
+        let of_all =
+            self.concurrent.map(|most| (most.get().saturating_sub(self.inside), most.get()));
+        // Those that left before the pause are no probes.
+        let probes = self.inside.saturating_sub(self.before_pause);
+        let of_probes = self.probing.map(|most| (most.saturating_sub(probes), most));
+        of_all.into_iter().chain(of_probes).min()
     }
 
     /// When a call with so many ahead could pass. Those inside of a crowd will take as long as others
-    /// did lately.
+    /// did lately; or as long again as nobody has ended since it was full.
     pub(super) fn available_at(&mut self, now: Instant, ahead: usize) -> Instant {
         let at = self.budget.available_at(now, ahead, true);
-        let Some(most) = self.concurrent.map(NonZeroU32::get).filter(|_| self.is_crowded()) else {
-            return at;
-        };
+        let Some((0, most)) = self.room() else { return at };
+        let full_for =
+            self.full_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        let each = self.stay.max(full_for);
         let turns = u32::try_from(ahead).unwrap_or(u32::MAX).saturating_add(1);
-        at.max(now + self.stay.saturating_mul(turns / most) + self.stay / most * (turns % most))
+        at.max(now + each.saturating_mul(turns / most) + each / most * (turns % most))
     }
 
-    /// A call was inside for so long.
-    pub(super) fn stayed(&mut self, stayed: Duration) {
+    /// A call that left at `sent` is through.
+    pub(super) fn ended(&mut self, sent: Instant, now: Instant) {
+        let stayed = now.saturating_duration_since(sent);
         self.stay = if self.stay.is_zero() { stayed } else { (self.stay * 7 + stayed) / 8 };
+        if self.limited_at.is_some_and(|limited_at| sent <= limited_at) {
+            self.before_pause = self.before_pause.saturating_sub(1);
+        }
+        self.out();
     }
 
     /// A call that left at `sent` was not refused: after a pause there may be more at once, until
@@ -214,6 +249,17 @@ impl<W> Gate<W> {
     /// A call that was let in went out.
     pub(super) fn out(&mut self) {
         self.inside = self.inside.saturating_sub(1);
+        self.full_since = None;
+    }
+
+    /// As if one were out.
+    pub(super) fn as_if_out(&mut self) {
+        self.inside = self.inside.saturating_sub(1);
+    }
+
+    /// It is not.
+    pub(super) fn back_in(&mut self) {
+        self.inside += 1;
     }
 
     /// A place that was not used.

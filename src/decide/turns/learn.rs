@@ -6,7 +6,6 @@ use std::{num::NonZeroU32, time::Instant};
 use super::{Turns, gate::GateId, told::small};
 use crate::decide::{
     blame::{Doubt, Family, Suspect},
-    callers::Principal,
     lanes::{Spot, Whose},
     quota::{Quota, whose::Watch},
 };
@@ -31,8 +30,6 @@ pub enum Limited {
 /// A call that upstream refused.
 #[derive(Debug, Clone, Copy)]
 pub struct Refusal<'a> {
-    /// Whose.
-    pub principal: Principal,
     /// The token that it was signed with.
     pub spot: Spot,
     /// The gates that it passed.
@@ -46,7 +43,7 @@ pub struct Refusal<'a> {
 impl<W> Turns<W> {
     /// Upstream said 429: what it speaks of is held up until then, and nothing else.
     pub fn limited(&mut self, refusal: Refusal<'_>, now: Instant) -> Limited {
-        let Refusal { principal, spot, gates, family, until } = refusal;
+        let Refusal { spot, gates, family, until } = refusal;
         // Calls that share a rate by declaration are one family. One that is named for how many may
         // go at once may have any calls in it.
         let rated = |id: &GateId| self.gates.get(id).is_some_and(|gate| !gate.assumed);
@@ -61,7 +58,6 @@ impl<W> Turns<W> {
         let Some(whose) = self.lanes.limited(spot, (suspect, held), (now, until)) else {
             return Limited::Nothing;
         };
-        self.line.refund(principal);
         match whose {
             Whose::Suspect(doubt) => {
                 if !self.gates.contains_key(&id) && !self.room_for_one() {

@@ -40,7 +40,8 @@ impl<W> Turns<W> {
             let hopeless = free_at.map_or(now + TICK, |free_at| self.soonest(at, now, free_at));
             while let Some(gone) = self.line_at(at)?.impatient(hopeless) {
                 self.stands_no_longer(gone.ticket);
-                let Gone { waiter: Waiting { call, waiter }, known, .. } = gone;
+                let Gone { waiter: Waiting { call, visit, waiter }, known, .. } = gone;
+                self.moved |= self.let_go(&visit.held, now);
                 let refused = self.refuse_in_line(now, &call, (at, known));
                 out.push((waiter, Err(refused)));
             }
@@ -61,9 +62,11 @@ impl<W> Turns<W> {
                 Ok(spot) => spot,
                 Err(later) => return Some(later),
             };
-            let (ticket, waiting) = self.line_at(at)?.next(only_urgent)?;
+            let (ticket, waiting, known) = self.line_at(at)?.next(only_urgent)?;
             self.stands_no_longer(ticket);
-            self.go_on(now, waiting, (at, spot), out);
+            let Waiting { call, visit, waiter } = waiting;
+            let visit = visit.has(at, spot, known);
+            self.go_on(now, Waiting { call, visit, waiter }, at, out);
         }
     }
 
@@ -71,25 +74,28 @@ impl<W> Turns<W> {
     fn go_on(
         &mut self,
         now: Instant,
-        Waiting { call, waiter }: Waiting<W>,
-        from: (At, Option<Spot>),
+        Waiting { call, visit, waiter }: Waiting<W>,
+        from: At,
         out: &mut Vec<Outcome<W>>,
     ) {
         let who = call.who;
-        let (call, at) = match self.enter(now, call, Some(from)) {
+        let (call, at, held) = match self.enter(now, call, Some(&visit)) {
             Entered::Granted(grant) => return out.push((waiter, Ok(grant))),
-            Entered::Stopped(call, at) => (call, at),
+            Entered::Stopped(call, at, held) => (call, at, held),
         };
         self.moved = true;
-        // It had a turn there, and could not use it.
-        if let Some(line) = self.line_at(from.0) {
+        if !held.is_of(from)
+            && let Some(line) = self.line_at(from)
+        {
+            // It had a turn there, and could not use it.
             line.refund(who.principal);
         }
         let (turn_at, _) = self.turn_at(now, &call);
-        match self.join(now, Waiting { call, waiter }, at) {
+        match self.join(now, Waiting { call, visit: visit.on(held), waiter }, at) {
             Joined::Stands => {}
             // It was let in once, and there is a place less taken: there is room for it.
             Joined::Instead(back, _) | Joined::Full(back) => {
+                self.let_go(&back.visit.held, now);
                 let refused = self.refuse(now, &back.call, (turn_at, at), true);
                 out.push((back.waiter, Err(refused)));
             }

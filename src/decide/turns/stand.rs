@@ -28,7 +28,7 @@ impl<W> Turns<W> {
         let elsewhere = if room { None } else { self.make_room(&who, own, at) };
         let room = room || elsewhere.is_some();
         let Some(line) = self.line_at(at) else { return Joined::Full(waiting) };
-        match line.join(&who, (now, deadline), room, waiting) {
+        match line.join((&who, waiting.visit.known), (now, deadline), room, waiting) {
             Ok(evicted) => {
                 self.stands(&who, at);
                 let evicted = evicted.map(|(ticket, out)| {

@@ -127,7 +127,7 @@ impl World {
     fn is_gone(&mut self, name: u32) -> bool {
         let grant = self.granted.remove(&name).unwrap();
         let sent = self.sent.remove(&name).unwrap();
-        self.turns.ended(&grant.gates, self.now - sent)
+        self.turns.ended(&grant.gates, sent, self.now)
     }
 
     /// It is granted at once, leaves and ends.
@@ -148,9 +148,9 @@ impl World {
         let grant = self.granted.remove(&name).unwrap();
         let until = self.now + SECOND * seconds;
         let (gates, spot) = (&*grant.gates, grant.spot);
-        let refusal = Refusal { principal: caller(9), spot, gates, family, until };
+        let refusal = Refusal { spot, gates, family, until };
         let limited = self.turns.limited(refusal, self.now);
-        self.turns.ended(&grant.gates, SECOND);
+        self.turns.ended(&grant.gates, self.now, self.now);
         limited
     }
 
@@ -240,13 +240,7 @@ fn those_who_wait_already_are_sent_to_their_familys_line_when_it_is_found_to_be_
     let waiting = [world.comes(1, IVRS, 200), world.comes(1, USERS, 200)];
     let grant = world.granted[&refused].clone();
     let until = world.now + SECOND * 90;
-    let refusal = Refusal {
-        principal: caller(1),
-        spot: grant.spot,
-        gates: &grant.gates,
-        family: IVRS,
-        until,
-    };
+    let refusal = Refusal { spot: grant.spot, gates: &grant.gates, family: IVRS, until };
     assert_eq!(world.turns.limited(refusal, world.now), Limited::Family(None));
     world.pass(61);
     assert!(world.granted.contains_key(&waiting[1]));
@@ -380,8 +374,8 @@ fn whoever_leaves_the_last_line_gives_back_what_it_held_before() {
     let name = world.arrives(call);
     let other = Call { gates: of(0), ..world.call(2, IVRS, 200) };
     let other = world.arrives(other);
-    assert_eq!(world.turns.leave(ticket), Some(name));
-    assert_eq!(world.turns.leave(ticket), None);
+    assert_eq!(world.turns.leave(ticket, world.now).map(|(name, _)| name), Some(name));
+    assert_eq!(world.turns.leave(ticket, world.now).map(|(name, _)| name), None);
     world.pass(61);
     assert!(world.granted.contains_key(&other));
 }

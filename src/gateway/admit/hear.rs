@@ -12,7 +12,6 @@ use tokio::time::Instant;
 use super::{Admission, Permit};
 use crate::{
     decide::{
-        callers::Principal,
         path,
         queue::promises::Count,
         quota::Heard,
@@ -31,16 +30,10 @@ impl Admission {
 
     /// Upstream answered 429 to this call: what it speaks of is held up until then, and who cannot
     /// wait so long is told so now.
-    pub fn limited(
-        &self,
-        permit: &Permit,
-        (principal, method, path): (Principal, &Method, &str),
-        until: StdInstant,
-    ) {
+    pub fn limited(&self, permit: &Permit, (method, path): (&Method, &str), until: StdInstant) {
         let now = Instant::now().into_std();
         let family = path::family(path);
         let refusal = Refusal {
-            principal,
             spot: permit.spot(),
             gates: permit.gates(),
             family: family.key(method),

@@ -119,7 +119,7 @@ impl Drop for Permit {
             (None, Place::Budget(admission)) => admission.give_back(&self.gates, self.spot.lane),
             (None, Place::Slice(desk)) => desk.give_back(self.spot.lane),
             (Some(left), Place::Budget(admission)) => {
-                admission.ended(&self.gates, left.at.elapsed());
+                admission.ended(&self.gates, left.at);
             }
             (Some(_), Place::Slice(_)) => {}
         }

@@ -118,7 +118,7 @@ impl Gateway {
     ) -> (Next, Option<Funds<'a>>) {
         let Next::Retry { reason, .. } = next else { return (next, None) };
         let asking = call.asking(call.deadline);
-        let turn_at = self.shared.admission.turn_of(Instant::now(), &asking, permit.ticket);
+        let turn_at = self.shared.admission.turn_after(Instant::now(), &asking, permit);
         if turn_at > call.deadline {
             return (Next::Answer, None);
         }

@@ -15,9 +15,9 @@ fn refused(world: &mut World, family: Family, gates: Vec<GateId>, seconds: u32) 
     let grant = world.granted.remove(&name).unwrap();
     let until = world.now + SECOND * seconds;
     let (gates, spot) = (&*grant.gates, grant.spot);
-    let refusal = Refusal { principal: caller(9), spot, gates, family, until };
+    let refusal = Refusal { spot, gates, family, until };
     let limited = world.turns.limited(refusal, world.now);
-    world.turns.ended(&grant.gates, SECOND);
+    world.turns.ended(&grant.gates, world.now, world.now);
     limited
 }
 
@@ -47,8 +47,8 @@ fn a_pause_that_is_the_familys_for_certain_outlasts_a_wrong_one() {
         for (name, seconds) in names.into_iter().zip(pauses) {
             let Grant { spot, gates, .. } = world.granted.remove(&name).unwrap();
             let until = world.now + SECOND * seconds;
-            let (principal, gates) = (caller(9), &*gates);
-            let refusal = Refusal { principal, spot, gates, family: IVRS, until };
+            let gates = &*gates;
+            let refusal = Refusal { spot, gates, family: IVRS, until };
             assert_eq!(world.turns.limited(refusal, world.now), Limited::Family(None));
         }
         assert!(matches!(refused(&mut world, QUEUES, Vec::new(), 10), Limited::Token(_)));
@@ -69,8 +69,8 @@ fn what_was_proven_to_be_a_familys_is_not_undone_by_a_later_doubt() {
     });
     let refuse = |world: &mut World, name| {
         let Grant { spot, gates, .. } = world.granted.remove(&name).unwrap();
-        let (principal, gates, until) = (caller(9), &*gates, world.now + SECOND * 30);
-        world.turns.limited(Refusal { principal, spot, gates, family: IVRS, until }, world.now)
+        let (gates, until) = (&*gates, world.now + SECOND * 30);
+        world.turns.limited(Refusal { spot, gates, family: IVRS, until }, world.now)
     };
     assert_eq!(refuse(&mut world, two[0]), Limited::Family(None));
     world.pass(1);
@@ -89,8 +89,8 @@ fn the_paths_of_one_named_family_are_one_suspect() {
     });
     for (name, family) in two {
         let Grant { spot, gates, .. } = world.granted.remove(&name).unwrap();
-        let (principal, gates, until) = (caller(9), &*gates, world.now + SECOND * 30);
-        let refusal = Refusal { principal, spot, gates, family, until };
+        let (gates, until) = (&*gates, world.now + SECOND * 30);
+        let refusal = Refusal { spot, gates, family, until };
         assert_eq!(world.turns.limited(refusal, world.now), Limited::Family(None));
     }
     assert!(world.goes(1, USERS), "whoever is not in it goes on");
@@ -118,9 +118,8 @@ fn beside_others(
             let took = count[0] + theirs < 100;
             count[usize::from(!took)] += 1;
             if !took {
-                let (principal, gates) = (caller(1), &*grant.gates);
-                let refusal =
-                    Refusal { principal, spot: grant.spot, gates, family: IVRS, until: end };
+                let gates = &*grant.gates;
+                let refusal = Refusal { spot: grant.spot, gates, family: IVRS, until: end };
                 said.push(world.turns.limited(refusal, world.now));
             }
             world.ends(name);

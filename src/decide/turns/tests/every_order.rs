@@ -89,7 +89,9 @@ impl Shadow {
                     return false;
                 }
                 let (name, ticket, _) = self.waiting.remove(0);
-                assert_eq!(self.world.turns.leave(ticket), Some(name));
+                let (left, held) = self.world.turns.leave(ticket, self.world.now).unwrap();
+                assert_eq!(left, name);
+                self.woken |= held;
             }
             Event::Leaves => {
                 let fresh = |name: &&u32| !self.out.iter().any(|(out, _)| out == *name);
@@ -119,7 +121,6 @@ impl Shadow {
                 let (name, family) = self.out.remove(0);
                 let grant = self.world.granted[&name].clone();
                 let refusal = Refusal {
-                    principal: caller(1),
                     spot: grant.spot,
                     gates: &grant.gates,
                     family,

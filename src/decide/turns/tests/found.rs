@@ -23,13 +23,7 @@ fn who_is_sent_back_to_a_gate_is_told_by_its_deadline() {
     assert!(!all.granted.contains_key(&c) && !all.refused.contains_key(&c));
     let grant = all.granted.remove(&b).unwrap();
     let until = all.now + SECOND * 120;
-    let refusal = Refusal {
-        principal: caller(1),
-        spot: grant.spot,
-        gates: &grant.gates,
-        family: USERS,
-        until,
-    };
+    let refusal = Refusal { spot: grant.spot, gates: &grant.gates, family: USERS, until };
     assert_eq!(all.turns.limited(refusal, all.now), Limited::Family(None));
     let deadline = all.now + SECOND * 12;
     let mut slept = Vec::new();
@@ -100,8 +94,7 @@ fn a_late_429_of_a_family_already_blamed_does_not_hold_a_token() {
     let mut got = Vec::new();
     for lane in [0, 1, 0] {
         // three calls of one family that were in flight together
-        let refusal =
-            Refusal { principal: caller(1), spot: spot(lane), gates: &[], family: USERS, until };
+        let refusal = Refusal { spot: spot(lane), gates: &[], family: USERS, until };
         got.push(all.turns.limited(refusal, all.now));
     }
     let mut ok = 0;
@@ -120,7 +113,7 @@ fn two_limited_families_do_not_stop_a_third() {
     }
     let until = all.now + SECOND * 50;
     for (lane, family) in [(0, USERS), (1, IVRS)] {
-        let refusal = Refusal { principal: caller(1), spot: spot(lane), gates: &[], family, until };
+        let refusal = Refusal { spot: spot(lane), gates: &[], family, until };
         all.turns.limited(refusal, all.now);
     }
     assert!(all.goes(2, QUEUES), "everything is paused for 50 s");
@@ -383,4 +376,136 @@ fn who_has_the_most_in_any_line_gives_way() {
     let name = all.comes(2, USERS, 300);
     assert_eq!((all.refused.len(), all.refused.contains_key(&name)), (1, false));
     assert_eq!(all.turns.len(), 10);
+}
+
+/// Callers who always have so many calls in line, each to be inside for so many tenths of a second.
+struct Crowd {
+    callers: Vec<(u8, Vec<GateId>, Option<u32>)>,
+    each: usize,
+    inside: u32,
+}
+
+/// How many calls of each of them were served in so many seconds, and how many were refused.
+fn crowded(all: &mut World, crowd: &Crowd, seconds: u32, patience: u32) -> (Vec<u32>, Vec<u32>) {
+    let mut whose: BTreeMap<u32, usize> = BTreeMap::new();
+    let mut out: Vec<(Instant, u32)> = Vec::new();
+    let mut served = vec![0; crowd.callers.len()];
+    let mut refused = vec![0; crowd.callers.len()];
+    for tenth in 0..seconds * 10 {
+        all.now += SECOND / 10;
+        while let Some(at) = out.iter().position(|(ends, _)| *ends <= all.now) {
+            all.ends(out.remove(at).1);
+        }
+        for (n, (caller, gates, ceiling)) in crowd.callers.iter().enumerate() {
+            while whose.values().filter(|whose| **whose == n).count() < crowd.each {
+                let mut call = all.call(*caller, u64::from(*caller), patience);
+                call.who.asks = u64::from(tenth) << 8 | u64::from(all.named);
+                call.gates = gates.clone();
+                call.ceiling = ceiling.and_then(number);
+                whose.insert(all.arrives(call), n);
+            }
+        }
+        all.serve();
+        for name in all.granted.keys().copied().collect::<Vec<_>>() {
+            if let Some(n) = whose.remove(&name) {
+                served[n] += 1;
+                all.leaves(name);
+                out.push((all.now + SECOND / 10 * crowd.inside, name));
+            }
+        }
+        while let Some((name, _)) = all.refused.pop_first() {
+            if let Some(n) = whose.remove(&name) {
+                refused[n] += 1;
+            }
+        }
+    }
+    (served, refused)
+}
+
+fn gated(limit: u32, even: bool, families: &[Limit]) -> World {
+    let mut all = World::new(limit, families);
+    let allowance = Allowance { limit: number(limit), window: WINDOW, even, reserve: 0 };
+    let rules = Rules { max_queue: 1_000, families: families.to_vec(), ceilings: true };
+    all.turns = Turns::new(rules, Lanes::new(1, allowance, all.now), all.now);
+    all
+}
+
+#[test]
+fn who_needs_two_places_that_are_always_wanted_has_both_in_the_end() {
+    let mut all = gated(10_000, false, &[concurrent(1), concurrent(1)]);
+    let one = |n| vec![GateId::Family(n)];
+    let both = vec![GateId::Family(0), GateId::Family(1)];
+    let callers = vec![(1, one(0), None), (2, one(1), None), (3, both, None)];
+    let crowd = Crowd { callers, each: 3, inside: 1 };
+    let (served, refused) = crowded(&mut all, &crowd, 60, 20);
+    assert!(served[2] >= 60 && refused[2] == 0, "served {served:?}, refused {refused:?}");
+}
+
+#[test]
+fn who_needs_two_rates_that_are_used_up_by_others_has_both_in_the_end() {
+    let rate = Limit { requests_per_minute: number(10), concurrent: None };
+    let mut all = gated(10_000, false, &[rate, rate]);
+    let one = |n| vec![GateId::Family(n)];
+    let both = vec![GateId::Family(0), GateId::Family(1)];
+    let callers = vec![(1, one(0), None), (2, one(1), None), (3, both, None)];
+    let crowd = Crowd { callers, each: 4, inside: 1 };
+    let (served, _) = crowded(&mut all, &crowd, 1_200, 600);
+    assert!(served[2] >= 60, "20 windows, a share of 5 in each: {served:?}");
+}
+
+#[test]
+fn a_crowded_family_has_its_share_of_a_window_that_comes_at_once() {
+    for even in [false, true] {
+        let mut all = gated(80, even, &[concurrent(5)]);
+        let callers = vec![(1, vec![GateId::Family(0)], None), (2, Vec::new(), None)];
+        let crowd = Crowd { callers, each: 100, inside: 1 };
+        let (served, _) = crowded(&mut all, &crowd, 600, 600);
+        let share = f64::from(served[0]) / f64::from(served[0] + served[1]);
+        assert!(share > 0.4, "even: {even}, {served:?}");
+    }
+}
+
+#[test]
+fn a_ceiling_makes_nobody_stronger() {
+    let mut all = gated(60, false, &[]);
+    let mut callers: Vec<_> = (2..=6).map(|n| (n, Vec::new(), None)).collect();
+    callers.push((1, vec![GateId::Ceiling(caller(1))], Some(50)));
+    let crowd = Crowd { callers, each: 80, inside: 1 };
+    let (mut served, _) = crowded(&mut all, &crowd, 600, 1_200);
+    // Who comes first has the first window.
+    served[0] -= 60;
+    let (most, least) = (served.iter().max().unwrap(), served.iter().min().unwrap());
+    assert!(most - least <= 5, "nine windows of ten each: {served:?}");
+}
+
+#[test]
+fn downloads_that_began_before_a_pause_do_not_keep_a_family_closed() {
+    let mut all = World::new(100, &[]);
+    all.limited(IVRS, 1);
+    all.pass(2);
+    let downloads = [(); 3].map(|()| {
+        let name = all.comes(1, IVRS, 5);
+        all.leaves(name);
+        all.turns.passed(&[GateId::Learned(IVRS)], Lane::default(), all.now);
+        name
+    });
+    all.pass(1);
+    assert_eq!(all.limited(IVRS, 1), Limited::Family(None));
+    all.pass(2);
+    let probe = all.comes(1, IVRS, 5);
+    assert!(all.granted.contains_key(&probe), "{downloads:?} are no probes");
+    let second = all.comes(1, IVRS, 5);
+    assert!(!all.granted.contains_key(&second));
+}
+
+#[test]
+fn the_wait_for_a_crowd_is_told_from_how_long_it_has_been_one() {
+    let mut all = World::new(100, &[concurrent(1)]);
+    let call = Call { gates: of(0), ..all.call(1, IVRS, 0) };
+    let inside = all.arrives(call);
+    all.leaves(inside);
+    all.pass(8);
+    let call = Call { gates: of(0), ..all.call(2, IVRS, 1) };
+    let told = all.arrives(call);
+    assert_eq!(all.retry_after(told), 8, "nobody has ended in eight seconds");
 }

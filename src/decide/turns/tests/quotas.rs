@@ -10,7 +10,7 @@ fn told(world: &mut World, family: Family, remaining: u64) -> bool {
     let number = world.turns.left(&grant.gates, grant.spot, world.now);
     let quota = Quota { limit: None, remaining, reset: Some(SECOND * 30) };
     world.turns.told((grant.spot, family), &quota, number, world.now);
-    world.turns.ended(&grant.gates, SECOND);
+    world.turns.ended(&grant.gates, world.now, world.now);
     true
 }
 

@@ -13,7 +13,7 @@ fn path(n: usize) -> String {
 /// Upstream says 429 to a call of this path.
 fn limited(admission: &Arc<Admission>, permit: &Permit, path: &str, pause: Duration) {
     let until = (Instant::now() + pause).into_std();
-    admission.limited(permit, (Principal::Unknown, &Method::GET, path), until);
+    admission.limited(permit, (&Method::GET, path), until);
 }
 
 async fn goes(admission: &Arc<Admission>, path: &str) -> bool {

@@ -88,7 +88,7 @@ async fn a_family_that_is_found_to_be_limited_is_held_up_for_those_with_a_slice_
     let mut permit = desks[0].admit(now, &asking(now)).await.unwrap();
     permit.spend(now);
     let until = now + Duration::from_secs(90);
-    let family = (Principal::Unknown, &Method::GET, TARGET.path());
+    let family = (&Method::GET, TARGET.path());
     admission.limited(&permit, family, until.into_std());
     for desk in &desks {
         assert!(leave(desk).await.is_err());
