@@ -78,7 +78,7 @@ fn leave_and_rejoin_in_the_middle(bencher: Bencher, callers: u32) {
 fn ahead_of_a_newcomer(bencher: Bencher, callers: u32) {
     let (mut queue, _, start) = line(callers);
     let new = who(&mut queue, 0);
-    bencher.bench_local(|| black_box(&queue).ahead(black_box(&new), start));
+    bencher.bench_local(|| black_box(&queue).ahead(black_box(&new), (start, start)));
 }
 
 /// Nobody has run out of patience: asked whenever the pacer wakes.

@@ -111,6 +111,7 @@ impl<W> Queue<W> {
     }
 
     /// The same, whose turns come when a call ends: nobody knows when that is.
+    #[must_use]
     pub fn crowd(self) -> Self {
         Self { rated: false, ..self }
     }

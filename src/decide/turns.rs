@@ -316,7 +316,7 @@ impl<W> Turns<W> {
         let mut latest = (self.lanes_turn_at(now, call), None);
         for &id in &call.gates {
             let gate = self.gate(id, call.ceiling, now);
-            let ahead = gate.line.ahead(&call.who, now);
+            let ahead = gate.line.ahead(&call.who, (now, call.deadline));
             let at = gate.available_at(now, ahead);
             if at > latest.0 {
                 latest = (at, Some(id));
@@ -326,7 +326,7 @@ impl<W> Turns<W> {
     }
 
     fn lanes_turn_at(&mut self, now: Instant, call: &Call) -> Instant {
-        let ahead = self.line.ahead(&call.who, now);
+        let ahead = self.line.ahead(&call.who, (now, call.deadline));
         let at = self.lanes.available_at(now, ahead, false);
         if call.who.urgency.is_urgent() && self.lanes.allowance().reserve > 0 {
             // Or out of the reserve, behind the other urgent ones.

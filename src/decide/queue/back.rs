@@ -8,6 +8,8 @@ use super::{
     promises::{Passed, Promise},
 };
 
+/// One caller's promises: half of what there may be of all.
+const OWN: usize = 5_000;
 /// How much the newest outcome counts in the share of calls that come back: 1/64.
 const RETURNS: u32 = 6;
 
@@ -42,7 +44,7 @@ impl<W> Queue<W> {
         let earlier = self.redeem(who, now);
         if earlier.is_some() {
             self.promises.broken();
-        } else if !room {
+        } else if !room || self.flows.get(&who.principal).is_some_and(|flow| flow.away() >= OWN) {
             return;
         }
         let known = known.or(earlier);
@@ -53,7 +55,7 @@ impl<W> Queue<W> {
         let (number, moment) = (self.number(), self.clock.start(now));
         self.promises.add(number, promise);
         self.change(who.principal, who.weight, |flow| {
-            flow.goes_away(promise.away(number));
+            flow.goes_away(promise.away(number), told);
             if known.is_none() {
                 flow.arrivals.add(moment);
             }
@@ -86,7 +88,7 @@ impl<W> Queue<W> {
         // One that was late may be the last that is known of its caller.
         if self.flows.contains_key(&promise.asks.0) {
             self.change(promise.asks.0, NonZeroU32::MIN, |flow| {
-                flow.away_no_longer(promise.away(number), came);
+                flow.away_no_longer((promise.away(number), promise.told), came);
             });
         }
     }

@@ -28,19 +28,31 @@ struct Demand {
     rate: f64,
 }
 
+/// Whose return is reckoned with.
+#[derive(Debug, Clone, Copy)]
+enum Absent {
+    None,
+    By(Instant),
+    All,
+}
+
 impl<W> Queue<W> {
     /// How many turns come before this call's.
-    pub fn ahead(&self, who: &Who, now: Instant) -> usize {
+    pub fn ahead(&self, who: &Who, (now, deadline): (Instant, Instant)) -> usize {
         if self.is_calm() {
             return 0;
         }
         let Some(promise) = self.promises.due((who.principal, who.asks), now) else {
-            return self.ahead_when_told(who, now, None);
+            let place = who.place(None);
+            let own = self.flows.get(&who.principal).map_or(0.0, |flow| {
+                number(flow.before(&place)) + flow.back_before(&place).min(flow.back_by(deadline))
+            });
+            return self.before(who, own, (now, Absent::By(deadline)));
         };
         // Who was told to come now goes before all that were told to come later.
         let flow = self.flows.get(&who.principal);
         let here = flow.map_or(0, |flow| flow.before(&who.place(Some(promise.known()))));
-        self.before(who, number(here), (now, false))
+        self.before(who, number(here), (now, Absent::None))
     }
 
     /// How many will come before this call's when it comes back, if it is told to.
@@ -53,11 +65,11 @@ impl<W> Queue<W> {
             .flows
             .get(&who.principal)
             .map_or(0.0, |flow| number(flow.before(&place)) + flow.back_before(&place));
-        self.before(who, own, (now, true))
+        self.before(who, own, (now, Absent::All))
     }
 
-    /// With so many of its caller's own before it; `away`: others come back meanwhile.
-    fn before(&self, who: &Who, own: f64, (now, away): (Instant, bool)) -> usize {
+    /// With so many of its caller's own before it; `away`: who of the others is expected.
+    fn before(&self, who: &Who, own: f64, (now, away): (Instant, Absent)) -> usize {
         let moment = self.clock.at(now);
         let turn = self.turn(who, whole(own));
         let others = self.flows.iter().filter(|(principal, _)| **principal != who.principal);
@@ -89,10 +101,14 @@ impl<W> Queue<W> {
         whole(turns)
     }
 
-    fn demand(&self, flow: &Flow<W>, turn: &Turn, (moment, away): (Moment, bool)) -> Demand {
+    fn demand(&self, flow: &Flow<W>, turn: &Turn, (moment, away): (Moment, Absent)) -> Demand {
         let here = number(flow.turns.before(turn));
         let present = number(flow.members.len());
-        let backlog = if away { flow.backlog() } else { present };
+        let backlog = match away {
+            Absent::None => present,
+            Absent::By(deadline) => present + flow.back_by(deadline),
+            Absent::All => flow.backlog(),
+        };
         let mut share = 0.0;
         if let Some(room) = turn.start.checked_sub(self.first_of(flow)) {
             share = rounds(room.div_ceil(flow.cost));

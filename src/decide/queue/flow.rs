@@ -52,6 +52,8 @@ pub(super) struct Flow<W> {
     places: Rank<Place>,
     /// Those who are away, in the order in which they would go.
     away: Rank<Away>,
+    /// And by when they will be back.
+    due: Rank<(Instant, u64)>,
     /// Of those told to come back, the share that did lately.
     came: Share,
     /// Of calls that were not told to come.
@@ -99,6 +101,7 @@ impl<W> Flow<W> {
             members: BTreeMap::new(),
             places: Rank::default(),
             away: Rank::default(),
+            due: Rank::default(),
             came,
             arrivals: Arrivals::default(),
         }
@@ -123,14 +126,16 @@ impl<W> Flow<W> {
         self.members.remove(place)
     }
 
-    pub(super) fn goes_away(&mut self, away: Away) {
+    pub(super) fn goes_away(&mut self, away: Away, told: Instant) {
         self.away.insert(away);
+        self.due.insert((told, away.number));
     }
 
     /// It has come back, or is not expected any longer.
-    pub(super) fn away_no_longer(&mut self, away: Away, came: bool) {
+    pub(super) fn away_no_longer(&mut self, (away, told): (Away, Instant), came: bool) {
         self.came.learn(came, MEMORY);
         self.away.remove(&away);
+        self.due.remove(&(told, away.number));
     }
 
     /// Of those away, how many will come back and go before a call.
@@ -139,19 +144,24 @@ impl<W> Flow<W> {
         self.came.of(self.away.before(&Away { urgency, since, number: 0 }))
     }
 
+    /// Of those away, how many will be back by then.
+    pub(super) fn back_by(&self, then: Instant) -> f64 {
+        self.came.of(self.due.before(&(then, u64::MAX)))
+    }
+
     /// Its calls that wait, and those that will come back.
     pub(super) fn backlog(&self) -> f64 {
         number(self.members.len()) + self.came.of(self.away.len())
     }
 
-    /// Somebody of it is away.
-    pub(super) fn is_away(&self) -> bool {
-        !self.away.is_empty()
+    /// How many are away.
+    pub(super) fn away(&self) -> usize {
+        self.away.len()
     }
 
     /// Some of its calls wait, or may come back.
     pub(super) fn is_backlogged(&self) -> bool {
-        !self.members.is_empty() || self.is_away()
+        !self.members.is_empty() || !self.away.is_empty()
     }
 
     /// Its first call is urgent: its first turn.
@@ -171,9 +181,9 @@ impl<W> Flow<W> {
 
 #[cfg(test)]
 impl<W> Flow<W> {
-    pub(super) fn away(&self) -> usize {
-        assert_eq!((self.places.len(), self.turns.len()), (self.members.len(), self.members.len()));
-        self.away.len()
+    pub(super) fn agrees(&self) -> bool {
+        let members = self.members.len();
+        (self.places.len(), self.turns.len(), self.due.len()) == (members, members, self.away.len())
     }
 }
 

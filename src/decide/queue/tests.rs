@@ -30,6 +30,11 @@ fn join(queue: &mut Queue<u8>, n: u8, weight: u32, urgency: &str, label: u8) -> 
     who
 }
 
+/// If it can wait.
+fn ahead<W>(queue: &Queue<W>, who: &Who, now: Instant) -> usize {
+    queue.ahead(who, (now, now + FAR))
+}
+
 fn order(queue: &mut Queue<u8>) -> Vec<u8> {
     std::iter::from_fn(|| queue.next(false).map(|(_, label, _)| label)).collect()
 }
@@ -177,16 +182,16 @@ fn a_promised_turn_comes_before_those_who_came_later_and_is_lost_after_its_time(
     }
     assert!(!queue.is_calm());
     let early = who(&mut queue, 1, 1, "");
-    assert_eq!(queue.ahead(&early, now + SECOND), 3, "who is early stands behind its own");
+    assert_eq!(ahead(&queue, &early, now + SECOND), 3, "who is early stands behind its own");
     let other = who(&mut queue, 2, 1, "");
-    assert_eq!(queue.ahead(&other, told), 1, "shares, not order of arrival");
+    assert_eq!(ahead(&queue, &other, told), 1, "shares, not order of arrival");
     let back = who(&mut queue, 1, 1, "");
-    assert_eq!(queue.ahead(&back, told), 0);
+    assert_eq!(ahead(&queue, &back, told), 0);
     queue.join((&back, None), (told, told + FAR), ROOM, 1).unwrap();
     assert_eq!(queue.promises(), promises::Count { made: 3, claimed: 1, broken: 0 });
     queue.expire(told + SECOND);
     let later = who(&mut queue, 1, 1, "");
-    assert_eq!(queue.ahead(&later, told + SECOND), 1);
+    assert_eq!(ahead(&queue, &later, told + SECOND), 1);
     assert_eq!(queue.next(false).map(|(_, label, _)| label), Some(1));
     assert!(queue.is_calm() && queue.flows.is_empty());
 }
@@ -197,9 +202,9 @@ fn a_promised_turn_is_for_the_call_that_was_refused_and_not_for_a_new_one() {
     let refused = who(&mut queue, 1, 1, "");
     queue.promise(&refused, None, now, (now + SECOND, now + SECOND * 5, true));
     let new = Who { asks: 1, ..who(&mut queue, 1, 1, "") };
-    assert_eq!(queue.ahead(&new, now + SECOND), 1);
+    assert_eq!(ahead(&queue, &new, now + SECOND), 1);
     let back = who(&mut queue, 1, 1, "");
-    assert_eq!(queue.ahead(&back, now + SECOND), 0);
+    assert_eq!(ahead(&queue, &back, now + SECOND), 0);
 }
 
 #[test]
@@ -209,7 +214,7 @@ fn who_has_many_calls_is_told_that_others_will_come_who_came_all_the_time() {
         join(&mut queue, 1, 1, "", 1);
     }
     let next = who(&mut queue, 1, 1, "");
-    assert_eq!(queue.ahead(&next, t0()), 200, "nobody else is known");
+    assert_eq!(ahead(&queue, &next, t0()), 200, "nobody else is known");
     let mut now = t0();
     for turn in 0..100 {
         now += PACE;
@@ -220,7 +225,7 @@ fn who_has_many_calls_is_told_that_others_will_come_who_came_all_the_time() {
         queue.next(false);
     }
     // 120 of its own, and of five turns one is the other's.
-    let ahead = queue.ahead(&next, now);
+    let ahead = ahead(&queue, &next, now);
     assert!((140..=160).contains(&ahead), "{ahead}");
 }
 
@@ -297,7 +302,7 @@ fn whoever_comes_while_others_are_away_stands_before_their_later_turns() {
     queue.passed(&new, now);
     let other = join(&mut queue, 2, 1, "", 2);
     assert_eq!(
-        queue.ahead(&Who { asks: 7, ..other }, now),
+        ahead(&queue, &Who { asks: 7, ..other }, now),
         0,
         "the other has had its turn, and five are away"
     );
@@ -313,11 +318,11 @@ fn a_call_whose_patience_ends_keeps_the_turn_that_it_had_in_line() {
     }
     let out = queue.impatient(now + SECOND * 2).unwrap();
     assert_eq!((out.ticket, out.waiter), (impatient.ticket, 1));
-    assert_eq!(queue.ahead(&impatient, now), 0);
+    assert_eq!(ahead(&queue, &impatient, now), 0);
     let told = now + SECOND * 9;
     queue.promise(&impatient, Some(out.known), now, (told, told + SECOND, true));
     let back = who(&mut queue, 1, 1, "");
-    assert_eq!(queue.ahead(&back, told), 0, "and comes back to it");
+    assert_eq!(ahead(&queue, &back, told), 0, "and comes back to it");
     queue.join((&back, None), (told, told + FAR), ROOM, 9).unwrap();
     assert_eq!(queue.next(false).map(|(_, label, _)| label), Some(9));
 }
@@ -333,7 +338,7 @@ fn a_promise_that_cannot_be_kept_is_renewed_with_the_same_turn() {
     queue.promise(&back, None, now + SECOND, (now + SECOND * 9, now + SECOND * 15, true));
     assert_eq!(queue.promises(), promises::Count { made: 3, claimed: 1, broken: 1 });
     assert_eq!(
-        queue.ahead(&who(&mut Queue::<u8>::new(PACE, WINDOW), 1, 1, ""), now + SECOND * 9),
+        ahead(&queue, &who(&mut Queue::<u8>::new(PACE, WINDOW), 1, 1, ""), now + SECOND * 9),
         0
     );
 }
@@ -341,17 +346,17 @@ fn a_promise_that_cannot_be_kept_is_renewed_with_the_same_turn() {
 #[test]
 fn when_nobody_comes_back_the_promised_are_no_longer_reckoned_with() {
     let (mut queue, now) = (Queue::<u8>::new(PACE, WINDOW), t0());
-    let mut ahead = Vec::new();
+    let mut told = Vec::new();
     for round in 0..=250 {
         let now = now + SECOND * u32::from(round);
         queue.expire(now);
         let refused = who(&mut queue, round, 1, "");
         queue.promise(&refused, None, now, (now + SECOND * 10, now + SECOND * 20, true));
         let other = who(&mut queue, 251, 1, "");
-        ahead.push(queue.ahead(&other, now));
+        told.push(ahead(&queue, &other, now));
     }
-    assert_eq!((ahead[9], ahead[11]), (10, 11), "who is late by a second is not expected");
-    assert!(ahead[250] <= 2, "{ahead:?}");
+    assert_eq!((told[9], told[11]), (10, 11), "who is late by a second is not expected");
+    assert!(told[250] <= 2, "{told:?}");
 }
 
 #[test]
@@ -386,7 +391,7 @@ proptest! {
             let who = who(&mut queue, n, weight, &format!("u={urgency}"));
             // So long ago came the others that nobody new is expected.
             now += FAR;
-            let ahead = queue.ahead(&who, now);
+            let ahead = ahead(&queue, &who, now);
             queue.join((&who, None), (now, now + FAR), ROOM, 0).unwrap();
             let mut alone = queue.clone();
             let mut served = 0;
@@ -471,6 +476,7 @@ proptest! {
             prop_assert!(members <= 12);
             let urgent = queue.flows.values().filter_map(Flow::urgent);
             prop_assert_eq!(urgent.collect::<BTreeSet<_>>(), queue.urgent.clone());
+            prop_assert!(queue.flows.values().all(Flow::agrees));
             let away: usize = queue.flows.values().map(Flow::away).sum();
             prop_assert_eq!(away, queue.promises.expected());
             let idle = queue.flows.values().filter(|flow| !flow.is_backlogged()).count();

@@ -68,11 +68,11 @@ impl<W> Turns<W> {
         self.let_go_of_paused(&mut held, now);
         let stopped = match self.missing_gate(now, &call, &mut held, visit) {
             Some(id) => Some(id),
-            None if held.spot.is_some() => return self.grant(now, call, held),
+            None if held.spot.is_some() => return self.grant(now, call, &held),
             None => match self.take_under(now, &call, visit) {
                 Some(spot) => {
                     held.spot = Some((spot, false));
-                    return self.grant(now, call, held);
+                    return self.grant(now, call, &held);
                 }
                 None => None,
             },
@@ -120,7 +120,7 @@ impl<W> Turns<W> {
         self.lanes.take(now, call.who.urgency.is_urgent()).ok()
     }
 
-    fn grant(&mut self, now: Instant, call: Call, held: Held) -> Entered {
+    fn grant(&mut self, now: Instant, call: Call, held: &Held) -> Entered {
         let Call { who, ceiling, gates, .. } = call;
         for (id, _) in held.gates.iter().filter(|(_, counted)| !counted) {
             if let Some(gate) = self.gates.get_mut(id) {

@@ -221,7 +221,7 @@ fn a_newcomer_does_not_stand_behind_all_because_somebody_was_urgent() {
     }
     all.serve();
     let who = all.call(4, USERS, 100).who;
-    let ahead = all.turns.line.ahead(&who, all.now);
+    let ahead = all.turns.line.ahead(&who, (all.now, all.now + SECOND * 100));
     assert!(ahead <= 3, "{ahead} ahead of a newcomer's only call");
 }
 
