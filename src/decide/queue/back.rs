@@ -8,8 +8,8 @@ use super::{
     promises::{Passed, Promise},
 };
 
-/// One caller's promises: half of what there may be of all.
-const OWN: usize = 5_000;
+/// One caller's promises: nearly all that there may be, but not all.
+const OWN: usize = 9_000;
 /// How much the newest outcome counts in the share of calls that come back: 1/64.
 const RETURNS: u32 = 6;
 
