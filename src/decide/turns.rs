@@ -208,7 +208,8 @@ impl<W> Turns<W> {
         if turn_at > call.deadline {
             return Arrival::Refused(self.refuse(now, &call, (turn_at, slowest), false));
         }
-        match self.join(now, Waiting { call, visit: Visit::default(), waiter: waiter() }, slowest) {
+        let visit = self.came_back(now, &call);
+        match self.join(now, Waiting { call, visit, waiter: waiter() }, slowest) {
             Joined::Stands => Arrival::Waits(None),
             Joined::Instead(out, at) => {
                 self.let_go(&out.visit.held, now);

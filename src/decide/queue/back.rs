@@ -77,7 +77,7 @@ impl<W> Queue<W> {
     }
 
     /// The call is back that was told to come.
-    pub(super) fn redeem(&mut self, who: &Who, now: Instant) -> Option<Known> {
+    pub fn redeem(&mut self, who: &Who, now: Instant) -> Option<Known> {
         let (number, promise) = self.promises.redeem((who.principal, who.asks), now)?;
         self.expected_no_longer(number, promise, true);
         Some(promise.known())

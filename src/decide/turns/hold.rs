@@ -26,7 +26,7 @@ pub(super) struct Visit {
     /// What the line knew of it in which it stood before.
     pub(super) known: Option<Known>,
     /// How often it was sent from one line to another.
-    moves: u32,
+    pub(super) moves: u32,
 }
 
 /// Who was sent on so often keeps what it has, and goes past whoever waits.

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::{At, Ticket, Turns, Waiting};
+use super::{At, Call, Ticket, Turns, Visit, Waiting};
 use crate::decide::queue::{self, Full, Who};
 
 /// Whether a call stands in line.
@@ -42,6 +42,13 @@ impl<W> Turns<W> {
             }
             Err((Full, back)) => Joined::Full(back),
         }
+    }
+
+    /// What some line knows of a call that was told there to come back: it may wait in another now.
+    pub(super) fn came_back(&mut self, now: Instant, call: &Call) -> Visit {
+        let lines = call.gates.iter().map(|id| Some(*id)).chain([None]);
+        let known = lines.filter_map(|at| self.line_at(at)?.redeem(&call.who, now)).last();
+        Visit { known, ..Visit::default() }
     }
 
     /// The last call of whoever has the most in some other line steps out for one that has less in

@@ -509,3 +509,41 @@ fn the_wait_for_a_crowd_is_told_from_how_long_it_has_been_one() {
     let told = all.arrives(call);
     assert_eq!(all.retry_after(told), 8, "nobody has ended in eight seconds");
 }
+
+#[test]
+fn who_was_told_by_one_line_is_known_in_another() {
+    let rate = Limit { requests_per_minute: number(2), concurrent: None };
+    let mut all = World::new(4, &[rate]);
+    let comes = |all: &mut World, asks, patience| {
+        let mut call = all.call(1, IVRS, patience);
+        call.who.asks = asks;
+        call.gates = of(0);
+        all.arrives(call)
+    };
+    for asks in [10, 11] {
+        let name = comes(&mut all, asks, 0);
+        all.leaves(name);
+        all.ends(name);
+    }
+    let told = comes(&mut all, 1, 1);
+    let told = all.refused[&told].retry_after;
+    // The token is used up meanwhile: that is where they wait now.
+    all.now += told / 2;
+    while all.goes(2, USERS) {}
+    let newer = [comes(&mut all, 20, 300), comes(&mut all, 21, 300)];
+    all.now += told / 2 + SECOND;
+    let back = comes(&mut all, 1, 300);
+    for _ in 0..200 {
+        all.pass(1);
+        if all.granted.contains_key(&back) {
+            break;
+        }
+        for name in newer {
+            if all.granted.contains_key(&name) && !all.sent.contains_key(&name) {
+                all.leaves(name);
+            }
+        }
+    }
+    assert!(all.granted.contains_key(&back));
+    assert!(!newer.iter().all(|name| all.sent.contains_key(name)), "it goes before one at least");
+}
