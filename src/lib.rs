@@ -7,8 +7,10 @@
 //!
 //! | step | file | what it hands on |
 //! |---|---|---|
-//! | tell whose call it is | `gateway/identify` | a `Principal` |
 //! | refuse what must not pass | `gateway/guard` | nothing, or a `Failure` |
+//! | answer what is asked of ourselves | `gateway/login` | a token of ours |
+//! | tell whose call it is | `gateway/identify` | a `Principal` |
+//! | by its rules, let it pass | `gateway/authorize` | nothing, or a `Failure` |
 //! | an answer that need not be asked for | `gateway/saving` | it, or the call to be sent |
 //! | wait for a turn in the budget | `gateway/admit` | a `Permit`, held until the last byte |
 //! | strip, then sign | `gateway/credential` | a request that upstream may see |

@@ -106,8 +106,8 @@ impl Cli {
     /// When the system refuses something that no configuration explains.
     pub async fn run(self) -> anyhow::Result<u8> {
         match self.command.unwrap_or(Command::Serve(self.serve)) {
-            Command::Serve(args) => serve::run(&args.sources()).await,
-            Command::Demo(args) => demo::run(args).await,
+            Command::Serve(args) => Box::pin(serve::run(&args.sources())).await,
+            Command::Demo(args) => Box::pin(demo::run(args)).await,
             Command::Simulate(args) => simulate::run(args).await.map(|()| exit::OK),
             Command::Check(args) => {
                 let mut stdout = std::io::stdout();

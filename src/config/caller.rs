@@ -1,12 +1,19 @@
 //! One `[[caller]]`: by what it is known, and what it is granted.
 //! It never holds a key, only its digest, and shows neither.
 
-use std::fmt;
+use std::{
+    collections::BTreeMap,
+    fmt,
+    hash::{Hash, Hasher},
+};
 
-use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
+use aws_lc_rs::{
+    constant_time::verify_slices_are_equal,
+    digest::{SHA256, SHA256_OUTPUT_LEN, digest},
+};
 use ipnet::IpNet;
 
-use crate::decide::callers::Terms;
+use crate::decide::{callers::Terms, policy::Policy};
 
 /// `[[caller]]`
 #[derive(Debug, Clone)]
@@ -17,13 +24,40 @@ pub struct Caller {
     pub networks: Vec<IpNet>,
     /// Of what it sends in `X-Api-Key`; no other caller has the same.
     pub key: Option<KeyDigest>,
+    /// Its user ids, on a unix socket; no other caller has one of these.
+    pub uids: Vec<u32>,
+    /// The claims of its tokens, name and value, all of them; empty: it has none.
+    pub claims: BTreeMap<String, String>,
     /// What it is granted.
     pub terms: Terms,
+    /// What it may call.
+    pub policy: Policy,
+}
+
+impl Caller {
+    /// What it sends or where it comes from tells who it is.
+    pub fn is_known_by_something(&self) -> bool {
+        self.key.is_some()
+            || !(self.networks.is_empty() && self.uids.is_empty() && self.claims.is_empty())
+    }
 }
 
 /// SHA-256 of a caller's key.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Eq)]
 pub struct KeyDigest([u8; SHA256_OUTPUT_LEN]);
+
+/// In constant time: how far a guess is right must not show.
+impl PartialEq for KeyDigest {
+    fn eq(&self, other: &Self) -> bool {
+        verify_slices_are_equal(&self.0, &other.0).is_ok()
+    }
+}
+
+impl Hash for KeyDigest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
 
 impl KeyDigest {
     /// The digest of a key.

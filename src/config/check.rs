@@ -4,6 +4,7 @@
 mod access;
 mod callers;
 mod clients;
+mod jwt;
 mod listen;
 mod oauth;
 mod rate_limit;
@@ -30,6 +31,8 @@ const DAY: Duration = Duration::from_hours(24);
 const HOUR: Duration = Duration::from_hours(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
 
+/// A life that is worth a login.
+const MINUTE_TO_DAY: RangeInclusive<Duration> = Duration::from_mins(1)..=DAY;
 /// Zero is an answer: "at once", "never".
 const FROM_ZERO_TO_DAY: RangeInclusive<Duration> = Duration::ZERO..=DAY;
 const FROM_ZERO_TO_HOUR: RangeInclusive<Duration> = Duration::ZERO..=HOUR;
@@ -55,7 +58,11 @@ pub(super) fn config(settings: &mut Settings<'_>) -> Checked<Config> {
     let saving = saving::saving(settings);
     let access = access::access(settings);
     let telemetry = telemetry::telemetry(settings);
-    let callers = callers::callers(settings);
+    let jwt = jwt::jwt(settings);
+    let callers = callers::callers(settings, !matches!(jwt, Ok(None)));
+    if let (Ok(access), Ok(callers)) = (&access, &callers) {
+        callers::reachable(settings, access.mode, callers);
+    }
     if !settings.problems.is_empty() {
         return Err(Reported);
     }
@@ -71,6 +78,7 @@ pub(super) fn config(settings: &mut Settings<'_>) -> Checked<Config> {
         retry: retry?,
         saving: saving?,
         access: access?,
+        jwt: jwt?,
         telemetry: telemetry?,
         callers: callers?,
     })

@@ -23,6 +23,7 @@ mod tests;
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
+use url::Url;
 
 use crate::decide::{access::Rule, turns::gate::Limit};
 
@@ -66,6 +67,8 @@ pub struct Config {
     pub saving: Saving,
     /// Who may connect, and the limits of a connection.
     pub access: Access,
+    /// Whose tokens callers may show; `None`: nobody's.
+    pub jwt: Option<IdentityProvider>,
     /// What is logged.
     pub telemetry: Telemetry,
     /// Who calls, in the file's order: at most 1000.
@@ -231,9 +234,24 @@ pub struct Cached {
     pub life: Duration,
 }
 
+/// Who may call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Whoever reaches a listener: these are on loopback addresses and unix sockets then.
+    Open,
+    /// Callers that prove to be one of the configuration's.
+    Key,
+}
+
 /// `[access]`
 #[derive(Debug, Clone)]
 pub struct Access {
+    /// Who may call.
+    pub mode: Mode,
+    /// How long a token of `/oauth/token` lives.
+    pub login_life: Duration,
+    /// How long it lives without being used.
+    pub login_idle: Duration,
     /// Accepted `Host` values besides the listen addresses, lower case, no port; an IPv6 address
     /// without brackets.
     pub hosts: Vec<String>,
@@ -251,6 +269,23 @@ pub struct Access {
     pub max_header_bytes: usize,
     /// Fields in a request's head.
     pub max_headers: usize,
+}
+
+/// `[jwt]`: an identity provider whose tokens callers may show.
+#[derive(Debug, Clone)]
+pub struct IdentityProvider {
+    /// The `iss` of its tokens.
+    pub issuer: String,
+    /// What must be among their `aud`: this gateway.
+    pub audience: String,
+    /// Where its public keys are (RFC 7517).
+    pub jwks_url: Url,
+    /// A file with a bearer token for that address, read each time.
+    pub jwks_token_file: Option<PathBuf>,
+    /// That address is not reached through `upstream.proxy`.
+    pub direct: bool,
+    /// More trusted roots (PEM) for that address, besides the system's.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// How log lines look.

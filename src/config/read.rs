@@ -44,6 +44,12 @@ pub(super) struct Settings<'i> {
     pub(super) problems: Vec<Problem>,
 }
 
+/// One entry of a list: a value of the file, or a piece of a variable's text.
+enum Entry<'v, 'i> {
+    Value(&'v DeValue<'i>),
+    Raw(&'v str),
+}
+
 impl<'i> Settings<'i> {
     /// The place of a key's value, [`Place::Nowhere`] when it is not given.
     pub(super) fn place(&self, key: Key) -> Place {
@@ -199,36 +205,65 @@ impl<'i> Settings<'i> {
         example: &str,
         parse: impl Fn(&str, &Place) -> Read<T>,
     ) -> Checked<Vec<T>> {
+        let hint = format!("[\"{example}\"]");
+        self.entries(key, &hint, |entry, place| match entry {
+            Entry::Value(DeValue::String(text)) => parse(text, place),
+            Entry::Raw(text) => parse(text, place),
+            Entry::Value(other) => {
+                Err(wants(key, place, "texts only", other)
+                    .hint(format!("put it in quotes: {hint}")))
+            }
+        })
+    }
+
+    /// A list of whole numbers.
+    pub(super) fn numbers(&mut self, key: Key, example: u32) -> Checked<Vec<u32>> {
+        let hint = format!("[{example}]");
+        self.entries(key, &hint, |entry, place| {
+            let number = match entry {
+                Entry::Raw(text) => text.parse().ok(),
+                Entry::Value(DeValue::Integer(number)) => {
+                    u32::from_str_radix(number.as_str(), number.radix()).ok()
+                }
+                Entry::Value(other) => {
+                    return Err(wants(key, place, "whole numbers only", other)
+                        .hint(format!("no quotes around them: {hint}")));
+                }
+            };
+            number.ok_or_else(|| {
+                Problem::at(place, format!("`{key}`: out of range"))
+                    .hint(range_hint(&(0..=u32::MAX), ToString::to_string))
+            })
+        })
+    }
+
+    /// Each entry of a list, or of a variable's text with commas; every bad one is a problem.
+    fn entries<T>(
+        &mut self,
+        key: Key,
+        example: &str,
+        parse: impl Fn(Entry<'_, '_>, &Place) -> Read<T>,
+    ) -> Checked<Vec<T>> {
         let Some(item) = self.items.get(&key) else { return Ok(Vec::new()) };
-        let mut found = Vec::new();
-        let mut wrong = Vec::new();
-        match (&item.value, item.raw) {
-            (DeValue::Array(entries), _) => {
-                for entry in entries {
-                    let place = within(item, entry);
-                    let read = entry.get_ref().as_str().ok_or_else(|| {
-                        wants(key, &place, "texts only", entry.get_ref())
-                            .hint(format!("put it in quotes: [\"{example}\"]"))
-                    });
-                    match read.and_then(|text| parse(text, &place)) {
-                        Ok(value) => found.push(value),
-                        Err(problem) => wrong.push(problem),
-                    }
-                }
-            }
+        let read: Vec<Read<T>> = match (&item.value, item.raw) {
+            (DeValue::Array(entries), _) => entries
+                .iter()
+                .map(|entry| parse(Entry::Value(entry.get_ref()), &within(item, entry)))
+                .collect(),
             (value, Some(raw)) => {
-                let raw = value.as_str().unwrap_or(raw);
-                for text in raw.split(',').map(str::trim).filter(|text| !text.is_empty()) {
-                    match parse(text, &item.place) {
-                        Ok(value) => found.push(value),
-                        Err(problem) => wrong.push(problem),
-                    }
-                }
+                let texts = value.as_str().unwrap_or(raw).split(',').map(str::trim);
+                let texts = texts.filter(|text| !text.is_empty());
+                texts.map(|text| parse(Entry::Raw(text), &item.place)).collect()
             }
-            (value, None) => wrong.push(
-                wants(key, &item.place, "a list", value)
-                    .hint(format!("write it in brackets: [\"{example}\"]")),
-            ),
+            (value, None) => vec![Err(wants(key, &item.place, "a list", value)
+                .hint(format!("write it in brackets: {example}")))],
+        };
+        let (mut found, mut wrong) = (Vec::new(), Vec::new());
+        for entry in read {
+            match entry {
+                Ok(value) => found.push(value),
+                Err(problem) => wrong.push(problem),
+            }
         }
         self.all(found, wrong)
     }

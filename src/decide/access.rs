@@ -85,6 +85,27 @@ impl Rule {
     }
 }
 
+/// As it is written: `METHODS PATH`.
+impl std::fmt::Display for Rule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (n, method) in self.methods.iter().enumerate() {
+            write!(f, "{}{method}", if n == 0 { "" } else { "," })?;
+        }
+        f.write_str(if self.methods.is_empty() { "" } else { " " })?;
+        for segment in &self.segments {
+            match segment {
+                Segment::One => f.write_str("/*")?,
+                Segment::Word(word) => write!(f, "/{word}")?,
+            }
+        }
+        match (self.rest, self.segments.is_empty()) {
+            (true, _) => f.write_str("/**"),
+            (false, true) => f.write_str("/"),
+            (false, false) => Ok(()),
+        }
+    }
+}
+
 impl Segment {
     fn of(text: &str) -> Self {
         match text {
@@ -106,10 +127,11 @@ fn with_its_body(method: Method) -> Method {
     if method == Method::HEAD { Method::GET } else { method }
 }
 
-/// Whether one of the rules speaks of this call, in some reading of its path. What would take long
-/// to judge is refused: nobody's call looks like that.
-pub fn denied(rules: &[Rule], method: &Method, path: &str) -> bool {
-    !speaking(rules.iter(), method, path).is_empty()
+/// The first of the rules that speaks of this call, in some reading of its path. What would take
+/// long to judge is spoken of: nobody's call looks like that.
+pub fn denying<'r>(rules: &'r [Rule], method: &Method, path: &str) -> Option<&'r Rule> {
+    let first = speaking(rules.iter(), method, path).first().copied();
+    rules.get(usize::from(first?))
 }
 
 /// The numbers, from 0, of the rules that speak of this call in some reading of its path: what is

@@ -38,6 +38,8 @@ pub struct Asked {
     pub length: Lines,
     /// `X-Api-Key`: who calls, where callers have keys.
     pub api_key: Lines,
+    /// `Authorization`: who calls, for the gateway alone to read.
+    pub authorization: Lines,
     /// A browser says that the request comes from a page of another site.
     pub cross_site: bool,
     /// `Prefer: wait=N` (RFC 7240 section 4.3), in seconds.
@@ -70,6 +72,7 @@ impl Asked {
                 "host" => asked.host.add(value),
                 "content-length" => asked.length.add(value),
                 "x-api-key" => asked.api_key.add(value),
+                "authorization" => asked.authorization.add(value),
                 "connection" => asked.upgrade.listed |= lists(value, "upgrade"),
                 "upgrade" => asked.upgrade.websocket |= lists(value, "websocket"),
                 "te" => asked.trailers |= items(value).any(is_trailers),

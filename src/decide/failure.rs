@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use super::keys;
+
 /// How the gateway itself ends a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
@@ -18,8 +20,14 @@ pub enum Failure {
     CrossSite,
     /// CONNECT, TRACE and their like.
     MethodRefused,
+    /// Nobody knows who calls, and only known callers may; the sentence says what to do.
+    CallerUnknown(&'static str),
+    /// The keys that callers' tokens are verified with cannot be had.
+    KeysUnavailable,
     /// `access.deny` names it.
     Denied,
+    /// Its caller's own rules do not let it through.
+    NotAllowed,
     /// The caller's body broke, or its chunks were malformed.
     BodyBroken,
     /// The caller stopped sending in mid-body.
@@ -109,6 +117,21 @@ impl Failure {
                 403,
                 "proxy.denied",
                 "The gateway's access.deny does not let this call through",
+                "http_request_denied",
+            ),
+            Self::CallerUnknown(sentence) => {
+                (401, "proxy.caller.unknown", sentence, "http_request_denied")
+            }
+            Self::KeysUnavailable => (
+                503,
+                "proxy.caller.keys.unavailable",
+                "The gateway cannot get the keys that your token is verified with",
+                "destination_unavailable",
+            ),
+            Self::NotAllowed => (
+                403,
+                "proxy.caller.not.allowed",
+                "The gateway does not let this caller make this call",
                 "http_request_denied",
             ),
             Self::BodyBroken => (
@@ -204,13 +227,17 @@ impl Failure {
                 Some((retry_after.as_secs() + partial).max(1))
             }
             Self::Draining => Some(1),
+            // Its keys are fetched again no sooner.
+            Self::KeysUnavailable => Some(keys::CALLERS_COOL_DOWN.as_secs()),
             Self::BadRequest(_)
             | Self::HeadTooLarge(_)
             | Self::Version
             | Self::Misdirected
             | Self::CrossSite
             | Self::MethodRefused
+            | Self::CallerUnknown(_)
             | Self::Denied
+            | Self::NotAllowed
             | Self::BodyBroken
             | Self::BodyTimeout
             | Self::Unreachable
@@ -234,7 +261,10 @@ impl Failure {
             Self::Misdirected
             | Self::CrossSite
             | Self::MethodRefused
+            | Self::CallerUnknown(_)
+            | Self::KeysUnavailable
             | Self::Denied
+            | Self::NotAllowed
             | Self::RateLimited { .. }
             | Self::QueueFull { .. }
             | Self::TokenUnavailable { .. }
@@ -271,7 +301,10 @@ mod tests {
             Failure::Misdirected,
             Failure::CrossSite,
             Failure::MethodRefused,
+            Failure::CallerUnknown(""),
+            Failure::KeysUnavailable,
             Failure::Denied,
+            Failure::NotAllowed,
             Failure::BodyBroken,
             Failure::BodyTimeout,
             Failure::RateLimited { retry_after },

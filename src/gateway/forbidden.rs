@@ -1,59 +1,26 @@
 //! A 403 on its way to the caller: which permission the client's role lacks, for the log.
 //! It never holds a byte up, never changes one, and never logs more of the body than permissions.
 
-use std::{
-    hash::{DefaultHasher, Hash, Hasher},
-    io::Read as _,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{io::Read as _, sync::Arc};
 
 use flate2::bufread::GzDecoder;
 use http::{HeaderValue, header, response::Parts};
 use tokio::time::Instant;
 
+use super::said::Said;
 use crate::decide::permissions::{Missing, missing};
 
 /// Of the body as it comes; Genesys's errors have a few hundred bytes.
 const MAX_SEEN: usize = 16 * 1024;
 /// Of the body unpacked.
 const MAX_UNPACKED: u64 = 64 * 1024;
-/// The same lack of the same calls is said again after this long.
-const QUIET: Duration = Duration::from_mins(5);
-/// Lacks remembered; the oldest is forgotten first.
-const MAX_KNOWN: usize = 256;
-
-/// What was said lately, so that a script in a loop does not fill the log.
-#[derive(Debug, Default)]
-pub struct Forbidden {
-    said: Mutex<Vec<(u64, Instant)>>,
-}
-
-impl Forbidden {
-    /// Whether it is news.
-    fn news(&self, lack: &impl Hash, now: Instant) -> bool {
-        let mut hasher = DefaultHasher::new();
-        lack.hash(&mut hasher);
-        let key = hasher.finish();
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        said.retain(|(_, at)| now < *at + QUIET);
-        let known = said.iter().any(|(known, _)| *known == key);
-        if !known {
-            if said.len() == MAX_KNOWN {
-                said.remove(0);
-            }
-            said.push((key, now));
-        }
-        !known
-    }
-}
 
 /// A copy of the body's beginning, made as it passes.
 #[derive(Debug)]
 pub struct Glance {
     seen: Vec<u8>,
     gzip: bool,
-    said: Arc<Forbidden>,
+    said: Arc<Said>,
     call: String,
     correlation_id: Option<HeaderValue>,
 }
@@ -62,7 +29,7 @@ impl Glance {
     /// At the 403 to `call`, its method and family; `None` when the body cannot be read.
     pub fn at(
         parts: &Parts,
-        said: &Arc<Forbidden>,
+        said: &Arc<Said>,
         call: String,
         correlation_id: Option<HeaderValue>,
     ) -> Option<Box<Self>> {
@@ -136,16 +103,5 @@ mod tests {
             assert_eq!(is_gzip(Some(&HeaderValue::from_static(encoding))), expected, "{encoding}");
         }
         assert_eq!(is_gzip(None), Some(false));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_same_lack_is_said_again_only_after_a_while_and_few_are_remembered() {
-        let forbidden = Forbidden::default();
-        assert!(forbidden.news(&"a", Instant::now()));
-        assert!(!forbidden.news(&"a", Instant::now()) && forbidden.news(&"b", Instant::now()));
-        tokio::time::sleep(QUIET).await;
-        assert!(forbidden.news(&"a", Instant::now()));
-        assert!((0..10_000).all(|n| forbidden.news(&n, Instant::now())));
-        assert_eq!(forbidden.said.lock().unwrap().len(), MAX_KNOWN);
     }
 }

@@ -1,50 +1,107 @@
-//! Whose call it is: by its key, or else by where its connection comes from.
-//! It never refuses: the gateway is open to whoever reaches it, and a caller with a key that nobody
-//! has is one who is known by its address alone.
+//! Whose call it is: by what it shows, or else by where its connection comes from.
+//! It never lets a credential that is wrong pass for none, where callers must be known.
 //!
-//! The address is looked up once a connection, the key of each request.
+//! The address is looked up once a connection, the credential of each request.
 
 use std::{
-    collections::{BTreeSet, HashMap},
-    io,
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
+    sync::Arc,
+    time::SystemTime,
 };
 
 use ipnet::IpNet;
-use tokio::net::{UnixStream, unix::UCred};
+use quick_cache::sync::Cache;
+use secrecy::ExposeSecret as _;
+use serde_json::{Map, Value};
+use tokio::{net::UnixStream, time::Instant};
 
+use super::login::tokens::Tokens;
 use crate::{
-    config::{Caller, KeyDigest},
+    config::{Caller, KeyDigest, Mode},
     decide::{
-        asked::Lines,
+        asked::Asked,
         callers::{Granted, Principal},
+        failure::Failure,
+        offered::{Login, Offered},
+        policy::Policy,
     },
     telemetry::callers::{Name, Names},
+    token::provider::{Distrust, Provider},
 };
 
+/// Nothing was shown.
+const SHOW: &str = "This gateway serves callers that it knows: send your key in X-Api-Key, or log in \
+                    at /oauth/token";
+/// Something was, and it is nobody's.
+const WRONG: &str = "No caller of this gateway has these credentials";
+/// A token of ours that is over.
+pub const TOKEN_UNKNOWN: &str = "The token is over or was revoked: log in again at /oauth/token";
+/// A token of the identity provider's that is not to be believed.
+const DISTRUSTED: &str =
+    "The token is not one of the identity provider's for this gateway, or it is over";
+/// One that is, of nobody here.
+const NO_CALLER: &str = "The token is good, and of no caller that this gateway knows";
+
+/// Verified tokens that are not verified again for each call.
+const REMEMBERED: usize = 1000;
+
 /// Everybody who calls, as the configuration tells them apart, and what each is granted.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Callers {
+    mode: Mode,
     names: Names,
     granted: Granted,
+    policies: Vec<Policy>,
     keys: HashMap<KeyDigest, Principal>,
+    by_name: HashMap<String, (KeyDigest, Principal)>,
     networks: Networks,
+    users: HashMap<u32, Principal>,
+    claims: Vec<(BTreeMap<String, String>, Principal)>,
+    verified: Cache<KeyDigest, (Principal, SystemTime)>,
+    /// The tokens that callers got here.
+    pub tokens: Tokens,
+    provider: Option<Arc<Provider>>,
+}
+
+/// Whose call it is, or what is to be found out first.
+#[derive(Debug)]
+pub enum Identity<'a> {
+    /// It is this one's.
+    Known(Principal),
+    /// A token that the identity provider must have signed.
+    Unverified(&'a str),
 }
 
 impl Callers {
-    /// Of a configuration: no two have a name, a network or a key in common.
-    pub fn new(callers: &[Caller]) -> Self {
+    /// Of a configuration: no two have a name, a network, a user or a key in common.
+    pub fn new(
+        callers: &[Caller],
+        mode: Mode,
+        tokens: Tokens,
+        provider: Option<Arc<Provider>>,
+    ) -> Self {
         let numbered = || (0..).map(Principal::Named).zip(callers);
         let key = |(principal, caller): (_, &Caller)| caller.key.map(|key| (key, principal));
+        let named = |(principal, caller): (_, &Caller)| {
+            caller.key.map(|key| (caller.name.clone(), (key, principal)))
+        };
         Self {
+            mode,
             names: Names::new(callers.iter().map(|caller| caller.name.clone())),
             granted: Granted::new(callers.iter().map(|caller| caller.terms)),
+            policies: callers.iter().map(|caller| caller.policy.clone()).collect(),
             keys: numbered().filter_map(key).collect(),
-            networks: numbered()
-                .flat_map(|(principal, caller)| {
-                    caller.networks.iter().map(move |network| (*network, principal))
-                })
+            by_name: numbered().filter_map(named).collect(),
+            networks: each(numbered(), |caller| &caller.networks).collect(),
+            users: each(numbered(), |caller| &caller.uids).collect(),
+            claims: numbered()
+                .filter(|(_, caller)| !caller.claims.is_empty())
+                .map(|(principal, caller)| (caller.claims.clone(), principal))
                 .collect(),
+            verified: Cache::new(REMEMBERED),
+            tokens,
+            provider,
         }
     }
 
@@ -53,25 +110,127 @@ impl Callers {
         self.networks.of(peer).unwrap_or_else(|| Principal::at(peer))
     }
 
-    /// Whose call this is, on a connection of `connected`. Of two keys none counts: which of them
-    /// is meant is not ours to guess.
-    pub fn identify(&self, connected: Principal, key: &Lines) -> Principal {
-        match key {
-            Lines::One(key) if self.have_keys() => {
-                self.keys.get(&KeyDigest::of(key.as_bytes())).copied().unwrap_or(connected)
+    /// Who connects on a unix socket, if the system tells (`SO_PEERCRED`).
+    pub fn on(&self, socket: &UnixStream) -> Principal {
+        self.user(socket.peer_cred().ok().map(|user| user.uid()))
+    }
+
+    fn user(&self, told: Option<u32>) -> Principal {
+        let Some(uid) = told else { return Principal::Unknown };
+        self.users.get(&uid).copied().unwrap_or(Principal::User(uid))
+    }
+
+    /// Whoever reaches a listener may call.
+    pub fn open(&self) -> bool {
+        self.mode == Mode::Open
+    }
+
+    /// Whose call this is, on a connection of `connected`. Where callers need not be known, a
+    /// credential that is nobody's is as good as none: legacy apps send what they always did.
+    ///
+    /// # Errors
+    /// When nobody knows, and callers must be known.
+    pub fn identify<'a>(
+        &self,
+        connected: Principal,
+        asked: &'a Asked,
+    ) -> Result<Identity<'a>, Failure> {
+        if self.open() && self.by_name.is_empty() && self.claims.is_empty() {
+            return Ok(Identity::Known(connected));
+        }
+        let (found, wrong) = match Offered::of(asked) {
+            Offered::Nothing => (None, None),
+            Offered::Key(key) => {
+                (self.keys.get(&KeyDigest::of(key.as_bytes())).copied(), Some(WRONG))
             }
-            Lines::None | Lines::One(_) | Lines::Many => connected,
+            Offered::Login(login) => (self.login(&login), Some(WRONG)),
+            Offered::Local(token) => (self.tokens.find(token, Instant::now()), Some(TOKEN_UNKNOWN)),
+            Offered::Jwt(token) if !self.claims.is_empty() => match self.remembered(token) {
+                Some(principal) => (Some(principal), None),
+                None => return Ok(Identity::Unverified(token)),
+            },
+            Offered::Jwt(_) | Offered::Nobodys => (None, Some(WRONG)),
+        };
+        match found {
+            Some(principal) => Ok(Identity::Known(principal)),
+            None => self.without(connected, wrong).map(Identity::Known),
         }
     }
 
-    /// Some caller has a key: then `X-Api-Key` is for us, and for nobody else to see.
+    /// Whose call it is without a credential that helps; `wrong` says what came instead.
+    fn without(
+        &self,
+        connected: Principal,
+        wrong: Option<&'static str>,
+    ) -> Result<Principal, Failure> {
+        match (self.mode, connected, wrong) {
+            (Mode::Open, _, _) | (Mode::Key, Principal::Named(_), None) => Ok(connected),
+            (Mode::Key, _, Some(wrong)) => Err(Failure::CallerUnknown(wrong)),
+            (Mode::Key, _, None) => Err(Failure::CallerUnknown(SHOW)),
+        }
+    }
+
+    /// Whose a name and a key are: both must be right.
+    pub fn login(&self, login: &Login) -> Option<Principal> {
+        let matches = |login: &Login| {
+            let (key, principal) = self.by_name.get(&login.name)?;
+            let right = *key == KeyDigest::of(login.key.expose_secret().as_bytes());
+            right.then_some(*principal)
+        };
+        // OAuth clients encode both first, everybody else does not.
+        matches(login).or_else(|| matches(&login.form_decoded()))
+    }
+
+    fn remembered(&self, token: &str) -> Option<Principal> {
+        let (principal, until) = self.verified.get(&KeyDigest::of(token.as_bytes()))?;
+        (SystemTime::now() < until).then_some(principal)
+    }
+
+    /// Whose token this is, as its provider says. It may take a fetch of keys.
+    ///
+    /// # Errors
+    /// When it is not to be believed or is nobody's, and callers must be known.
+    pub async fn verify(&self, connected: Principal, token: &str) -> Result<Principal, Failure> {
+        let Some(provider) = &self.provider else { return self.without(connected, Some(WRONG)) };
+        let verified = match provider.verify(token).await {
+            Ok(verified) => verified,
+            Err(Distrust::NoKeys) if !self.open() => return Err(Failure::KeysUnavailable),
+            Err(distrust) => {
+                tracing::debug!(?distrust, "a caller's token is not taken");
+                return self.without(connected, Some(DISTRUSTED));
+            }
+        };
+        let whose = |(claims, _): &&(BTreeMap<String, String>, Principal)| {
+            claims.iter().all(|(name, value)| says(&verified.claims, name, value))
+        };
+        match self.claims.iter().find(whose) {
+            Some((_, principal)) => {
+                let digest = KeyDigest::of(token.as_bytes());
+                self.verified.insert(digest, (*principal, verified.until));
+                Ok(*principal)
+            }
+            None => self.without(connected, Some(NO_CALLER)),
+        }
+    }
+
+    /// `X-Api-Key` is for us, and for nobody else to see.
     pub fn have_keys(&self) -> bool {
-        !self.keys.is_empty()
+        !self.open() || !self.keys.is_empty()
     }
 
     /// What each is granted.
     pub fn granted(&self) -> &Granted {
         &self.granted
+    }
+
+    /// What one may call; `None`: everything.
+    pub fn policy(&self, principal: Principal) -> Option<&Policy> {
+        match principal {
+            Principal::Named(number) => {
+                self.policies.get(usize::from(number)).filter(|policy| !policy.is_empty())
+            }
+            Principal::Address(_) | Principal::User(_) | Principal::Unknown => None,
+        }
     }
 
     /// What logs and people call a caller.
@@ -85,13 +244,23 @@ impl Callers {
     }
 }
 
-/// Who connects on a unix socket, if the system tells (`SO_PEERCRED`).
-pub fn on(socket: &UnixStream) -> Principal {
-    user(socket.peer_cred())
+/// Each of some things that callers have, and whose it is.
+fn each<'c, T: Copy + 'c>(
+    callers: impl Iterator<Item = (Principal, &'c Caller)>,
+    things: impl Fn(&'c Caller) -> &'c Vec<T>,
+) -> impl Iterator<Item = (T, Principal)> {
+    callers.flat_map(move |(principal, caller)| {
+        things(caller).iter().map(move |thing| (*thing, principal))
+    })
 }
 
-fn user(told: io::Result<UCred>) -> Principal {
-    told.map_or(Principal::Unknown, |user| Principal::User(user.uid()))
+/// A claim is this text, or a list with it.
+fn says(claims: &Map<String, Value>, name: &str, value: &str) -> bool {
+    match claims.get(name) {
+        Some(Value::String(text)) => text == value,
+        Some(Value::Array(all)) => all.iter().any(|one| one.as_str() == Some(value)),
+        Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_)) | None => false,
+    }
 }
 
 /// Networks and whose they are; of several around an address the smallest counts.

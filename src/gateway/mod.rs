@@ -1,15 +1,18 @@
-//! One request, top to bottom: identify, guard, admit, credential, forward, recover, respond.
+//! One request, top to bottom: guard, identify, authorize, admit, credential, forward, recover, respond.
 //! It is the only place that knows the order of the steps.
 
 pub mod admit;
+pub mod authorize;
 pub mod credential;
 pub mod forbidden;
 pub mod forward;
 pub mod guard;
 pub mod identify;
 pub mod interim;
+pub mod login;
 pub mod recover;
 pub mod respond;
+pub mod said;
 pub mod saving;
 pub mod tunnel;
 
@@ -18,12 +21,13 @@ use std::{sync::Arc, time::Duration};
 use http::{Request, Response, StatusCode, Version, request::Parts};
 use http_body::Body as _;
 use hyper::{body::Incoming, upgrade::OnUpgrade};
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::Config,
-    decide::{access, asked::Asked, callers::Principal, failure::Failure, headers, queue::Ticket},
+    decide::{asked::Asked, callers::Principal, failure::Failure, headers, queue::Ticket},
     telemetry::{
         access_log::{AccessLog, Record},
         metrics::Metrics,
@@ -37,13 +41,13 @@ use crate::{
 };
 use admit::{Admission, Asker, Asking, Desk, Permit};
 use credential::Head;
-use forbidden::Forbidden;
 use forward::Patience;
 use guard::Hosts;
-use identify::Callers;
+use identify::{Callers, Identity};
 use interim::Interim;
 use recover::{Call, Recovered, Retries};
 use respond::AnswerBody;
+use said::Said;
 use saving::{Errand, Saved, Saving, Step};
 
 /// A caller may not hold a place in line longer than this, whatever `Prefer: wait` says.
@@ -66,8 +70,8 @@ pub struct Shared {
     pub saving: Option<Arc<Saving>>,
     /// Of all replay copies.
     pub memory: Arc<Memory>,
-    /// Which 403s were logged lately.
-    pub forbidden: Arc<Forbidden>,
+    /// What was logged lately.
+    pub said: Arc<Said>,
     /// Names of this gateway.
     pub hosts: Hosts,
     /// Who calls, and what each is granted.
@@ -132,14 +136,25 @@ fn is_large(body: &Incoming) -> bool {
     body.size_hint().upper().is_none_or(|most| most > SMALL)
 }
 
-/// An answer: upstream's as it comes, or one in memory.
+/// An answer: upstream's as it comes, one in memory, or our own.
 enum Carried {
     Upstream(Recovered),
     Saved(Box<Saved>),
+    Reply(login::Reply),
+}
+
+/// A request that is in order, and for whom it is.
+enum Guarded {
+    /// To be sent.
+    Call(Passed),
+    /// To be sent, if its caller's token is what it seems.
+    Unverified(Box<(Parts, Asked, SecretString)>),
+    /// For the gateway itself.
+    Ours(Box<login::Request>),
 }
 
 /// A request that may pass. Small, because it is moved from step to step.
-struct Guarded {
+struct Passed {
     head: Box<Head>,
     asker: Asker,
     wait: Option<u64>,
@@ -159,18 +174,18 @@ impl Gateway {
         let request_id = credential::request_id(&mut asked);
         let (method, uri) = (parts.method.clone(), parts.uri.clone());
         let unread = is_large(&body);
-        let principal = self.shared.callers.identify(caller.principal, &asked.api_key);
-        let mut record = Record::begin(&self.log, principal, method, uri, request_id);
-        let guarded = self.guard(parts, &asked, caller, &record);
+        let mut record = Record::begin(&self.log, caller.principal, method, uri, request_id);
+        let guarded = self.guard(parts, asked, caller, &mut record);
         async move {
             match self.carry(guarded, body, caller, &mut record).await {
                 Ok(Carried::Saved(saved)) => {
                     let limited = self.shared.config.rate_limit.requests_per_minute.is_some();
-                    respond::saved(*saved, record, &self.shared.forbidden, limited)
+                    respond::saved(*saved, record, &self.shared.said, limited)
                 }
+                Ok(Carried::Reply(reply)) => respond::reply(reply, record),
                 Ok(Carried::Upstream(answer)) => {
                     let patience = self.patient(self.shared.config.upstream.idle_timeout);
-                    respond::pass(answer, record, &self.shared.forbidden, patience)
+                    respond::pass(answer, record, &self.shared.said, patience)
                 }
                 Err(failure) => respond::refuse(failure, unread, record),
             }
@@ -184,7 +199,15 @@ impl Gateway {
         caller: &Arc<Caller>,
         record: &mut Record,
     ) -> Result<Carried, Failure> {
-        let Guarded { mut head, asker, wait, upgrade, interim } = guarded?;
+        let passed = match guarded? {
+            Guarded::Call(passed) => passed,
+            Guarded::Unverified(call) => Box::pin(self.verify(*call, caller, record)).await?,
+            Guarded::Ours(asked) => {
+                let reply = Box::pin(self.reply(*asked, body, record)).await?;
+                return Ok(Carried::Reply(reply));
+            }
+        };
+        let Passed { mut head, asker, wait, upgrade, interim } = passed;
         let deadline = record.started() + self.patience(&asker, wait);
         if let Some(wish) = self.wish(&head, &body) {
             let errand = Errand { head, asker, deadline, ticket: None };
@@ -212,26 +235,73 @@ impl Gateway {
         Ok(Carried::Upstream(recovered))
     }
 
+    /// Refuses what must not pass; finds out who calls, and whether they may.
     fn guard(
+        &self,
+        parts: Parts,
+        asked: Asked,
+        caller: &Arc<Caller>,
+        record: &mut Record,
+    ) -> Result<Guarded, Failure> {
+        let Shared { callers, hosts, config, .. } = &*self.shared;
+        guard::guard(&parts, &asked, hosts, config.access.max_headers)?;
+        if let Some(ours) = login::Request::of(&parts, &asked) {
+            return Ok(Guarded::Ours(Box::new(ours)));
+        }
+        record.principal = match callers.identify(caller.principal, &asked)? {
+            Identity::Known(principal) => principal,
+            Identity::Unverified(token) => {
+                let token = token.into();
+                return Ok(Guarded::Unverified(Box::new((parts, asked, token))));
+            }
+        };
+        self.authorize(parts, &asked, caller, record).map(Guarded::Call)
+    }
+
+    /// The rest of `guard`, for a token that only its provider can vouch for.
+    async fn verify(
+        &self,
+        (parts, asked, token): (Parts, Asked, SecretString),
+        caller: &Arc<Caller>,
+        record: &mut Record,
+    ) -> Result<Passed, Failure> {
+        let verified = self.shared.callers.verify(caller.principal, token.expose_secret());
+        record.principal = verified.await?;
+        self.authorize(parts, &asked, caller, record)
+    }
+
+    fn authorize(
         &self,
         mut parts: Parts,
         asked: &Asked,
         caller: &Arc<Caller>,
-        record: &Record,
-    ) -> Result<Guarded, Failure> {
-        guard::guard(&parts, asked, &self.shared.hosts, self.shared.config.access.max_headers)?;
-        if access::denied(&self.shared.config.access.deny, &parts.method, parts.uri.path()) {
-            return Err(Failure::Denied);
-        }
-        if self.shared.callers.have_keys() {
+        record: &mut Record,
+    ) -> Result<Passed, Failure> {
+        let Shared { callers, config, said, .. } = &*self.shared;
+        let (principal, path) = (record.principal, parts.uri.path());
+        let call = authorize::Call { principal, method: &parts.method, path };
+        authorize::authorize(&call, &config.access.deny, callers, said, record)?;
+        if callers.have_keys() {
             headers::withhold_key(&mut parts.headers);
         }
         let upgrade = parts.extensions.remove::<OnUpgrade>();
         let interim = (parts.version == Version::HTTP_11).then(|| Arc::clone(caller));
         let head = Box::new(Head::new(parts, asked, &record.request_id));
-        let principal = record.principal;
         let of = Asker { principal, urgency: asked.urgency };
-        Ok(Guarded { head, asker: of, wait: asked.wait, upgrade, interim })
+        Ok(Passed { head, asker: of, wait: asked.wait, upgrade, interim })
+    }
+
+    /// Answers what is asked of the gateway itself.
+    async fn reply(
+        &self,
+        asked: login::Request,
+        body: Incoming,
+        record: &mut Record,
+    ) -> Result<login::Reply, Failure> {
+        let Shared { callers, config, .. } = &*self.shared;
+        let reply = login::answer(asked, body, callers, config.access.body_timeout).await?;
+        record.principal = reply.principal.unwrap_or(record.principal);
+        Ok(reply)
     }
 
     async fn admit(

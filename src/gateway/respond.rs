@@ -15,12 +15,8 @@ use http_body::{Body, Frame, SizeHint};
 use serde::Serialize;
 
 use super::{
-    admit::Permit,
-    credential::X_REQUEST_ID,
-    forbidden::{Forbidden, Glance},
-    forward::Patience,
-    recover::Recovered,
-    saving::Saved,
+    admit::Permit, credential::X_REQUEST_ID, forbidden::Glance, forward::Patience, login::Reply,
+    recover::Recovered, said::Said, saving::Saved,
 };
 use crate::{
     decide::{failure::Failure, headers, turns::Standing},
@@ -93,7 +89,7 @@ pub enum Cut {
 pub fn pass(
     recovered: Recovered,
     mut record: Box<Record>,
-    forbidden: &Arc<Forbidden>,
+    said: &Arc<Said>,
     patience: Patience<'_>,
 ) -> Response<AnswerBody> {
     let Recovered { answer, permit, not_replayable, early } = recovered;
@@ -117,7 +113,7 @@ pub fn pass(
     record.status = Some(parts.status);
     record.correlation_id = told.correlation_id;
     let glance = (parts.status == StatusCode::FORBIDDEN)
-        .then(|| Glance::at(&parts, forbidden, record.call(), record.correlation_id.clone()))
+        .then(|| Glance::at(&parts, said, record.call(), record.correlation_id.clone()))
         .flatten();
     mark(&mut parts, &record);
     let Patience { deadlines, timeout } = patience;
@@ -136,7 +132,7 @@ pub fn pass(
 pub fn saved(
     saved: Saved,
     mut record: Box<Record>,
-    forbidden: &Arc<Forbidden>,
+    said: &Arc<Said>,
     limited: bool,
 ) -> Response<AnswerBody> {
     let Saved { whole, body, origin } = saved;
@@ -149,7 +145,7 @@ pub fn saved(
     record.end = End::Complete;
     if parts.status == StatusCode::FORBIDDEN {
         let id = whole.correlation_id.clone();
-        if let Some(mut glance) = Glance::at(&parts, forbidden, record.call(), id) {
+        if let Some(mut glance) = Glance::at(&parts, said, record.call(), id) {
             glance.see(&body);
             glance.end();
         }
@@ -193,6 +189,11 @@ pub fn refuse(failure: Failure, unread: bool, mut record: Box<Record>) -> Respon
     if let Some(seconds) = retry_after {
         fields.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
+    if facts.status == 401 {
+        // RFC 9110 section 15.5.2. Not Basic: a browser would ask its user for a password.
+        let challenge = HeaderValue::from_static("Bearer realm=\"genesys-proxy\"");
+        fields.insert(header::WWW_AUTHENTICATE, challenge);
+    }
     if facts.status == 405 {
         let allowed = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
         fields.insert(header::ALLOW, HeaderValue::from_static(allowed));
@@ -202,6 +203,26 @@ pub fn refuse(failure: Failure, unread: bool, mut record: Box<Record>) -> Respon
     }
     mark(&mut parts, &record);
     Response::from_parts(parts, AnswerBody::Own { bytes, record })
+}
+
+/// An answer of the gateway's own that refuses no call.
+pub fn reply(reply: Reply, mut record: Box<Record>) -> Response<AnswerBody> {
+    let Reply { status, body, challenge, code, principal: _ } = reply;
+    (record.status, record.code, record.end) = (Some(status), code, End::Complete);
+    let (mut parts, ()) = Response::new(()).into_parts();
+    parts.status = status;
+    let fields = &mut parts.headers;
+    if !body.is_empty() {
+        fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    // RFC 6749 section 5.1.
+    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    fields.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+    if let Some(challenge) = challenge {
+        fields.insert(header::WWW_AUTHENTICATE, challenge);
+    }
+    mark(&mut parts, &record);
+    Response::from_parts(parts, AnswerBody::Own { bytes: body, record })
 }
 
 /// The JSON of a failure. `request_id` is the caller's handle for asking about it.

@@ -17,7 +17,8 @@ use crate::{
     admin,
     config::{Config, Listen, Verify},
     gateway::{
-        Shared, admit::Admission, guard::Hosts, identify::Callers, recover::Retries, saving::Saving,
+        Shared, admit::Admission, guard::Hosts, identify::Callers, login, recover::Retries,
+        saving::Saving,
     },
     secret,
     telemetry::output::Output,
@@ -97,7 +98,14 @@ impl Server {
         let tasks = TaskTracker::new();
         let tls = tls::client_config("upstream.ca_file", config.upstream.ca_file.as_deref())?;
         let lanes = config.oauth.clients.len() * config.oauth.tokens as usize;
-        let callers = Callers::new(&config.callers);
+        let provider = match &config.jwt {
+            Some(jwt) => Some(tokens::provider(jwt, &config, &tasks, runtime, &stop)?),
+            None => None,
+        };
+        let now = tokio::time::Instant::now();
+        let local =
+            login::tokens::Tokens::new(config.access.login_life, config.access.login_idle, now);
+        let callers = Callers::new(&config.callers, config.access.mode, local, provider);
         let admission = Admission::spawn(
             config.rate_limit.clone(),
             (lanes, callers.granted().clone()),
@@ -119,7 +127,7 @@ impl Server {
             retries: Retries::new(config.retry),
             saving: Saving::new(&config),
             memory: Memory::new(config.replay.memory_total),
-            forbidden: Arc::default(),
+            said: Arc::default(),
             hosts: Hosts::new(&addresses, &config.access.hosts),
             callers,
             tunnels: TaskTracker::new(),

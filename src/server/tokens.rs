@@ -11,14 +11,15 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::StartError;
 use crate::{
-    config::{Config, OAuthClient, Verify},
+    config::{Config, IdentityProvider, OAuthClient, Verify},
     decide::{lanes::Lane, renewals::Renewals},
     gateway::admit::{Admission, Toll},
     secret::{Secret, VaultClient},
     token::{
         Keeping, Tokens,
-        issuer::{Login, Network, Secrets},
+        issuer::{Login, Network, Secrets, Unbuildable},
         pool::Pool,
+        provider::Provider,
     },
     upstream::tls,
 };
@@ -57,6 +58,24 @@ pub fn logins(
         Ok(Arc::new(login))
     };
     config.oauth.clients.iter().map(login).collect()
+}
+
+/// The identity provider whose tokens callers show.
+pub(super) fn provider(
+    jwt: &IdentityProvider,
+    config: &Config,
+    tasks: &TaskTracker,
+    runtime: &Handle,
+    stop: &CancellationToken,
+) -> Result<Arc<Provider>, StartError> {
+    let network = Network {
+        connect_timeout: config.upstream.connect_timeout,
+        proxy: config.upstream.proxy.as_ref().filter(|_| !jwt.direct),
+        tls: tls::client_config("jwt.ca_file", jwt.ca_file.as_deref())?,
+        api: &config.upstream.api,
+    };
+    let provider = Provider::spawn(jwt, &network, tasks, runtime, stop.clone());
+    Ok(provider.map_err(Unbuildable::from)?)
 }
 
 /// Starts the keepers.

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     config::Origin,
     decide::callers::Principal,
-    gateway::{Caller, Gateway, Shared, admit::Desk, identify},
+    gateway::{Caller, Gateway, Shared, admit::Desk},
     telemetry::{access_log::AccessLog, output::Output},
     upstream::{
         connect::Connector,
@@ -203,14 +203,14 @@ impl Inside {
                 let listener = UnixListener::from_std(listener)?;
                 while let Some(accepted) = self.next(listener.accept()).await {
                     let Ok((stream, _)) = accepted else { continue };
-                    let user = identify::on(&stream);
+                    let user = callers.on(&stream);
                     self.open(stream, user).await;
                 }
                 let listener = listener.into_std()?;
                 while let Ok((stream, _)) = listener.accept() {
                     stream.set_nonblocking(true)?;
                     let stream = UnixStream::from_std(stream)?;
-                    let user = identify::on(&stream);
+                    let user = callers.on(&stream);
                     self.open_last(stream, user);
                 }
             }

@@ -51,6 +51,8 @@ pub struct Record {
     pub status: Option<StatusCode>,
     /// The gateway's own error, if the answer is one.
     pub code: Option<&'static str>,
+    /// The rule that refused it, or would have.
+    pub ruling: Option<Box<Ruling>>,
     /// Requests sent upstream.
     pub attempts: u32,
     /// Answered without a call of its own.
@@ -75,6 +77,22 @@ pub struct Record {
     pub end: End,
 }
 
+/// What a rule said of a call.
+#[derive(Debug, Serialize)]
+pub struct Ruling {
+    /// In the operator's own words.
+    pub rule: String,
+    /// It was let through all the same.
+    pub observed: bool,
+}
+
+impl Ruling {
+    /// Boxed: few calls have one.
+    pub fn new(rule: String, observed: bool) -> Option<Box<Self>> {
+        Some(Box::new(Self { rule, observed }))
+    }
+}
+
 impl Record {
     /// A request has come. Boxed: it follows its request through many hands.
     pub fn begin(
@@ -92,6 +110,7 @@ impl Record {
             principal,
             status: None,
             code: None,
+            ruling: None,
             attempts: 0,
             saved: None,
             replayed: false,
@@ -134,6 +153,8 @@ struct Line<'a> {
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'static str>,
+    #[serde(flatten)]
+    ruling: Option<&'a Ruling>,
     attempts: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     saved: Option<&'static str>,
@@ -249,6 +270,7 @@ fn line(out: &mut Vec<u8>, timestamp: &str, format: LogFormat, caller: Name<'_>,
                 path: std::str::from_utf8(&path).unwrap_or_default(),
                 status,
                 code: record.code,
+                ruling: record.ruling.as_deref(),
                 attempts: record.attempts,
                 saved: record.saved.map(SavedBy::word),
                 replayed: record.replayed,
@@ -272,6 +294,10 @@ fn line(out: &mut Vec<u8>, timestamp: &str, format: LogFormat, caller: Name<'_>,
             push(out, status);
             if let Some(code) = record.code {
                 words(out, &[" code=", code]);
+            }
+            if let Some(Ruling { rule, observed }) = record.ruling.as_deref() {
+                let observed = if *observed { " observed=yes" } else { "" };
+                words(out, &[" rule=", &format!("{rule:?}"), observed]);
             }
             words(out, &[" attempts="]);
             push(out, record.attempts);

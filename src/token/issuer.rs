@@ -131,8 +131,8 @@ impl Login {
             None => network.tls.clone(),
         };
         Ok(Self {
-            http: client_of(&oauth, network, tls)?,
-            api: client_of(&oauth, network, network.tls.clone())?,
+            http: client_of(oauth.timeout, network, tls)?,
+            api: client_of(oauth.timeout, network, network.tls.clone())?,
             proxied: network.proxy.is_some(),
             tokens_me: format!("{}/api/v2/tokens/me", network.api).parse()?,
             oauth,

@@ -1,11 +1,11 @@
 //! The keys that sign tokens (RFC 7517), and whether one of them signed a token (RFC 7515).
 //! It never takes `none` or an HMAC: whoever knows the public keys could sign then.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use jsonwebtoken::{
-    Algorithm, AlgorithmFamily, DecodingKey, Validation,
+    Algorithm, AlgorithmFamily, DecodingKey, Header, Validation,
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse},
 };
 use serde::Deserialize;
@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::{sync::Mutex, time::Instant};
 
 use super::error::{Kind, MintError};
-use crate::decide::keys::{Step, missing};
+use crate::decide::keys::{COOL_DOWN, Step, missing};
 
 /// A larger answer is no set of keys.
 pub const MAX_JWKS: usize = 256 * 1024;
@@ -103,11 +103,15 @@ impl KeySet {
         validation.validate_exp = false;
         validation.validate_aud = false;
         validation.required_spec_claims.clear();
+        self.fitting(&header)
+            .any(|key| jsonwebtoken::decode::<Value>(token, &key.decoding, &validation).is_ok())
+    }
+
+    fn fitting<'k>(&'k self, header: &'k Header) -> impl Iterator<Item = &'k Key> {
         self.0
             .iter()
             .filter(|key| header.kid.is_none() || key.id.is_none() || key.id == header.kid)
             .filter(|key| key.algorithms.contains(&header.alg))
-            .any(|key| jsonwebtoken::decode::<Value>(token, &key.decoding, &validation).is_ok())
     }
 }
 
@@ -145,15 +149,46 @@ fn usable(jwk: &Jwk) -> Option<Key> {
 }
 
 /// The keys of one issuer as they were last fetched.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Keys {
+    cool_down: Duration,
     known: ArcSwap<KeySet>,
     /// When the last fetch began. Held while one runs, so that mints at the same moment share it;
     /// the fetch has a deadline of its own, and a token with a known key never comes this far.
     fetched_at: Mutex<Option<Instant>>,
 }
 
+impl Default for Keys {
+    fn default() -> Self {
+        Self::new(COOL_DOWN)
+    }
+}
+
 impl Keys {
+    /// None yet. `cool_down`: between two fetches for keys that are not at hand.
+    pub fn new(cool_down: Duration) -> Self {
+        Self { cool_down, known: ArcSwap::default(), fetched_at: Mutex::default() }
+    }
+
+    /// No fetch will help a token that no key at hand signed: it names one of these, or an
+    /// algorithm that nobody is believed with.
+    pub fn refute(&self, token: &str) -> bool {
+        let Ok(header) = jsonwebtoken::decode_header(token) else { return true };
+        let known = self.known.load();
+        header.alg.family() == AlgorithmFamily::Hmac || known.fitting(&header).next().is_some()
+    }
+
+    /// One of the keys at hand signed the token.
+    pub fn signed(&self, token: &str) -> bool {
+        self.known.load().signed(token)
+    }
+
+    /// The keys as they are published now, in place of all before: a withdrawn one counts no more.
+    pub async fn replace(&self, keys: KeySet) {
+        *self.fetched_at.lock().await = Some(Instant::now());
+        self.known.store(Arc::new(keys));
+    }
+
     /// Fails unless a key of the issuer's signed the token; asks `fetch` only when none at hand did.
     pub async fn verify<F>(&self, token: &str, fetch: impl FnOnce() -> F) -> Result<(), MintError>
     where
@@ -169,7 +204,8 @@ impl Keys {
             return Ok(());
         }
         let now = Instant::now();
-        match missing(now.into_std(), known.len(), fetched_at.map(Instant::into_std)) {
+        let last = fetched_at.map(Instant::into_std);
+        match missing(now.into_std(), known.len(), last, self.cool_down) {
             Step::Refuse { .. } => return Err(unsigned()),
             Step::Fetch => *fetched_at = Some(now),
         }

@@ -15,6 +15,7 @@ pub mod keys;
 pub mod look;
 mod oversee;
 pub mod pool;
+pub mod provider;
 pub mod verify;
 mod wire;
 

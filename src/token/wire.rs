@@ -10,7 +10,7 @@ use super::{
     error::{Kind, MintError, innermost},
     issuer::Login,
 };
-use crate::config::{OAuth, Origin, OutboundProxy};
+use crate::config::{Origin, OutboundProxy};
 
 /// How connections are made, to the authorization server and to the API.
 #[derive(Debug, Clone)]
@@ -73,9 +73,9 @@ impl Login {
     }
 }
 
-/// A client that does nothing by itself.
+/// A client that does nothing by itself; `timeout` is of a whole request.
 pub(super) fn client_of(
-    oauth: &OAuth,
+    timeout: Duration,
     network: &Network<'_>,
     tls: rustls::ClientConfig,
 ) -> Result<reqwest::Client, reqwest::Error> {
@@ -87,7 +87,7 @@ pub(super) fn client_of(
         .no_proxy()
         .user_agent(concat!("genesys-proxy/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(network.connect_timeout)
-        .timeout(oauth.timeout)
+        .timeout(timeout)
         .pool_max_idle_per_host(1);
     if let Some(proxy) = network.proxy {
         let mut via = reqwest::Proxy::https(proxy.origin.to_string())?;

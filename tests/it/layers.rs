@@ -23,6 +23,7 @@ const CRATES: &[(&str, &[&str])] = &[
         "reqwest::",
         &[
             "src/token/issuer.rs",
+            "src/token/provider.rs",
             "src/token/wire.rs",
             "src/token/verify.rs",
             "src/secret/vault.rs",

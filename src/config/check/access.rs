@@ -7,7 +7,7 @@ use url::Host;
 
 use crate::{
     config::{
-        Access,
+        Access, Mode,
         file::Key,
         read::{Checked, Read, Settings},
         report::{Place, Problem},
@@ -15,6 +15,7 @@ use crate::{
     decide::access::Rule,
 };
 
+pub(super) const MODE: Key = Key("access", "mode");
 const HOSTS: Key = Key("access", "hosts");
 const DENY: Key = Key("access", "deny");
 
@@ -26,8 +27,20 @@ const USUALLY_DENIED: [&str; 3] = [
     "POST,PUT,PATCH,DELETE /api/v2/oauth/clients/**",
 ];
 
+/// Whether callers must prove who they are; what else stands there is judged with the section.
+pub(super) fn by_key(settings: &Settings<'_>) -> bool {
+    settings.items.get(&MODE).is_some_and(|item| item.value.as_str() == Some("key"))
+}
+
 /// The whole section.
 pub(super) fn access(settings: &mut Settings<'_>) -> Checked<Access> {
+    let modes = [("open", Mode::Open), ("key", Mode::Key)];
+    let mode = settings.choice(MODE, Mode::Open, &modes);
+    let mut life = |name, hours| {
+        let default = Duration::from_hours(hours);
+        settings.duration(Key("access", name), default, &super::MINUTE_TO_DAY)
+    };
+    let (login_life, login_idle) = (life("login_life", 24), life("login_idle", 1));
     let hosts = settings.list(HOSTS, "genesys.internal", host);
     let deny = deny(settings);
     let max_connections =
@@ -43,6 +56,9 @@ pub(super) fn access(settings: &mut Settings<'_>) -> Checked<Access> {
         settings.size(Key("access", "max_header_bytes"), 64 << 10, &(1 << 10..=1 << 20));
     let max_headers = settings.number(Key("access", "max_headers"), 100, &(1..=1000));
     Ok(Access {
+        mode: mode?,
+        login_life: login_life?,
+        login_idle: login_idle?,
         hosts: hosts?,
         deny: deny?,
         max_connections: max_connections?,
@@ -59,9 +75,14 @@ fn deny(settings: &mut Settings<'_>) -> Checked<Vec<Rule>> {
     if !settings.items.contains_key(&DENY) {
         return Ok(USUALLY_DENIED.into_iter().filter_map(|rule| Rule::parse(rule).ok()).collect());
     }
-    settings.list(DENY, USUALLY_DENIED[0], |text, place| {
+    rules(settings, DENY)
+}
+
+/// A list of rules by method and path.
+pub(super) fn rules(settings: &mut Settings<'_>, key: Key) -> Checked<Vec<Rule>> {
+    settings.list(key, USUALLY_DENIED[0], |text, place| {
         Rule::parse(text).map_err(|wrong| {
-            Problem::at(place, format!("`{DENY}`: {wrong}")).hint(format!(
+            Problem::at(place, format!("`{key}`: {wrong}")).hint(format!(
                 "write \"METHODS PATH\", such as \"{}\"; in PATH * is one segment, ** the rest",
                 USUALLY_DENIED[2]
             ))

@@ -2,7 +2,7 @@
 //! It never lets one address or one key mean two callers, and never quotes a key.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, HashMap},
     net::IpAddr,
     num::NonZeroU32,
     path::Path,
@@ -11,10 +11,10 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::rate_limit::MOST;
+use super::{access, jwt, rate_limit::MOST};
 use crate::{
     config::{
-        Caller, KeyDigest,
+        Caller, KeyDigest, Mode,
         credential::{not_a_word, read, without_newline},
         file::Key,
         read::{Checked, Read, Settings},
@@ -22,7 +22,7 @@ use crate::{
         report::{Place, Problem},
         tables::Tables,
     },
-    decide::callers::Terms,
+    decide::{callers::Terms, policy::Policy},
 };
 
 const NAME: Key = Key("caller", "name");
@@ -33,9 +33,15 @@ const WEIGHT: Key = Key("caller", "weight");
 const REQUESTS_PER_MINUTE: Key = Key("caller", "requests_per_minute");
 const MAX_WAIT: Key = Key("caller", "max_wait");
 const MAX_QUEUE: Key = Key("caller", "max_queue");
+const UIDS: Key = Key("caller", "uids");
+const CLAIMS: Key = Key("caller", "claims");
+const ALLOW: Key = Key("caller", "allow");
+const DENY: Key = Key("caller", "deny");
+const READ_ONLY: Key = Key("caller", "read_only");
+const OBSERVE: Key = Key("caller", "observe");
 
 /// The keys of one caller.
-pub(in crate::config) const OF_A_CALLER: [&str; 8] = [
+pub(in crate::config) const OF_A_CALLER: [&str; 14] = [
     NAME.1,
     NETWORKS.1,
     KEY_SHA256.1,
@@ -44,6 +50,12 @@ pub(in crate::config) const OF_A_CALLER: [&str; 8] = [
     REQUESTS_PER_MINUTE.1,
     MAX_WAIT.1,
     MAX_QUEUE.1,
+    UIDS.1,
+    CLAIMS.1,
+    ALLOW.1,
+    DENY.1,
+    READ_ONLY.1,
+    OBSERVE.1,
 ];
 
 const CALLERS: Tables = Tables {
@@ -66,10 +78,12 @@ struct Written {
     name: Place,
     networks: Vec<Place>,
     key: Place,
+    uids: Place,
+    claims: Place,
 }
 
-/// Every `[[caller]]`, in the file's order.
-pub(super) fn callers(settings: &mut Settings<'_>) -> Checked<Vec<Caller>> {
+/// Every `[[caller]]`, in the file's order. `provider`: there is one whose tokens have claims.
+pub(super) fn callers(settings: &mut Settings<'_>, provider: bool) -> Checked<Vec<Caller>> {
     let mut written = Vec::new();
     let all = settings.tables(&CALLERS, |own, table| {
         written.push(caller(own, table)?);
@@ -77,6 +91,14 @@ pub(super) fn callers(settings: &mut Settings<'_>) -> Checked<Vec<Caller>> {
     });
     // Those that are well written must be apart, whatever the others have.
     apart(settings, written.iter());
+    for written in written.iter().filter(|written| !written.caller.claims.is_empty()) {
+        if !provider {
+            settings.report(
+                Problem::at(&written.claims, format!("`{CLAIMS}` are of no identity provider"))
+                    .hint("say whose tokens they are in: issuer, audience and jwks_url in [jwt]"),
+            );
+        }
+    }
     all?;
     Ok(written.into_iter().map(|written| written.caller).collect())
 }
@@ -87,23 +109,50 @@ fn caller(own: &mut Settings<'_>, table: &Place) -> Checked<Written> {
         network(text, place).map(|network| (network, place.clone()))
     });
     let key = key(own);
+    let uids = own.numbers(UIDS, 1001);
+    let claims = jwt::claims(own, CLAIMS);
     let terms = terms(own);
-    if let (Ok(networks), Ok(None)) = (&networks, &key)
-        && networks.is_empty()
-    {
-        own.report(Problem::at(table, "nothing tells this [[caller]] from others").hint(
-            "write networks = [\"10.2.0.0/16\"], key_file = \"/path\" or key_sha256 = \"…\"",
-        ));
-    }
+    let policy = policy(own);
     let (name, (networks, places), key) =
         (name?, networks?.into_iter().unzip::<_, _, Vec<_>, _>(), key?);
     let (key, key_place) = key.unzip();
+    let (uids, claims, terms, policy) = (uids?, claims?, terms?, policy?);
+    let caller = Caller { name, networks, key, uids, claims, terms, policy };
+    if !caller.is_known_by_something() {
+        own.report(Problem::at(table, "nothing tells this [[caller]] from others").hint(
+            "write key_file = \"/path\", key_sha256 = \"…\", networks = [\"10.2.0.0/16\"], \
+             uids = [1001] or claims = { sub = \"…\" }",
+        ));
+    }
     Ok(Written {
-        caller: Caller { name, networks, key, terms: terms? },
+        caller,
         name: own.place(NAME),
         networks: places,
         key: key_place.unwrap_or(Place::Nowhere),
+        uids: own.place(UIDS),
+        claims: own.place(CLAIMS),
     })
+}
+
+/// What it may call.
+fn policy(own: &mut Settings<'_>) -> Checked<Policy> {
+    let (allow, deny) = (access::rules(own, ALLOW), access::rules(own, DENY));
+    let read_only = own.boolean(READ_ONLY, false);
+    let observe = own.boolean(OBSERVE, false);
+    Ok(Policy::new(allow?, deny?, read_only?, observe?))
+}
+
+/// Where callers must prove who they are, somebody can.
+pub(super) fn reachable(settings: &mut Settings<'_>, mode: Mode, callers: &[Caller]) {
+    if mode == Mode::Key && callers.is_empty() {
+        settings.report(
+            Problem::at(&settings.place(access::MODE), "nobody could call: there is no [[caller]]")
+                .hint(
+                    "name one: [[caller]] with name = \"billing\" and key_file = \"/path\"; make the \
+                     key with `openssl rand -hex 32`",
+                ),
+        );
+    }
 }
 
 /// What logs call it: nothing that could forge a line, or be taken for no name at all.
@@ -218,44 +267,39 @@ fn terms(own: &mut Settings<'_>) -> Checked<Terms> {
     })
 }
 
-/// No two with one name, one network or one key.
+/// No two with one name, one network, one key, one user or the same claims.
 fn apart<'a>(settings: &mut Settings<'_>, callers: impl Iterator<Item = &'a Written>) {
-    let (mut names, mut networks, mut keys) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    let mut twice = |place: &Place, first: &Place, what: String, hint: &str| {
+    let (mut names, mut networks) = (BTreeMap::new(), BTreeMap::new());
+    let (mut keys, mut users, mut claims) = (HashMap::new(), BTreeMap::new(), BTreeMap::new());
+    let mut twice = |place: &Place, first: Option<&Place>, what: String, hint: &str| {
+        let Some(first) = first else { return };
         let problem = Problem::at(place, what).against("this is another", first, "this is one");
         settings.report(problem.hint(hint));
     };
     for written in callers {
-        let Caller { name, networks: own, key, .. } = &written.caller;
-        if let Some(first) = earlier(&mut names, name, &written.name) {
-            let what = format!("two callers have the name `{name}`");
-            twice(&written.name, first, what, "give each a name of its own");
+        let caller = &written.caller;
+        let first = names.insert(&caller.name, &written.name);
+        let what = format!("two callers have the name `{}`", caller.name);
+        twice(&written.name, first, what, "give each a name of its own");
+        for (network, place) in caller.networks.iter().zip(&written.networks) {
+            let hint = "an address has one caller: remove it from one; a smaller network within a \
+                        larger one is fine";
+            let first = networks.insert(network, place);
+            twice(place, first, format!("`{network}` is there twice"), hint);
         }
-        for (network, place) in own.iter().zip(&written.networks) {
-            if let Some(first) = earlier(&mut networks, network, place) {
-                let hint = "an address has one caller: remove it from one; a smaller network \
-                            within a larger one is fine";
-                twice(place, first, format!("`{network}` is there twice"), hint);
-            }
-        }
-        if let Some(first) = key.and_then(|key| earlier(&mut keys, key, &written.key)) {
+        if let Some(key) = caller.key {
+            let first = keys.insert(key, &written.key);
             let what = "two callers have the same key".to_owned();
             twice(&written.key, first, what, "give each a key of its own");
         }
-    }
-}
-
-/// Where the same was said before, if it was.
-fn earlier<'a, T: Ord>(
-    said: &mut BTreeMap<T, &'a Place>,
-    what: T,
-    place: &'a Place,
-) -> Option<&'a Place> {
-    match said.entry(what) {
-        Entry::Occupied(first) => Some(first.get()),
-        Entry::Vacant(none) => {
-            none.insert(place);
-            None
+        for uid in &caller.uids {
+            let what = format!("the user id {uid} is there twice");
+            twice(&written.uids, users.insert(uid, &written.uids), what, "a user is one caller");
+        }
+        if !caller.claims.is_empty() {
+            let first = claims.insert(&caller.claims, &written.claims);
+            let what = "two callers have the same claims".to_owned();
+            twice(&written.claims, first, what, "name a claim that tells them apart");
         }
     }
 }

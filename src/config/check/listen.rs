@@ -6,6 +6,7 @@ use std::{
     path::PathBuf,
 };
 
+use super::access;
 use crate::config::{
     Listen,
     file::Key,
@@ -24,10 +25,10 @@ pub(super) fn listen(settings: &mut Settings<'_>) -> Checked<Vec<Listen>> {
     if !settings.items.contains_key(&LISTEN) {
         return Ok(vec![Listen::Tcp(local(8080))]);
     }
-    let open = settings.insecure_open_listener;
+    let meant = settings.insecure_open_listener || access::by_key(settings);
     let listen = settings.list(LISTEN, "127.0.0.1:8080", |text, place| {
         let listen = parse(text, place)?;
-        not_open(&listen, open, place)?;
+        not_open(&listen, meant, place)?;
         Ok(listen)
     })?;
     if listen.is_empty() {
@@ -123,23 +124,21 @@ fn local(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
-/// Whoever can connect acts with the company's credentials: only this machine may, by default.
-fn not_open(listen: &Listen, insecure_open_listener: bool, place: &Place) -> Read<()> {
+/// Whoever can connect acts with the company's credentials: only this machine may, unless callers
+/// must prove who they are.
+fn not_open(listen: &Listen, meant: bool, place: &Place) -> Read<()> {
     match listen {
         Listen::Unix(_) => Ok(()),
-        Listen::Tcp(address)
-            if address.ip().to_canonical().is_loopback() || insecure_open_listener =>
-        {
-            Ok(())
-        }
+        Listen::Tcp(address) if address.ip().to_canonical().is_loopback() || meant => Ok(()),
         Listen::Tcp(_) => Err(Problem::at(
             place,
             "this address is open to other machines: anyone who can reach the port would use \
              the company's Genesys credentials",
         )
         .hint(
-            "listen on 127.0.0.1 or \"unix:/path\"; if the network itself keeps strangers out, \
-             start with --insecure-open-listener",
+            "set access.mode = \"key\" and name your callers ([[caller]]); or listen on 127.0.0.1 or \
+             \"unix:/path\"; if the network itself keeps strangers out, start with \
+             --insecure-open-listener",
         )),
     }
 }

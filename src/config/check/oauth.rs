@@ -170,7 +170,8 @@ fn unused(settings: &mut Settings<'_>, key: Key, unless: Key, says: &str) {
 }
 
 /// The URL of an endpoint that gets tokens or credentials.
-fn endpoint(settings: &mut Settings<'_>, key: Key) -> Checked<Option<Url>> {
+/// A server's URL, with a path or without.
+pub(super) fn endpoint(settings: &mut Settings<'_>, key: Key) -> Checked<Option<Url>> {
     settings.text(key, "https://login.example.com/oauth2/path", |text, place| {
         let (url, _) = origin::server(text).map_err(|(message, hint)| {
             Problem::at(place, format!("`{key}`: {message}")).hint(hint)
@@ -258,9 +259,11 @@ fn extra_headers(settings: &mut Settings<'_>) -> Checked<Vec<(HeaderName, Header
     settings.all(fields, wrong)
 }
 
-type Texts = Vec<(String, String, Place)>;
+/// Names and texts, each with its place.
+pub(super) type Texts = Vec<(String, String, Place)>;
 
-fn texts(key: Key, item: &Item<'_>, example: &str) -> (Texts, Vec<Problem>) {
+/// A table of texts; everything else in it is a problem.
+pub(super) fn texts(key: Key, item: &Item<'_>, example: &str) -> (Texts, Vec<Problem>) {
     let (mut texts, mut wrong) = (Vec::new(), Vec::new());
     let DeValue::Table(table) = &item.value else {
         let kind = || wants(key, &item.place, "a table", &item.value).hint(example);

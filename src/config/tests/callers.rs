@@ -5,8 +5,8 @@ use std::{fmt::Write as _, num::NonZeroU32, time::Duration};
 
 use super::World;
 use crate::{
-    config::{Caller, KeyDigest, check::OF_A_CALLER},
-    decide::callers::Terms,
+    config::{Caller, KeyDigest, Mode, check::OF_A_CALLER},
+    decide::{access::Rule, callers::Terms, policy::Policy},
 };
 
 /// `printf %s the-key-of-billing | sha256sum`
@@ -85,7 +85,8 @@ fn a_variable_names_callers_too_and_none_is_none() {
 fn the_shipped_example_is_a_caller_with_every_key_at_its_default() {
     let shipped = include_str!("../../../proxy.toml");
     let (_, example) = shipped.split_once("# [[caller]]\n").expect("an example");
-    let mut toml = "[[caller]]\n".to_owned();
+    let provider = "issuer = 'https://a'\naudience = 'b'\njwks_url = 'https://a/keys'";
+    let mut toml = format!("[jwt]\n{provider}\n[[caller]]\n");
     for line in example.lines() {
         let text = line.trim_start_matches("# ");
         if OF_A_CALLER.iter().any(|key| text.starts_with(&format!("{key} = "))) {
@@ -100,6 +101,7 @@ fn the_shipped_example_is_a_caller_with_every_key_at_its_default() {
     }
     let [caller] = &callers(&toml)[..] else { panic!("{toml}") };
     assert_eq!((caller.terms, caller.key), (Terms::default(), None));
+    assert_eq!(caller.policy, Policy::default());
 }
 
 #[test]
@@ -156,11 +158,11 @@ fn every_problem_of_a_caller_has_its_line_and_its_hint() {
     16: `name` is missing in this [[caller]]
        write name = "billing": it is what logs call it
     18: nothing tells this [[caller]] from others
-       write networks = ["10.2.0.0/16"], key_file = "/path" or key_sha256 = "…"
+       write key_file = "/path", key_sha256 = "…", networks = ["10.2.0.0/16"], uids = [1001] or claims = { sub = "…" }
     24: `caller.key_file`: cannot read ./missing: No such file or directory (os error 2)
        check the path and its permissions, as the user that runs the gateway
     25: unknown key in [[caller]]
-       accepted here: name, networks, key_sha256, key_file, weight, requests_per_minute, max_wait, max_queue
+       accepted here: name, networks, key_sha256, key_file, weight, requests_per_minute, max_wait, max_queue, uids, claims, allow, deny, read_only, observe
     26: unknown key in [[caller]]
        did you mean `weight`?
     29: `caller.key_file`: the key is shorter than 16 characters
@@ -245,4 +247,103 @@ fn more_callers_than_a_configuration_is_for_are_refused() {
     3001: `caller` has more than 1000 entries
        give callers that may share one weight one [[caller]], with their networks
     "#);
+}
+
+#[test]
+fn a_caller_is_told_by_users_and_claims_too_and_may_do_what_its_rules_say() {
+    let provider = "[jwt]\nissuer = 'https://a'\naudience = 'b'\njwks_url = 'https://a/keys'\n";
+    let all = callers(&format!(
+        "{provider}[[caller]]\nname = 'a'\nuids = [0, 1001]\nallow = ['GET /api/v2/users/**']\n\
+         deny = ['/api/v2/users/*/secret']\nread_only = true\nobserve = true\n\
+         [[caller]]\nname = 'b'\nclaims = {{ sub = 'x', team = 'y' }}\n"
+    ));
+    let rule = |text| vec![Rule::parse(text).unwrap()];
+    let (allow, deny) = (rule("GET /api/v2/users/**"), rule("/api/v2/users/*/secret"));
+    assert_eq!(all[0].uids, [0, 1001]);
+    assert_eq!(all[0].policy, Policy::new(allow, deny, true, true));
+    let claims = [("sub", "x"), ("team", "y")].map(|(n, v)| (n.to_owned(), v.to_owned()));
+    assert_eq!(all[1].claims, claims.into());
+    assert!(all[1].policy.is_empty());
+}
+
+#[test]
+fn what_callers_are_known_by_is_apart_and_can_be_read() {
+    let world = World::new().toml(
+        "[access]\nmode = 'key'\n\
+         [[caller]]\nname = 'a'\nuids = [7, '7', -1, 4294967296]\n\
+         [[caller]]\nname = 'b'\nuids = [7]\nclaims = { sub = 'x' }\n\
+         [[caller]]\nname = 'c'\nuids = [8, 7]\nclaims = { sub = 'x' }\n\
+         [[caller]]\nname = 'd'\nclaims = { iss = 'x', sub = '', a = 1 }\n\
+         [[caller]]\nname = 'e'\nclaims = 'sub'\nallow = ['GET users', 5]\nread_only = 'yes'\n",
+    );
+    insta::assert_snapshot!(world.wrong(), @r#"
+    5: `caller.uids` takes whole numbers only, not text
+       no quotes around them: [1001]
+    5: `caller.uids`: out of range
+       from 0 to 4294967295
+    5: `caller.uids`: out of range
+       from 0 to 4294967295
+    9: `caller.claims` are of no identity provider
+       say whose tokens they are in: issuer, audience and jwks_url in [jwt]
+    12: the user id 7 is there twice
+       a user is one caller
+    13: two callers have the same claims
+       name a claim that tells them apart
+    13: `caller.claims` are of no identity provider
+       say whose tokens they are in: issuer, audience and jwks_url in [jwt]
+    16: `caller.claims`: `iss` does not tell callers apart
+       write { sub = "system:serviceaccount:team:billing" }
+    16: `caller.claims`: `sub` does not tell callers apart
+       write { sub = "system:serviceaccount:team:billing" }
+    16: `caller.claims` takes texts only, not a number
+       write { sub = "system:serviceaccount:team:billing" }
+    19: `caller.claims` takes a table, not text
+       write { sub = "system:serviceaccount:team:billing" }
+    20: `caller.allow`: the path does not begin with /
+       write "METHODS PATH", such as "POST,PUT,PATCH,DELETE /api/v2/oauth/clients/**"; in PATH * is one segment, ** the rest
+    20: `caller.allow` takes texts only, not a number
+       put it in quotes: ["DELETE /api/v2/tokens/me"]
+    21: `caller.read_only` takes true or false, not text
+       no quotes around it
+    "#);
+}
+
+#[test]
+fn where_callers_must_be_known_there_is_one_and_their_provider_is_whole() {
+    let world = World::new().toml("listen = ['0.0.0.0:80']\n[access]\nmode = 'key'\n");
+    insta::assert_snapshot!(world.wrong(), @r#"
+    3: nobody could call: there is no [[caller]]
+       name one: [[caller]] with name = "billing" and key_file = "/path"; make the key with `openssl rand -hex 32`
+    "#);
+    let world = World::new().toml(
+        "[jwt]\nissuer = 'https://a'\njwks_url = 'http://elsewhere/keys'\n[[caller]]\nname = 'a'\n\
+         claims = { sub = 'x' }\n",
+    );
+    insta::assert_snapshot!(world.wrong(), @r#"
+    3: `jwt.jwks_url`: http:// would send credentials in the clear
+       use https://; plain http is for localhost, 127.0.0.1 and [::1] only
+    "#);
+    let world = World::new().toml("[jwt]\nissuer = 'https://a'\n");
+    insta::assert_snapshot!(world.wrong(), @r#"
+    2: `jwt.audience` is missing
+       an identity provider needs it: the `aud` by which they are meant for this gateway
+    2: `jwt.jwks_url` is missing
+       an identity provider needs it: where its public keys are
+    "#);
+    let world = World::new().toml("[[caller]]\nname = 'a'\nclaims = { sub = 'x' }\n");
+    insta::assert_snapshot!(world.wrong(), @r#"
+    3: `caller.claims` are of no identity provider
+       say whose tokens they are in: issuer, audience and jwks_url in [jwt]
+    "#);
+}
+
+#[test]
+fn known_callers_may_come_from_other_machines() {
+    let config = World::new()
+        .toml(
+            "listen = ['0.0.0.0:80']\n[access]\nmode = 'key'\n[[caller]]\nname = 'a'\n\
+             networks = ['10.0.0.0/8']\n",
+        )
+        .config();
+    assert_eq!(config.access.mode, Mode::Key);
 }

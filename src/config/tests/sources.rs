@@ -139,7 +139,7 @@ fn flags_stand_above_the_environment() {
     world.sources.listen = Some(vec!["0.0.0.0:1".to_owned(), "8080".to_owned()]);
     insta::assert_snapshot!(world.wrong(), @r#"
     -: --listen: this address is open to other machines: anyone who can reach the port would use the company's Genesys credentials
-       listen on 127.0.0.1 or "unix:/path"; if the network itself keeps strangers out, start with --insecure-open-listener
+       set access.mode = "key" and name your callers ([[caller]]); or listen on 127.0.0.1 or "unix:/path"; if the network itself keeps strangers out, start with --insecure-open-listener
     -: --listen: `listen`: not an address and a port
        write "127.0.0.1:8080"
     "#);

@@ -78,7 +78,7 @@ fn every_problem_is_reported_with_its_line_and_its_hint() {
     1: unknown key or section `lisen` at the top
        did you mean `listen`?
     2: this address is open to other machines: anyone who can reach the port would use the company's Genesys credentials
-       listen on 127.0.0.1 or "unix:/path"; if the network itself keeps strangers out, start with --insecure-open-listener
+       set access.mode = "key" and name your callers ([[caller]]); or listen on 127.0.0.1 or "unix:/path"; if the network itself keeps strangers out, start with --insecure-open-listener
     2: `listen`: not an address and a port
        write "127.0.0.1:8080"
     2: `listen` takes texts only, not a number
@@ -206,7 +206,7 @@ fn every_problem_is_reported_with_its_line_and_its_hint() {
     67: `retry.budget` is out of range
        from 0 to 1
     69: unknown key or section `again` at the top
-       accepted here: listen, admin, shutdown_timeout, caller, upstream, oauth, vault, replay, rate_limit, retry, saving, access, telemetry
+       accepted here: listen, admin, shutdown_timeout, caller, upstream, oauth, vault, replay, rate_limit, retry, saving, access, jwt, telemetry
     "#);
 }
 

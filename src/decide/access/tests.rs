@@ -4,6 +4,10 @@ use proptest::prelude::*;
 
 use super::*;
 
+fn denied(rules: &[Rule], method: &Method, path: &str) -> bool {
+    denying(rules, method, path).is_some()
+}
+
 fn rules(texts: &[&str]) -> Vec<Rule> {
     texts.iter().map(|text| Rule::parse(text).unwrap()).collect()
 }

@@ -198,7 +198,10 @@ fn is_own(failure: Failure) -> bool {
         | Failure::Misdirected
         | Failure::CrossSite
         | Failure::MethodRefused
+        | Failure::CallerUnknown(_)
+        | Failure::KeysUnavailable
         | Failure::Denied
+        | Failure::NotAllowed
         | Failure::BodyBroken
         | Failure::BodyTimeout
         | Failure::Unreachable

@@ -1,0 +1,213 @@
+//! An identity provider whose tokens callers show: its public keys, and what a token must say.
+//! It never takes a token for somebody else, without an end, or signed by a key that was withdrawn.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use serde_json::{Map, Value};
+use tokio::runtime::Handle;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use url::Url;
+
+use super::{
+    claims,
+    error::{Kind, MintError, innermost},
+    keys::{KeySet, Keys, MAX_JWKS},
+    wire::{Network, client_of, host},
+};
+use crate::{config::IdentityProvider, decide::keys::CALLERS_COOL_DOWN};
+
+/// Of one request for keys.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Keys are looked at again so often: what was withdrawn counts no longer than this.
+const REFRESH: Duration = Duration::from_mins(5);
+/// While there is no key at all.
+const RETRY: Duration = Duration::from_secs(5);
+/// Two clocks may differ by this much (RFC 7519 section 4.1.4).
+const LEEWAY: Duration = Duration::from_secs(30);
+/// A file with a longer token is another file.
+const MAX_TOKEN_FILE: usize = 16 * 1024;
+
+/// Why a token is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Distrust {
+    /// No key of the provider's signed it.
+    Unsigned,
+    /// `iss` is somebody else.
+    Issuer,
+    /// It is not meant for us.
+    Audience,
+    /// It is over, or never ends.
+    Expired,
+    /// It has not begun.
+    Early,
+    /// Its key is not known, and none can be fetched now.
+    NoKeys,
+}
+
+/// What a token said that was verified.
+#[derive(Debug, Clone)]
+pub struct Verified {
+    /// All of its claims.
+    pub claims: Map<String, Value>,
+    /// Until when it may be taken without another look: its end, or the next refresh of the keys.
+    pub until: SystemTime,
+}
+
+/// The provider as it is known here.
+#[derive(Debug)]
+pub struct Provider {
+    http: reqwest::Client,
+    issuer: String,
+    audience: String,
+    jwks_url: Url,
+    token_file: Option<PathBuf>,
+    keys: Keys,
+    tasks: TaskTracker,
+    runtime: Handle,
+}
+
+impl Provider {
+    /// Fetches its keys on `runtime` at once and from then on, until `stop`.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made.
+    pub fn spawn(
+        config: &IdentityProvider,
+        network: &Network<'_>,
+        tasks: &TaskTracker,
+        runtime: &Handle,
+        stop: CancellationToken,
+    ) -> Result<Arc<Self>, reqwest::Error> {
+        let provider = Arc::new(Self {
+            http: client_of(TIMEOUT, network, network.tls.clone())?,
+            issuer: config.issuer.clone(),
+            audience: config.audience.clone(),
+            jwks_url: config.jwks_url.clone(),
+            token_file: config.jwks_token_file.clone(),
+            keys: Keys::new(CALLERS_COOL_DOWN),
+            tasks: tasks.clone(),
+            runtime: runtime.clone(),
+        });
+        let refreshed = Arc::clone(&provider);
+        tasks.spawn_on(async move { stop.run_until_cancelled(refreshed.refresh()).await }, runtime);
+        Ok(provider)
+    }
+
+    /// What a token says, if it is to be believed. It may take a fetch of keys, which goes on when
+    /// whoever asked is gone.
+    ///
+    /// # Errors
+    /// With the reason; the log has more.
+    pub async fn verify(self: &Arc<Self>, token: &str) -> Result<Verified, Distrust> {
+        if !self.keys.signed(token) {
+            if self.keys.refute(token) {
+                return Err(Distrust::Unsigned);
+            }
+            let (provider, token) = (Arc::clone(self), token.to_owned());
+            let fetch = async move {
+                let mut fetched = false;
+                let fetch = || {
+                    fetched = true;
+                    provider.fetch()
+                };
+                let verified = provider.keys.verify(&token, fetch).await;
+                (verified, fetched)
+            };
+            match self.tasks.spawn_on(fetch, &self.runtime).await {
+                Ok((Ok(()), _)) => {}
+                Ok((Err(MintError { kind: Kind::Signature, .. }), true)) => {
+                    return Err(Distrust::Unsigned);
+                }
+                // Its key may be published and was not fetched yet: too early to tell.
+                Ok((Err(_), _)) | Err(_) => return Err(Distrust::NoKeys),
+            }
+        }
+        let claims = claims::all(token).ok_or(Distrust::Unsigned)?;
+        let until = self.judge(&claims, SystemTime::now())?;
+        Ok(Verified { claims, until })
+    }
+
+    fn judge(&self, claims: &Map<String, Value>, now: SystemTime) -> Result<SystemTime, Distrust> {
+        let instant = |name: &str| {
+            let seconds = Duration::try_from_secs_f64(claims.get(name)?.as_f64()?).ok()?;
+            SystemTime::UNIX_EPOCH.checked_add(seconds)
+        };
+        if claims.get("iss").and_then(Value::as_str) != Some(&self.issuer) {
+            return Err(Distrust::Issuer);
+        }
+        let audiences = claims.get("aud").and_then(|aud| claims::list(aud, false));
+        if !audiences.is_some_and(|all| all.contains(&self.audience)) {
+            return Err(Distrust::Audience);
+        }
+        let end = instant("exp").and_then(|end| end.checked_add(LEEWAY));
+        let end = end.filter(|end| now < *end).ok_or(Distrust::Expired)?;
+        let begun = match claims.get("nbf") {
+            None => true,
+            Some(_) => instant("nbf").is_some_and(|begin| begin <= now + LEEWAY),
+        };
+        if begun { Ok(end.min(now + REFRESH)) } else { Err(Distrust::Early) }
+    }
+
+    /// Does not end.
+    async fn refresh(&self) {
+        let mut failed = false;
+        loop {
+            let nap = match self.fetch().await {
+                Ok(keys) => {
+                    if failed {
+                        tracing::info!(keys = keys.len(), "the keys of [jwt] are there again");
+                    }
+                    failed = false;
+                    self.keys.replace(keys).await;
+                    REFRESH
+                }
+                Err(why) => {
+                    if !failed {
+                        tracing::warn!(why, "the keys of jwt.jwks_url cannot be fetched");
+                    }
+                    failed = true;
+                    RETRY
+                }
+            };
+            tokio::time::sleep(nap).await;
+        }
+    }
+
+    async fn fetch(&self) -> Result<KeySet, String> {
+        let url = &self.jwks_url;
+        let mut request = self.http.get(url.clone());
+        if let Some(path) = &self.token_file {
+            request = request.bearer_auth(read_token(path).await?);
+        }
+        let unreachable = |error: reqwest::Error| format!("{}: {}", host(url), innermost(&error));
+        let mut response = request.send().await.map_err(unreachable)?;
+        if !response.status().is_success() {
+            return Err(format!("{} answered {}", host(url), response.status()));
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
+            if body.len() + chunk.len() > MAX_JWKS {
+                return Err(format!("the answer of {} is larger than 256 KiB", host(url)));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        KeySet::read(&body).map_err(|why| format!("{}: {why}", host(url)))
+    }
+}
+
+/// Read each time: Kubernetes replaces it.
+async fn read_token(path: &PathBuf) -> Result<String, String> {
+    let wrong = |why: String| format!("jwt.jwks_token_file, {}: {why}", path.display());
+    let text = tokio::fs::read_to_string(path).await.map_err(|error| wrong(error.to_string()))?;
+    let token = text.trim();
+    let good = !token.is_empty() && token.len() <= MAX_TOKEN_FILE;
+    if good && token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(token.to_owned())
+    } else {
+        Err(wrong("it should hold a token and nothing else".to_owned()))
+    }
+}
