@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use crate::support::{
-    Answer, Gateway, NO_LIMIT, Oidc, World, gateway::PATIENCE, load::sha256, oidc::Format,
+    Answer, Gateway, NO_LIMIT, Oidc, Sdk, World, gateway::PATIENCE, load::sha256, oidc::Format,
     unlimited, world,
 };
 
@@ -274,6 +274,29 @@ async fn open_to_all_any_login_gets_a_token_that_says_nothing() {
     assert_eq!(world.genesys.counters().requests, 1);
 }
 
+/// With its own name and key, at both addresses.
+async fn logs_in(sdk: Sdk) {
+    let world = known_only("").await;
+    for login in ["", "login"] {
+        let variables = [("CALLER_NAME", "billing"), ("CALLER_KEY", KEY), ("LOGIN_PATH", login)];
+        let variables = variables.map(|(name, value)| (name, value.to_owned()));
+        sdk.runs(("login", "a caller logs in and calls"), &world, &variables).await;
+        sdk.runs(("login", "a wrong key is refused"), &world, &variables).await;
+    }
+    assert_eq!(world.genesys.counters().requests, 2);
+    world.gateway.wait_for_logs(" caller=billing GET /api/v2/organizations/me 200", 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn python_logs_in_at_the_gateway_as_its_caller() {
+    logs_in(Sdk::Python).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn javascript_logs_in_at_the_gateway_as_its_caller() {
+    logs_in(Sdk::JavaScript).await;
+}
+
 /// A JWT that the authorization server gave this client.
 async fn jwt(oidc: &Oidc, client: &str) -> String {
     let (id, secret) = oidc.credentials(client);
@@ -310,8 +333,7 @@ async fn a_token_of_the_identity_provider_opens_to_the_caller_that_it_names() {
     world.gateway.wait_for_logs(" caller=pod GET /api/v2/organizations/me 200", 2);
     let (head, rest) = good.split_once('.').unwrap();
     let (claims, signature) = rest.split_once('.').unwrap();
-    let forged =
-        format!("{head}.{claims}.{}", signature.replace(['A', 'b'], "c"));
+    let forged = format!("{head}.{claims}.{}", signature.replace(['A', 'b'], "c"));
     assert_eq!(get(&forged).await.0, 401);
     let none = format!("eyJhbGciOiJub25lIn0.{claims}.");
     assert_eq!(get(&none).await.0, 401);
