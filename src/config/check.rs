@@ -7,6 +7,7 @@ mod clients;
 mod jwt;
 mod listen;
 mod oauth;
+mod orgs;
 mod rate_limit;
 mod replay;
 mod retry;
@@ -21,7 +22,7 @@ pub(super) use callers::OF_A_CALLER;
 use std::{ops::RangeInclusive, time::Duration};
 
 use super::{
-    Config,
+    Config, Listen, Mode,
     file::Key,
     read::{Checked, Reported, Settings},
 };
@@ -63,10 +64,20 @@ pub(super) fn config(settings: &mut Settings<'_>) -> Checked<Config> {
     if let (Ok(access), Ok(callers)) = (&access, &callers) {
         callers::reachable(settings, access.mode, callers);
     }
+    let addresses = listen.as_deref().unwrap_or_default().iter().cloned();
+    let admin_address = admin.as_ref().ok().copied().flatten().map(Listen::Tcp);
+    let shared = orgs::Shared {
+        mode: access.as_ref().map_or(Mode::Open, |access| access.mode),
+        provider: !matches!(jwt, Ok(None)),
+        vault: vault.as_ref().ok().and_then(Option::as_ref),
+        hosts: access.as_ref().map(|access| &*access.hosts).unwrap_or_default(),
+        listen: addresses.chain(admin_address).collect(),
+    };
+    let organisations = orgs::organisations(settings, &shared);
     if !settings.problems.is_empty() {
         return Err(Reported);
     }
-    Ok(Config {
+    let mut config = Config {
         listen: listen?,
         admin: admin?,
         shutdown_timeout: shutdown_timeout?,
@@ -81,5 +92,9 @@ pub(super) fn config(settings: &mut Settings<'_>) -> Checked<Config> {
         jwt: jwt?,
         telemetry: telemetry?,
         callers: callers?,
-    })
+        organisations: Vec::new(),
+    };
+    let organisations = organisations?.into_iter().map(|own| own.beside(&config));
+    config.organisations = organisations.collect();
+    Ok(config)
 }

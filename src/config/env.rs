@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, io, path::Path};
 use toml::{Spanned, de::DeValue};
 
 use super::{
-    file::{Item, Items, Key, SECTIONS, unknown},
+    file::{
+        HOSTS_OF_AN_ORGANISATION, Item, Items, Key, LISTEN_OF_AN_ORGANISATION, OF_AN_ORGANISATION,
+        Organisation, Organisations, SECTIONS, not_of_an_organisation, unknown,
+    },
     nearest::did_you_mean,
     report::{Place, Problem},
 };
@@ -64,25 +67,63 @@ fn bad_line(text: &str, error: &dotenvy::Error) -> Problem {
         .hint("put a value with blanks, # or $ in single quotes: NAME='a value'")
 }
 
+/// What an organisation beside the first may look up: the usual variables are the first one's, and
+/// must not become another's credentials for want of its own.
+pub(super) fn without_usual(variables: &Variables) -> Variables {
+    let usual = ["GENESYS_CLIENT_ID", "GENESYS_CLIENT_SECRET", "GENESYS_REGION"];
+    let others = variables.iter().filter(|(name, _)| !usual.contains(&name.as_str()));
+    others.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
 /// Puts each `GENESYS_PROXY__…` over what the file says.
 pub(super) fn overlay<'i>(
     variables: &'i Variables,
     items: &mut Items<'i>,
+    orgs: &mut Organisations<'i>,
     problems: &mut Vec<Problem>,
 ) {
     for (name, raw) in variables {
         let Some(path) = name.strip_prefix(PREFIX) else { continue };
         let place = Place::Variable(name.clone());
+        if let Some(path) = path.to_lowercase().strip_prefix("orgs__") {
+            match of_an_organisation(path, &place) {
+                Ok((org, key)) => {
+                    let first = Organisation { place: place.clone(), items: Items::new() };
+                    let org = orgs.entry(org).or_insert(first);
+                    org.items.insert(key, item(raw, place));
+                }
+                Err(problem) => problems.push(problem),
+            }
+            continue;
+        }
         let key = Key::all().find(|key| key.variable() == *name);
         match key.ok_or_else(|| stranger(&path.to_lowercase(), &place)) {
-            Ok(key) => {
-                let value = DeValue::parse(raw).map(Spanned::into_inner);
-                let value = value.unwrap_or_else(|_| DeValue::String(raw.as_str().into()));
-                items.insert(key, Item { value, place, raw: Some(raw) });
-            }
+            Ok(key) => drop(items.insert(key, item(raw, place))),
             Err(problem) => problems.push(problem),
         }
     }
+}
+
+fn item(raw: &str, place: Place) -> Item<'_> {
+    let value = DeValue::parse(raw).map(Spanned::into_inner);
+    let value = value.unwrap_or_else(|_| DeValue::String(raw.into()));
+    Item { value, place, raw: Some(raw) }
+}
+
+/// `NAME__SECTION__KEY` and `NAME__KEY`: the organisation and the key.
+fn of_an_organisation(path: &str, place: &Place) -> Result<(String, Key), Problem> {
+    let (org, rest) = path.split_once("__").unwrap_or((path, ""));
+    let key = match rest.split_once("__") {
+        Some((section, name)) if OF_AN_ORGANISATION.contains(&section) => {
+            Key::find(section, name).ok_or_else(|| unknown(section, name, false, place))
+        }
+        None if rest == "hosts" => Ok(HOSTS_OF_AN_ORGANISATION),
+        None if rest == "listen" => Ok(LISTEN_OF_AN_ORGANISATION),
+        None if rest == "caller" => Ok(Key("", "caller")),
+        Some((name, _)) => Err(not_of_an_organisation(name, place)),
+        None => Err(not_of_an_organisation(rest, place)),
+    };
+    key.map(|key| (org.to_owned(), key))
 }
 
 /// The problem of a variable that overrides nothing.
@@ -146,7 +187,7 @@ mod tests {
             ("GENESYS_PROXY_PORT", "tcp://10.0.0.1:80"),
         ]);
         let (mut items, mut problems) = (Items::new(), Vec::new());
-        overlay(&variables, &mut items, &mut problems);
+        overlay(&variables, &mut items, &mut Organisations::new(), &mut problems);
         assert!(items.is_empty());
         let shown: Vec<_> =
             problems.iter().map(|p| format!("{p} | {}", p.help().unwrap())).collect();

@@ -123,6 +123,14 @@ pub(crate) const SECTIONS: [(&str, &[&str]); 11] = [
     ("telemetry", &["log", "format", "access_log"]),
 ];
 
+/// Sections that an organisation has of its own; without a `[vault]` of its own it has that of all.
+pub(crate) const OF_AN_ORGANISATION: [&str; 6] =
+    ["upstream", "oauth", "vault", "rate_limit", "retry", "saving"];
+/// The other keys of `[orgs.NAME]`, `caller` besides.
+pub(crate) const HOSTS_OF_AN_ORGANISATION: Key = Key("orgs", "hosts");
+/// Where its callers connect, and nobody else's.
+pub(crate) const LISTEN_OF_AN_ORGANISATION: Key = Key("orgs", "listen");
+
 impl Key {
     /// The accepted key with these names.
     pub(super) fn find(section: &str, name: &str) -> Option<Self> {
@@ -172,11 +180,27 @@ pub(super) struct Item<'i> {
 /// The values given, by key.
 pub(super) type Items<'i> = BTreeMap<Key, Item<'i>>;
 
-/// The keys of a document, and a problem for each word that is not one.
-pub(super) fn items(document: DeTable<'_>) -> (Items<'_>, Vec<Problem>) {
-    let mut items = Items::new();
+/// One `[orgs.NAME]`.
+#[derive(Debug)]
+pub(super) struct Organisation<'i> {
+    /// Where it is named first.
+    pub(super) place: Place,
+    /// Its values, by the keys that the same have at the top.
+    pub(super) items: Items<'i>,
+}
+
+/// All of them, by name.
+pub(super) type Organisations<'i> = BTreeMap<String, Organisation<'i>>;
+
+/// The keys of a document, its organisations, and a problem for each word that is neither.
+pub(super) fn items(document: DeTable<'_>) -> (Items<'_>, Organisations<'_>, Vec<Problem>) {
+    let (mut items, mut orgs) = (Items::new(), Organisations::new());
     let mut problems = Vec::new();
     for (name, value) in document {
+        if name.get_ref() == "orgs" {
+            organisations(value, &mut orgs, &mut problems);
+            continue;
+        }
         let keys = SECTIONS.iter().find(|(known, _)| *known == name.get_ref() && !known.is_empty());
         match (keys, value.get_ref()) {
             (Some((section, _)), DeValue::Table(_)) => {
@@ -192,7 +216,67 @@ pub(super) fn items(document: DeTable<'_>) -> (Items<'_>, Vec<Problem>) {
             (None, _) => keep("", &name, value, &mut items, &mut problems),
         }
     }
-    (items, problems)
+    (items, orgs, problems)
+}
+
+fn organisations<'i>(
+    value: Spanned<DeValue<'i>>,
+    orgs: &mut Organisations<'i>,
+    problems: &mut Vec<Problem>,
+) {
+    let example = "write [orgs.eu.upstream], [orgs.eu.oauth] …, one for each organisation";
+    let no_table = |span| {
+        Problem::at(&Place::File(span), "`orgs` takes an organisation's name and its tables")
+            .hint(example)
+    };
+    let span = value.span();
+    let DeValue::Table(all) = value.into_inner() else { return problems.push(no_table(span)) };
+    for (name, value) in all {
+        let (place, span) = (Place::File(name.span()), value.span());
+        let DeValue::Table(table) = value.into_inner() else {
+            problems.push(no_table(span));
+            continue;
+        };
+        let mut items = Items::new();
+        for (name, value) in table {
+            let own = OF_AN_ORGANISATION.iter().find(|section| *section == name.get_ref());
+            let key = match &**name.get_ref() {
+                "hosts" => Some(HOSTS_OF_AN_ORGANISATION),
+                "listen" => Some(LISTEN_OF_AN_ORGANISATION),
+                "caller" => Some(Key("", "caller")),
+                _ => None,
+            };
+            let place = Place::File(value.span());
+            match (own, key, value.into_inner()) {
+                (Some(section), _, DeValue::Table(table)) => {
+                    for (name, value) in table {
+                        keep(section, &name, value, &mut items, problems);
+                    }
+                }
+                (None, Some(key), value) => {
+                    items.insert(key, Item { value, place, raw: None });
+                }
+                (Some(_), _, _) | (None, None, _) => {
+                    problems
+                        .push(not_of_an_organisation(name.get_ref(), &Place::File(name.span())));
+                }
+            }
+        }
+        orgs.insert(name.get_ref().to_string(), Organisation { place, items });
+    }
+}
+
+/// The problem of a word that an organisation does not have.
+pub(super) fn not_of_an_organisation(name: &str, place: &Place) -> Problem {
+    let accepted: Vec<&str> =
+        OF_AN_ORGANISATION.into_iter().chain(["hosts", "listen", "caller"]).collect();
+    let shared = SECTIONS.iter().any(|(section, _)| *section == name && !name.is_empty());
+    let what = format!("`{}` is not an organisation's own", name.escape_debug());
+    Problem::at(place, what).hint(if shared {
+        format!("[{name}] is for the whole gateway: write it at the top")
+    } else {
+        did_you_mean(name, &accepted)
+    })
 }
 
 fn keep<'i>(
@@ -238,7 +322,7 @@ mod tests {
     use super::*;
 
     fn problems(text: &str) -> Vec<String> {
-        let (_, problems) = items(DeTable::parse(text).unwrap().into_inner());
+        let (_, _, problems) = items(DeTable::parse(text).unwrap().into_inner());
         problems.iter().map(|p| format!("{p} | {}", p.help().unwrap())).collect()
     }
 

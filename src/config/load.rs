@@ -81,14 +81,17 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
 
     let (document, errors) = DeTable::parse_recoverable(&file.text);
     let quotable = redact(&file.text, document.get_ref(), !errors.is_empty());
-    let (mut items, mut unknown) = file::items(document.into_inner());
+    let (mut items, mut orgs, mut unknown) = file::items(document.into_inner());
     problems.append(&mut unknown);
-    env::overlay(&variables, &mut items, &mut problems);
+    env::overlay(&variables, &mut items, &mut orgs, &mut problems);
     flags(sources, &mut items);
+    let apart = env::without_usual(&variables);
 
     let mut settings = Settings {
         items,
+        orgs,
         variables: &variables,
+        variables_of_orgs: &apart,
         beside_file: file.path.parent().unwrap_or(Path::new("")),
         dir: &sources.dir,
         insecure_open_listener: sources.insecure_open_listener,

@@ -73,6 +73,20 @@ pub struct Config {
     pub telemetry: Telemetry,
     /// Who calls, in the file's order: at most 1000.
     pub callers: Vec<Caller>,
+    /// Further organisations; this one is "default".
+    pub organisations: Vec<Organisation>,
+}
+
+/// `[orgs.NAME]`: another organisation behind the same gateway.
+#[derive(Debug, Clone)]
+pub struct Organisation {
+    /// A plain word in lower case, not "default".
+    pub name: String,
+    /// `Host` values that choose it, as in [`Access::hosts`]. Nobody else has one of them.
+    pub hosts: Vec<String>,
+    /// All that it is run with: its own `listen` (none: it is chosen by `Host`), upstream, login,
+    /// limits, retries, savings and callers; the rest is the gateway's.
+    pub config: Config,
 }
 
 /// A place where callers connect.

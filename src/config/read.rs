@@ -12,7 +12,7 @@ use toml::{Spanned, de::DeValue};
 
 use super::{
     env::Variables,
-    file::{Item, Items, Key},
+    file::{Item, Items, Key, Organisations},
     nearest::did_you_mean,
     report::{Place, Problem},
     units,
@@ -32,8 +32,12 @@ pub(super) type Checked<T> = Result<T, Reported>;
 pub(super) struct Settings<'i> {
     /// Values of the file with the overrides on top.
     pub(super) items: Items<'i>,
+    /// The same of further organisations.
+    pub(super) orgs: Organisations<'i>,
     /// The environment and `.env`.
     pub(super) variables: &'i Variables,
+    /// The same without what names the first organisation's credentials.
+    pub(super) variables_of_orgs: &'i Variables,
     /// What paths in the file are relative to.
     pub(super) beside_file: &'i Path,
     /// What paths in variables are relative to.

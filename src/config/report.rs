@@ -62,6 +62,13 @@ impl Problem {
         self
     }
 
+    /// At `place`, unless it is somewhere already.
+    pub(super) fn or_at(&mut self, place: &Place) {
+        if matches!(self.0.place, Place::Nowhere) {
+            self.0.place = place.clone();
+        }
+    }
+
     /// What is wrong, in one sentence, without the place.
     pub fn message(&self) -> &str {
         &self.0.message

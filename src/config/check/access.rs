@@ -41,7 +41,7 @@ pub(super) fn access(settings: &mut Settings<'_>) -> Checked<Access> {
         settings.duration(Key("access", name), default, &super::MINUTE_TO_DAY)
     };
     let (login_life, login_idle) = (life("login_life", 24), life("login_idle", 1));
-    let hosts = settings.list(HOSTS, "genesys.internal", host);
+    let hosts = hosts(settings, HOSTS);
     let deny = deny(settings);
     let max_connections =
         settings.number(Key("access", "max_connections"), 10_000, &(1..=1_000_000));
@@ -90,8 +90,13 @@ pub(super) fn rules(settings: &mut Settings<'_>, key: Key) -> Checked<Vec<Rule>>
     })
 }
 
+/// Values of `Host`.
+pub(super) fn hosts(settings: &mut Settings<'_>, key: Key) -> Checked<Vec<String>> {
+    settings.list(key, "genesys.internal", |text, place| host(key, text, place))
+}
+
 /// As `Host` is compared: lower case, no port, an IPv6 address without brackets.
-fn host(text: &str, place: &Place) -> Read<String> {
+fn host(key: Key, text: &str, place: &Place) -> Read<String> {
     if text.parse::<Ipv6Addr>().is_ok() {
         return Ok(text.to_lowercase());
     }
@@ -100,9 +105,9 @@ fn host(text: &str, place: &Place) -> Read<String> {
         Ok(Host::Ipv4(ip)) => Ok(ip.to_string()),
         Ok(Host::Ipv6(ip)) => Ok(ip.to_string()),
         Ok(Host::Domain(_)) => {
-            Err(Problem::at(place, format!("`{HOSTS}` takes no wildcard")).hint("name each host"))
+            Err(Problem::at(place, format!("`{key}` takes no wildcard")).hint("name each host"))
         }
-        Err(_) => Err(Problem::at(place, format!("`{HOSTS}`: not a host name"))
+        Err(_) => Err(Problem::at(place, format!("`{key}`: not a host name"))
             .hint("the name only, such as \"genesys.internal\": no scheme, port or path")),
     }
 }

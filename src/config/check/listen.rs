@@ -8,7 +8,7 @@ use std::{
 
 use super::access;
 use crate::config::{
-    Listen,
+    Listen, Mode,
     file::Key,
     read::{self, Checked, Read, Settings},
     report::{Place, Problem},
@@ -26,19 +26,42 @@ pub(super) fn listen(settings: &mut Settings<'_>) -> Checked<Vec<Listen>> {
         return Ok(vec![Listen::Tcp(local(8080))]);
     }
     let meant = settings.insecure_open_listener || access::by_key(settings);
-    let listen = settings.list(LISTEN, "127.0.0.1:8080", |text, place| {
-        let listen = parse(text, place)?;
-        not_open(&listen, meant, place)?;
-        Ok(listen)
-    })?;
+    let listen = addresses(settings, LISTEN, meant)?;
     if listen.is_empty() {
         return Err(settings.report(
             Problem::at(&settings.place(LISTEN), "`listen` is empty: nobody could connect")
                 .hint("name an address, such as [\"127.0.0.1:8080\"]"),
         ));
     }
-    twice(settings, &listen);
+    twice(settings, LISTEN, &listen);
     Ok(listen)
+}
+
+/// Where the callers of one organisation connect; empty: it is chosen by `Host`.
+pub(super) fn of_an_organisation(
+    settings: &mut Settings<'_>,
+    key: Key,
+    mode: Mode,
+) -> Checked<Vec<Listen>> {
+    let meant = settings.insecure_open_listener || mode == Mode::Key;
+    let listen = addresses(settings, key, meant)?;
+    twice(settings, key, &listen);
+    Ok(listen)
+}
+
+fn addresses(settings: &mut Settings<'_>, key: Key, meant: bool) -> Checked<Vec<Listen>> {
+    settings.list(key, "127.0.0.1:8080", |text, place| {
+        let listen = parse(text, place)?;
+        not_open(&listen, meant, place)?;
+        Ok(listen)
+    })
+}
+
+/// RFC 6761 section 6.3.
+pub(super) fn is_localhost(host: &str) -> bool {
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// The health listener. It hands out no credentials, so that a load balancer may reach it.
@@ -63,12 +86,12 @@ pub(super) fn apart(settings: &mut Settings<'_>, listen: &[Listen], admin: Optio
     }
 }
 
-fn twice(settings: &mut Settings<'_>, listen: &[Listen]) {
+fn twice(settings: &mut Settings<'_>, key: Key, listen: &[Listen]) {
     let mut rest = listen;
     while let Some((first, others)) = rest.split_first() {
         if others.iter().any(|other| same(first, other)) {
             settings.report(
-                Problem::at(&settings.place(LISTEN), "`listen` names an address twice")
+                Problem::at(&settings.place(key), "`listen` names an address twice")
                     .hint("remove one of the two"),
             );
             return;
@@ -78,7 +101,7 @@ fn twice(settings: &mut Settings<'_>, listen: &[Listen]) {
 }
 
 /// Port 0 is a different free port each time.
-fn same(one: &Listen, other: &Listen) -> bool {
+pub(super) fn same(one: &Listen, other: &Listen) -> bool {
     one == other && !matches!(one, Listen::Tcp(address) if address.port() == 0)
 }
 

@@ -3,6 +3,7 @@
 
 mod any;
 mod callers;
+mod orgs;
 mod rate_limit;
 mod sources;
 mod wrong;
