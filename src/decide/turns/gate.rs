@@ -151,7 +151,7 @@ impl<W> Gate<W> {
     }
 
     /// It was not limited for long.
-    pub(super) fn is_open(&mut self) {
+    pub(super) fn opens(&mut self) {
         self.probing = None;
     }
 

@@ -166,7 +166,7 @@ impl<W> Turns<W> {
             let recent = |at: Instant| now.saturating_duration_since(at) < lasting;
             let limited = gate.limited_at.is_some_and(recent);
             if !limited {
-                gate.is_open();
+                gate.opens();
             }
             let stays = !learned || limited || !gate.is_idle(now);
             if !stays {
