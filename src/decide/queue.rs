@@ -30,10 +30,6 @@ use flow::{COST, Flow, Place, Seat, Share, Turn};
 use promises::Promises;
 pub use tickets::{Ticket, Tickets};
 
-/// The line is at its bound, or the caller at its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Full;
-
 /// Callers without a call that are remembered for the turns they had. Far above what is needed; who
 /// is forgotten starts like a newcomer.
 const MAX_IDLE: usize = 1_000;
@@ -128,19 +124,13 @@ impl<W> Queue<W> {
         Tickets(first..=self.issued)
     }
 
-    /// Stands in line until `deadline`, if there is `room` for one more, or in the place of the last
-    /// call of a caller that has more of the line: that one is returned. `known`: by another line.
+    /// Stands in line until `deadline`. `known`: by another line.
     pub fn join(
         &mut self,
         (who, known): (&Who, Option<Known>),
         (now, deadline): (Instant, Instant),
-        room: bool,
         waiter: W,
-    ) -> Result<Option<(Ticket, W)>, (Full, W)> {
-        let evicted = if room { None } else { self.make_room(who) };
-        if !room && evicted.is_none() {
-            return Err((Full, waiter));
-        }
+    ) {
         let known = known.or_else(|| self.redeem(who, now));
         let (turn, place) = (self.new_turn(who), who.place(known));
         let moment = self.clock.start(now);
@@ -155,7 +145,6 @@ impl<W> Queue<W> {
         let seat = Seat { principal: who.principal, place, deadline, back };
         self.seats.insert(who.ticket, seat);
         self.deadlines.insert((deadline, who.ticket));
-        Ok(evicted)
     }
 
     /// Leaves the line; `None` when the turn came first.
@@ -255,9 +244,9 @@ impl<W> Queue<W> {
         self.line.is_empty() && self.promises.is_empty()
     }
 
-    /// The caller with the most of the line, and how much that is, in turns times cost.
-    pub fn longest(&self) -> Option<(u64, Principal)> {
-        self.lengths.last().copied()
+    /// How many of this caller's wait.
+    pub fn calls_of(&self, principal: Principal) -> usize {
+        self.flows.get(&principal).map_or(0, |flow| flow.members.len())
     }
 
     /// Callers that share the turns at the moment, this one included: its weight, and that of all.
@@ -286,14 +275,6 @@ impl<W> Queue<W> {
     fn start_of(&self, who: &Who) -> u64 {
         let flow = self.flows.get(&who.principal);
         flow.map_or(self.served, |flow| flow.next.max(self.served))
-    }
-
-    /// The last call of the caller with the most of the line steps out for one that has less.
-    fn make_room(&mut self, who: &Who) -> Option<(Ticket, W)> {
-        let (longest, principal) = self.longest()?;
-        let cost = COST / u64::from(who.weight.get());
-        let own = self.flows.get(&who.principal).map_or(0, Flow::length).saturating_add(cost);
-        if principal == who.principal || longest <= own { None } else { self.last_of(principal) }
     }
 
     /// The last call of a caller steps out.
@@ -382,11 +363,6 @@ impl<W> Queue<W> {
             self.clock.stop();
         }
     }
-}
-
-/// How much of a line so many calls of this caller's are, in turns times cost.
-pub fn length(who: &Who, calls: usize) -> u64 {
-    (COST / u64::from(who.weight.get())).saturating_mul(calls as u64)
 }
 
 /// Callers counted for a share: of more, nobody's is worth telling.

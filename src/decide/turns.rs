@@ -7,6 +7,7 @@
 //! one line, that of the limit which holds it up, and keeps nothing; unless its turn has come there
 //! and it waits but for a moment elsewhere, or has been sent from line to line: see `hold`.
 
+mod crowd;
 pub mod gate;
 mod hold;
 mod learn;
@@ -26,6 +27,7 @@ use super::{
     lanes::{Lane, Lanes, Spot},
     queue::{Queue, Ticket, Tickets, Who, promises},
 };
+use crowd::Crowd;
 use gate::{Gate, GateId, Limit};
 use hold::{Held, Visit};
 pub use learn::{Limited, Refusal};
@@ -108,7 +110,7 @@ pub struct Turns<W> {
     busy: BTreeSet<GateId>,
     waiting: BTreeMap<Ticket, (Principal, At)>,
     /// How many of each caller's.
-    crowds: BTreeMap<Principal, usize>,
+    crowd: Crowd,
     /// Promises of lines that are gone.
     kept: promises::Count,
     /// A quota below the token's that is the token's all the same.
@@ -136,7 +138,7 @@ impl<W> Turns<W> {
             gates: BTreeMap::new(),
             busy: BTreeSet::new(),
             waiting: BTreeMap::new(),
-            crowds: BTreeMap::new(),
+            crowd: Crowd::default(),
             kept: promises::Count::default(),
             told: None,
             moved: false,

@@ -9,7 +9,6 @@ use crate::decide::t0;
 
 const SECOND: Duration = Duration::from_secs(1);
 const FAR: Duration = Duration::from_secs(3_600);
-const ROOM: bool = true;
 /// Of 300 a minute.
 const PACE: Duration = Duration::from_millis(200);
 const WINDOW: Duration = Duration::from_secs(60);
@@ -26,7 +25,7 @@ fn who<W>(queue: &mut Queue<W>, n: u8, weight: u32, urgency: &str) -> Who {
 
 fn join(queue: &mut Queue<u8>, n: u8, weight: u32, urgency: &str, label: u8) -> Who {
     let (who, now) = (who(queue, n, weight, urgency), t0());
-    assert!(queue.join((&who, None), (now, now + FAR), ROOM, label).is_ok());
+    queue.join((&who, None), (now, now + FAR), label);
     who
 }
 
@@ -123,28 +122,8 @@ fn a_call_that_comes_back_stands_before_its_callers_later_ones() {
     join(&mut queue, 1, 1, "", 12);
     join(&mut queue, 1, 1, "", 13);
     let now = t0();
-    assert!(queue.join((&early, None), (now, now + FAR), ROOM, 11).is_ok());
+    queue.join((&early, None), (now, now + FAR), 11);
     assert_eq!(order(&mut queue), [11, 12, 13]);
-}
-
-#[test]
-fn when_there_is_no_room_the_longest_part_of_the_line_gives_way_to_a_shorter() {
-    let (mut queue, now) = (Queue::new(PACE, WINDOW), t0());
-    for label in 1..=3 {
-        join(&mut queue, 1, 1, "", label);
-    }
-    let (none, times) = (false, (now, now + FAR));
-    let more = who(&mut queue, 1, 1, "");
-    assert!(matches!(queue.join((&more, None), times, none, 4), Err((Full, 4))));
-    let other = who(&mut queue, 2, 1, "");
-    let evicted = queue.join((&other, None), times, none, 21).unwrap().unwrap();
-    assert_eq!(evicted.1, 3, "the last of the longest");
-    let other = who(&mut queue, 2, 1, "");
-    assert!(
-        matches!(queue.join((&other, None), times, none, 22), Err((Full, 22))),
-        "both have two"
-    );
-    assert_eq!(queue.len(), 3);
 }
 
 #[test]
@@ -152,7 +131,7 @@ fn only_those_whose_patience_ends_before_a_moment_step_out() {
     let (mut queue, now) = (Queue::new(PACE, WINDOW), t0());
     for (label, patience) in [(1, 5), (2, 1), (3, 9)] {
         let who = who(&mut queue, label, 1, "");
-        queue.join((&who, None), (now, now + SECOND * patience), ROOM, label).unwrap();
+        queue.join((&who, None), (now, now + SECOND * patience), label);
     }
     assert_eq!(queue.deadline(), Some(now + SECOND));
     assert!(queue.impatient(now + SECOND).is_none(), "served in its last moment");
@@ -187,7 +166,7 @@ fn a_promised_turn_comes_before_those_who_came_later_and_is_lost_after_its_time(
     assert_eq!(ahead(&queue, &other, told), 1, "shares, not order of arrival");
     let back = who(&mut queue, 1, 1, "");
     assert_eq!(ahead(&queue, &back, told), 0);
-    queue.join((&back, None), (told, told + FAR), ROOM, 1).unwrap();
+    queue.join((&back, None), (told, told + FAR), 1);
     assert_eq!(queue.promises(), promises::Count { made: 3, claimed: 1, broken: 0 });
     queue.expire(told + SECOND);
     let later = who(&mut queue, 1, 1, "");
@@ -220,7 +199,7 @@ fn who_has_many_calls_is_told_that_others_will_come_who_came_all_the_time() {
         now += PACE;
         if turn % 5 == 0 {
             let other = who(&mut queue, 2, 1, "");
-            queue.join((&other, None), (now, now + FAR), ROOM, 2).unwrap();
+            queue.join((&other, None), (now, now + FAR), 2);
         }
         queue.next(false);
     }
@@ -257,7 +236,7 @@ fn a_weight_is_not_forgotten_with_who_is_late() {
     assert!(!queue.flows.contains_key(&principal(2)));
     for _ in 0..4 {
         let back = who(&mut queue, 2, 3, "");
-        queue.join((&back, None), (late, late + FAR), ROOM, 2).unwrap();
+        queue.join((&back, None), (late, late + FAR), 2);
         join(&mut queue, 1, 1, "", 1);
     }
     let first = order(&mut queue);
@@ -312,7 +291,7 @@ fn whoever_comes_while_others_are_away_stands_before_their_later_turns() {
 fn a_call_whose_patience_ends_keeps_the_turn_that_it_had_in_line() {
     let (mut queue, now) = (Queue::new(PACE, WINDOW), t0());
     let impatient = who(&mut queue, 1, 1, "");
-    queue.join((&impatient, None), (now, now + SECOND), ROOM, 1).unwrap();
+    queue.join((&impatient, None), (now, now + SECOND), 1);
     for _ in 0..5 {
         join(&mut queue, 1, 1, "", 2);
     }
@@ -323,7 +302,7 @@ fn a_call_whose_patience_ends_keeps_the_turn_that_it_had_in_line() {
     queue.promise(&impatient, Some(out.known), now, (told, told + SECOND, true));
     let back = who(&mut queue, 1, 1, "");
     assert_eq!(ahead(&queue, &back, told), 0, "and comes back to it");
-    queue.join((&back, None), (told, told + FAR), ROOM, 9).unwrap();
+    queue.join((&back, None), (told, told + FAR), 9);
     assert_eq!(queue.next(false).map(|(_, label, _)| label), Some(9));
 }
 
@@ -392,7 +371,7 @@ proptest! {
             // So long ago came the others that nobody new is expected.
             now += FAR;
             let ahead = ahead(&queue, &who, now);
-            queue.join((&who, None), (now, now + FAR), ROOM, 0).unwrap();
+            queue.join((&who, None), (now, now + FAR), 0);
             let mut alone = queue.clone();
             let mut served = 0;
             while let Some((ticket, ..)) = alone.next(false) {
@@ -449,9 +428,11 @@ proptest! {
             let who = who(&mut queue, n, 1 + u32::from(n), &format!("u={urgency}"));
             match what {
                 0..=2 => {
-                    let room = queue.len() < 12;
+                    let room = queue.len() < 12 || queue.last_of(who.principal).is_some();
                     let times = (now, now + SECOND * u32::try_from(seconds).unwrap());
-                    let _ = queue.join((&who, None), times, room, 0);
+                    if room {
+                        queue.join((&who, None), times, 0);
+                    }
                 }
                 3 => drop(queue.next(seconds % 2 == 0)),
                 4 => queue.passed(&who, now),

@@ -4,6 +4,7 @@ mod blamed;
 mod every_order;
 mod found;
 mod quotas;
+mod room;
 
 use std::{net::Ipv4Addr, num::NonZeroU32, time::Duration};
 

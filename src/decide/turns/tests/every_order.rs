@@ -174,6 +174,8 @@ impl Shadow {
         self.waiting
             .retain(|(name, ..)| !granted.contains_key(name) && !refused.contains_key(name));
         assert_eq!(self.waiting.len(), turns.len(), "who waits is neither lost nor answered twice");
+        let whose = turns.waiting.values().map(|(principal, _)| *principal);
+        assert!(turns.crowd.is_of(whose), "each caller's calls are counted");
         let soonest = self.waiting.iter().map(|&(.., deadline)| deadline).min();
         if let Some(deadline) = soonest {
             assert!(deadline >= *now, "told too late");
