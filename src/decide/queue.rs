@@ -207,9 +207,6 @@ impl<W> Queue<W> {
             return None;
         }
         let Seat { place, back, .. } = *self.seats.get(&ticket)?;
-        if back > 0 {
-            self.promises.broken();
-        }
         let (ticket, waiter) = self.step_out(ticket)?;
         Some(Gone { ticket, waiter, known: Known { since: place.since, back } })
     }
@@ -281,9 +278,6 @@ impl<W> Queue<W> {
     pub fn last_of(&mut self, principal: Principal) -> Option<(Ticket, W)> {
         let (last, _) = self.flows.get(&principal)?.members.last_key_value()?;
         let ticket = last.ticket;
-        if self.seats.get(&ticket).is_some_and(|seat| seat.back > 0) {
-            self.promises.broken();
-        }
         let out = self.step_out(ticket);
         self.settle();
         out

@@ -208,7 +208,7 @@ impl<W> Turns<W> {
         let (turn_at, slowest) = self.turn_at(now, &call);
         let slowest = if turn_at > now { slowest } else { stopped };
         if turn_at > call.deadline {
-            return Arrival::Refused(self.refuse(now, &call, (turn_at, slowest), false));
+            return Arrival::Refused(self.refuse(now, (&call, None), (turn_at, slowest), false));
         }
         let visit = self.came_back(now, &call);
         match self.join(now, Waiting { call, visit, waiter: waiter() }, slowest) {
@@ -216,10 +216,12 @@ impl<W> Turns<W> {
             Joined::Instead(out, at) => {
                 self.let_go(&out.visit.held, now);
                 let turn = (self.turn_at(now, &out.call).0, at);
-                Arrival::Waits(Some((out.waiter, self.refuse(now, &out.call, turn, true))))
+                let refused = self.refuse(now, (&out.call, out.visit.known), turn, true);
+                Arrival::Waits(Some((out.waiter, refused)))
             }
             Joined::Full(back) => {
-                Arrival::Refused(self.refuse(now, &back.call, (turn_at, slowest), true))
+                let known = back.visit.known;
+                Arrival::Refused(self.refuse(now, (&back.call, known), (turn_at, slowest), true))
             }
         }
     }

@@ -32,8 +32,8 @@ impl Known {
 }
 
 impl<W> Queue<W> {
-    /// This call will come back at `told`, and is known if it does so before `expires`. `room`: for
-    /// one promise more.
+    /// This call will come back at `told`, and is known if it does so before `expires`. `known`: of a
+    /// call that was redeemed before, or stood in line. `room`: for one promise more.
     pub fn promise(
         &mut self,
         who: &Who,
@@ -41,13 +41,16 @@ impl<W> Queue<W> {
         now: Instant,
         (told, expires, room): (Instant, Instant, bool),
     ) {
-        let earlier = self.redeem(who, now);
-        if earlier.is_some() {
+        // What is due to a call that is known by another way is another one's.
+        let earlier = if known.is_none() { self.redeem(who, now) } else { None };
+        let (known, renewed) = (known.or(earlier), earlier.is_some());
+        if known.is_some_and(|known| known.back > 0) {
             self.promises.broken();
-        } else if !room || self.flows.get(&who.principal).is_some_and(|flow| flow.away() >= OWN) {
+        }
+        let full = || self.flows.get(&who.principal).is_some_and(|flow| flow.away() >= OWN);
+        if !renewed && (!room || full()) {
             return;
         }
-        let known = known.or(earlier);
         let Known { since, back } = known.unwrap_or(Known { since: who.ticket.0, back: 0 });
         let asks = (who.principal, who.asks);
         let promise =

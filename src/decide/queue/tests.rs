@@ -323,6 +323,22 @@ fn a_promise_that_cannot_be_kept_is_renewed_with_the_same_turn() {
 }
 
 #[test]
+fn a_call_that_came_back_and_is_refused_again_takes_no_promise_of_another() {
+    let (mut queue, now) = (Queue::new(PACE, WINDOW), t0());
+    for told in [now + SECOND, now + SECOND * 2] {
+        let refused = who(&mut queue, 1, 1, "");
+        queue.promise(&refused, None, now, (told, told + SECOND * 9, true));
+    }
+    let back = who(&mut queue, 1, 1, "");
+    queue.join((&back, None), (now + SECOND, now + SECOND * 3), 1);
+    let later = now + SECOND * 4;
+    let gone = queue.impatient(later).unwrap();
+    queue.promise(&back, Some(gone.known), later, (later + SECOND, later + SECOND * 9, true));
+    assert_eq!(queue.promises(), promises::Count { made: 3, claimed: 1, broken: 1 });
+    assert_eq!(queue.open(), 2);
+}
+
+#[test]
 fn when_nobody_comes_back_the_promised_are_no_longer_reckoned_with() {
     let (mut queue, now) = (Queue::<u8>::new(PACE, WINDOW), t0());
     let mut told = Vec::new();

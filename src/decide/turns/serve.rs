@@ -96,7 +96,8 @@ impl<W> Turns<W> {
             // It was let in once, and there is a place less taken: there is room for it.
             Joined::Instead(back, _) | Joined::Full(back) => {
                 self.let_go(&back.visit.held, now);
-                let refused = self.refuse(now, &back.call, (turn_at, at), true);
+                let known = back.visit.known;
+                let refused = self.refuse(now, (&back.call, known), (turn_at, at), true);
                 out.push((back.waiter, Err(refused)));
             }
         }

@@ -1,5 +1,6 @@
 //! Limits and lines together: what waits for what, and what does not.
 
+mod back;
 mod blamed;
 mod every_order;
 mod found;

@@ -43,18 +43,19 @@ const MOST: usize = 10_000;
 const GRACE: Duration = Duration::from_secs(5);
 
 impl<W> Turns<W> {
-    /// Tells a call that it will not be served in time, and when it will.
+    /// Tells a call that it will not be served in time, and when it will. `known`: of one that has
+    /// come back, or stood in line.
     pub(super) fn refuse(
         &mut self,
         now: Instant,
-        call: &Call,
+        (call, known): (&Call, Option<Known>),
         (turn_at, slowest): (Instant, At),
         full: bool,
     ) -> Refused {
-        let ahead = |line: &Queue<_>| line.ahead_when_told(&call.who, now, None);
+        let ahead = |line: &Queue<_>| line.ahead_when_told(&call.who, now, known);
         let back_at = self.free_after(now, slowest, ahead);
         let told = Told::at(now, back_at.max(turn_at), call.deadline);
-        self.promise(now, call, (slowest, None), told);
+        self.promise(now, call, (slowest, known), told);
         self.refused(now, call, told, (slowest, full))
     }
 

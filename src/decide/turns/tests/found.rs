@@ -547,3 +547,23 @@ fn who_was_told_by_one_line_is_known_in_another() {
     assert!(all.granted.contains_key(&back));
     assert!(!newer.iter().all(|name| all.sent.contains_key(name)), "it goes before one at least");
 }
+
+#[test]
+fn a_promise_that_is_broken_for_lack_of_room_is_counted_and_its_call_remains_known() {
+    let mut all = World::new(1, &[]);
+    assert!(all.goes(2, USERS));
+    let comes = |all: &mut World, asks, patience| {
+        let mut call = all.call(1, USERS, patience);
+        call.who.asks = asks;
+        call.most = Some(1);
+        all.arrives(call)
+    };
+    let told = comes(&mut all, 1, 5);
+    let told = all.refused[&told].retry_after;
+    all.now += told;
+    while all.goes(2, USERS) {}
+    comes(&mut all, 2, 300);
+    let full = comes(&mut all, 1, 300);
+    assert!(all.refused[&full].full);
+    assert_eq!(all.turns.promises(), Count { made: 3, claimed: 1, broken: 1 });
+}
