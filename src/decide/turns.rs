@@ -213,12 +213,7 @@ impl<W> Turns<W> {
         let visit = self.came_back(now, &call);
         match self.join(now, Waiting { call, visit, waiter: waiter() }, slowest) {
             Joined::Stands => Arrival::Waits(None),
-            Joined::Instead(out, at) => {
-                self.let_go(&out.visit.held, now);
-                let turn = (self.turn_at(now, &out.call).0, at);
-                let refused = self.refuse(now, (&out.call, out.visit.known), turn, true);
-                Arrival::Waits(Some((out.waiter, refused)))
-            }
+            Joined::Instead(out, at) => Arrival::Waits(Some(self.turned_away(now, out, at))),
             Joined::Full(back) => {
                 let known = back.visit.known;
                 Arrival::Refused(self.refuse(now, (&back.call, known), (turn_at, slowest), true))

@@ -90,17 +90,14 @@ impl<W> Turns<W> {
             // It had a turn there, and could not use it.
             line.refund(who.principal);
         }
-        let (turn_at, _) = self.turn_at(now, &call);
-        match self.join(now, Waiting { call, visit: visit.on(held), waiter }, at) {
-            Joined::Stands => {}
-            // It was let in once, and there is a place less taken: there is room for it.
-            Joined::Instead(back, _) | Joined::Full(back) => {
-                self.let_go(&back.visit.held, now);
-                let known = back.visit.known;
-                let refused = self.refuse(now, (&back.call, known), (turn_at, at), true);
-                out.push((back.waiter, Err(refused)));
-            }
-        }
+        let (gone, at) = match self.join(now, Waiting { call, visit: visit.on(held), waiter }, at) {
+            Joined::Stands => return,
+            Joined::Instead(gone, out_at) => (gone, out_at),
+            // It was let in once, but its caller may have more there than it was to have.
+            Joined::Full(back) => (back, at),
+        };
+        let (waiter, refused) = self.turned_away(now, gone, at);
+        out.push((waiter, Err(refused)));
     }
 
     /// A place at a gate (then there is no spot), or under a token.

@@ -59,6 +59,14 @@ impl<W> Turns<W> {
         self.refused(now, call, told, (slowest, full))
     }
 
+    /// Tells a call that has no place in this line any longer, for want of room.
+    pub(super) fn turned_away(&mut self, now: Instant, out: Waiting<W>, at: At) -> (W, Refused) {
+        let Waiting { call, visit, waiter } = out;
+        self.let_go(&visit.held, now);
+        let (turn_at, _) = self.turn_at(now, &call);
+        (waiter, self.refuse(now, (&call, visit.known), (turn_at, at), true))
+    }
+
     /// Tells a call whose patience ends in line, where it has a place among its caller's.
     pub(super) fn refuse_in_line(
         &mut self,
