@@ -10,10 +10,11 @@ use std::{
 use super::{ConfigArgs, exit, live, serve::LAST_LINES};
 use crate::{
     config::{
-        Config, Credentials, Http2, Listen, Saving, SecretSource, Sources, VaultAuth, load,
-        show_duration, show_size,
+        Config, Credentials, Http2, Listen, ListenTls, Saving, SecretSource, Sources, VaultAuth,
+        load, show_duration, show_size,
     },
     secret::loose,
+    server::tls::note,
 };
 
 /// Check the configuration: every problem with its line and what to do about it
@@ -116,8 +117,16 @@ fn facts(config: &Config) -> Vec<(&'static str, String)> {
         ("connections", access.max_connections.to_string()),
         ("kept ready", warm(upstream.warm_connections)),
     ];
+    facts.extend(config.tls.as_ref().map(|files| ("tls", tls(files))));
     facts.extend(saving(&config.saving).map(|fact| ("saving", fact)));
     facts
+}
+
+fn tls(ListenTls { cert, client_ca, .. }: &ListenTls) -> String {
+    match client_ca {
+        Some(ca) => format!("{}; callers' certificates by {}", cert.display(), ca.display()),
+        None => cert.display().to_string(),
+    }
 }
 
 /// `None` when nothing is to be saved.
@@ -157,9 +166,15 @@ fn notes(config: &Config, live: bool) -> Vec<String> {
         SecretSource::Vault(_) => Some(format!("{source} is not asked without --live")),
     };
     let key = oauth.client_cert.iter().filter_map(|files| loose(&files.key));
+    let listener = config.tls.iter().flat_map(|files| [loose(&files.key), note(files)]);
     // Several clients may share a file.
-    let notes: BTreeSet<_> =
-        sources.into_iter().flatten().filter_map(of_source).chain(key).collect();
+    let notes: BTreeSet<_> = sources
+        .into_iter()
+        .flatten()
+        .filter_map(of_source)
+        .chain(key)
+        .chain(listener.flatten())
+        .collect();
     notes.into_iter().collect()
 }
 

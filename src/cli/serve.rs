@@ -79,8 +79,8 @@ fn descriptors(max_connections: usize) {
 
 /// Where it listens: what scripts wait for.
 fn announce(server: &Server) {
-    for address in &server.addresses {
-        tracing::info!("listening on http://{address}");
+    for url in server.urls() {
+        tracing::info!("listening on {url}");
     }
     if server.addresses.is_empty() {
         tracing::info!("listening on {}", server.url());

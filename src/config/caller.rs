@@ -28,6 +28,8 @@ pub struct Caller {
     pub uids: Vec<u32>,
     /// The claims of its tokens, name and value, all of them; empty: it has none.
     pub claims: BTreeMap<String, String>,
+    /// Names in the certificate that it shows; no other caller has one of these.
+    pub certificates: Vec<CertName>,
     /// What it is granted.
     pub terms: Terms,
     /// What it may call.
@@ -38,7 +40,53 @@ impl Caller {
     /// What it sends or where it comes from tells who it is.
     pub fn is_known_by_something(&self) -> bool {
         self.key.is_some()
-            || !(self.networks.is_empty() && self.uids.is_empty() && self.claims.is_empty())
+            || !self.networks.is_empty()
+            || !self.certificates.is_empty()
+            || !self.uids.is_empty()
+            || !self.claims.is_empty()
+    }
+}
+
+/// A name in a caller's certificate.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CertName {
+    /// A common name of its subject, as it is there.
+    CommonName(String),
+    /// A DNS name among its subject's alternative names, in lower case.
+    Dns(String),
+    /// A URI among them, as it is there, such as a SPIFFE id.
+    Uri(String),
+}
+
+impl CertName {
+    /// `CN=…`, `DNS:…` or `URI:…`, the three words in any case.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let clean = |name: &str| !name.is_empty() && !name.contains(|c: char| c.is_control());
+        let split = |at| text.split_at_checked(at).filter(|(_, name)| clean(name));
+        let (three, four) = (split(3), split(4));
+        match (three, four) {
+            (Some((kind, name)), _) if kind.eq_ignore_ascii_case("CN=") => {
+                (name == name.trim()).then(|| Self::CommonName(name.to_owned()))
+            }
+            (_, Some((kind, name))) if kind.eq_ignore_ascii_case("DNS:") => {
+                (!name.contains(char::is_whitespace)).then(|| Self::Dns(name.to_ascii_lowercase()))
+            }
+            (_, Some((kind, name))) if kind.eq_ignore_ascii_case("URI:") => {
+                (!name.contains(char::is_whitespace)).then(|| Self::Uri(name.to_owned()))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// As it is written.
+impl fmt::Display for CertName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CommonName(name) => write!(f, "CN={name}"),
+            Self::Dns(name) => write!(f, "DNS:{name}"),
+            Self::Uri(name) => write!(f, "URI:{name}"),
+        }
     }
 }
 

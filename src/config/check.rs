@@ -13,6 +13,7 @@ mod replay;
 mod retry;
 mod saving;
 mod telemetry;
+mod tls;
 mod upstream;
 mod vault;
 
@@ -20,6 +21,8 @@ mod vault;
 pub(super) use callers::OF_A_CALLER;
 
 use std::{ops::RangeInclusive, time::Duration};
+
+use self::callers::KnownBy;
 
 use super::{
     Config, Listen, Mode,
@@ -59,8 +62,13 @@ pub(super) fn config(settings: &mut Settings<'_>) -> Checked<Config> {
     let saving = saving::saving(settings);
     let access = access::access(settings);
     let telemetry = telemetry::telemetry(settings);
+    let tls = tls::tls(settings);
     let jwt = jwt::jwt(settings);
-    let callers = callers::callers(settings, !matches!(jwt, Ok(None)));
+    let known_by = KnownBy {
+        claims: !matches!(jwt, Ok(None)),
+        certificates: tls::asks_for_certificates(settings),
+    };
+    let callers = callers::callers(settings, &known_by);
     if let (Ok(access), Ok(callers)) = (&access, &callers) {
         callers::reachable(settings, access.mode, callers);
     }
@@ -68,7 +76,7 @@ pub(super) fn config(settings: &mut Settings<'_>) -> Checked<Config> {
     let admin_address = admin.as_ref().ok().copied().flatten().map(Listen::Tcp);
     let shared = orgs::Shared {
         mode: access.as_ref().map_or(Mode::Open, |access| access.mode),
-        provider: !matches!(jwt, Ok(None)),
+        known_by,
         vault: vault.as_ref().ok().and_then(Option::as_ref),
         hosts: access.as_ref().map(|access| &*access.hosts).unwrap_or_default(),
         listen: addresses.chain(admin_address).collect(),
@@ -91,6 +99,7 @@ pub(super) fn config(settings: &mut Settings<'_>) -> Checked<Config> {
         access: access?,
         jwt: jwt?,
         telemetry: telemetry?,
+        tls: tls?,
         callers: callers?,
         organisations: Vec::new(),
     };

@@ -6,6 +6,7 @@ mod check;
 mod credential;
 mod env;
 mod file;
+mod listen_tls;
 mod load;
 mod nearest;
 mod oauth;
@@ -20,7 +21,12 @@ mod units;
 #[cfg(test)]
 mod tests;
 
-use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    num::{NonZeroU32, NonZeroUsize},
+    path::PathBuf,
+    time::Duration,
+};
 
 use secrecy::SecretString;
 use url::Url;
@@ -32,8 +38,9 @@ pub(crate) use self::credential::{
 };
 pub(crate) use self::units::{show_duration, show_size};
 pub use self::{
-    caller::{Caller, KeyDigest},
+    caller::{Caller, CertName, KeyDigest},
     credential::Kind as SecretKind,
+    listen_tls::{ListenTls, Shown, TlsFile, Unusable},
     load::{Sources, load},
     oauth::{
         ClientAuth, ClientCert, Command, CredentialSource, Credentials, KvEngine, MissingScope,
@@ -71,6 +78,8 @@ pub struct Config {
     pub jwt: Option<IdentityProvider>,
     /// What is logged.
     pub telemetry: Telemetry,
+    /// What TCP listeners show; `None`: they speak plain text.
+    pub tls: Option<ListenTls>,
     /// Who calls, in the file's order: at most 1000.
     pub callers: Vec<Caller>,
     /// Further organisations; this one is "default".
@@ -257,6 +266,15 @@ pub enum Mode {
     Key,
 }
 
+/// `access.max_connections_per_address`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PerAddress {
+    /// `None`: as many as there may be at all.
+    pub most: Option<NonZeroUsize>,
+    /// Callers on this machine are held to it, too.
+    pub loopback: bool,
+}
+
 /// `[access]`
 #[derive(Debug, Clone)]
 pub struct Access {
@@ -273,6 +291,8 @@ pub struct Access {
     pub deny: Vec<Rule>,
     /// Open connections at once.
     pub max_connections: usize,
+    /// Those of one address.
+    pub max_connections_per_address: PerAddress,
     /// For a request's whole head.
     pub header_timeout: Duration,
     /// Between two reads of a request's body.

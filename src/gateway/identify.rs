@@ -18,7 +18,7 @@ use tokio::{net::UnixStream, time::Instant};
 
 use super::login::tokens::Tokens;
 use crate::{
-    config::{Caller, KeyDigest, Mode},
+    config::{Caller, CertName, KeyDigest, Mode},
     decide::{
         asked::Asked,
         callers::{Granted, Principal},
@@ -55,6 +55,7 @@ pub struct Callers {
     policies: Vec<Policy>,
     keys: HashMap<KeyDigest, Principal>,
     by_name: HashMap<String, (KeyDigest, Principal)>,
+    certificates: HashMap<CertName, Principal>,
     networks: Networks,
     users: HashMap<u32, Principal>,
     claims: Vec<(BTreeMap<String, String>, Principal)>,
@@ -93,6 +94,7 @@ impl Callers {
             policies: callers.iter().map(|caller| caller.policy.clone()).collect(),
             keys: numbered().filter_map(key).collect(),
             by_name: numbered().filter_map(named).collect(),
+            certificates: each(numbered(), |caller| &caller.certificates).collect(),
             networks: each(numbered(), |caller| &caller.networks).collect(),
             users: each(numbered(), |caller| &caller.uids).collect(),
             claims: numbered()
@@ -108,6 +110,14 @@ impl Callers {
     /// Who connects from this address.
     pub fn at(&self, peer: IpAddr) -> Principal {
         self.networks.of(peer).unwrap_or_else(|| Principal::at(peer))
+    }
+
+    /// Who has shown a certificate with these names. One with the names of two callers is nobody's:
+    /// which of them is meant is not ours to guess.
+    pub fn certified(&self, names: &[CertName]) -> Option<Principal> {
+        let mut owners = names.iter().filter_map(|name| self.certificates.get(name).copied());
+        let owner = owners.next()?;
+        owners.all(|other| other == owner).then_some(owner)
     }
 
     /// Who connects on a unix socket, if the system tells (`SO_PEERCRED`).
@@ -245,12 +255,12 @@ impl Callers {
 }
 
 /// Each of some things that callers have, and whose it is.
-fn each<'c, T: Copy + 'c>(
+fn each<'c, T: Clone + 'c>(
     callers: impl Iterator<Item = (Principal, &'c Caller)>,
     things: impl Fn(&'c Caller) -> &'c Vec<T>,
 ) -> impl Iterator<Item = (T, Principal)> {
     callers.flat_map(move |(principal, caller)| {
-        things(caller).iter().map(move |thing| (*thing, principal))
+        things(caller).iter().map(move |thing| (thing.clone(), principal))
     })
 }
 

@@ -16,13 +16,13 @@ pub mod said;
 pub mod saving;
 pub mod tunnel;
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use http::{Request, Response, StatusCode, Version, request::Parts};
 use http_body::Body as _;
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -109,23 +109,22 @@ pub struct Caller {
     /// Where 1xx for this connection go.
     pub interim: Interim,
     /// Its place among `access.max_connections`, until it and a tunnel out of it have ended.
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
+
+/// What a connection holds while it lasts, given back when dropped.
+pub type Place = Box<dyn fmt::Debug + Send + Sync>;
 
 impl Caller {
     /// A connection that has a place.
-    pub fn new(place: OwnedSemaphorePermit, principal: Principal) -> Self {
+    pub fn new(place: Place, principal: Principal) -> Self {
         Self { principal, interim: Interim::default(), _place: place }
     }
 
     /// The only one, for tests.
-    ///
-    /// # Panics
-    /// Never: the place is free.
     #[cfg(test)]
     pub fn alone() -> Self {
-        let places = Arc::new(tokio::sync::Semaphore::new(1));
-        Self::new(places.try_acquire_owned().unwrap(), Principal::Unknown)
+        Self::new(Box::new(()), Principal::Unknown)
     }
 }
 

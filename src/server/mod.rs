@@ -4,6 +4,8 @@
 pub mod clock;
 pub mod connection;
 pub mod listen;
+pub mod places;
+pub mod tls;
 mod tokens;
 pub mod wire;
 pub mod worker;
@@ -26,7 +28,7 @@ use crate::{
         Keeping, awake,
         issuer::{Login, Unbuildable},
     },
-    upstream::{pool::Warm, replay::Memory, tls},
+    upstream::{self, pool::Warm, replay::Memory},
 };
 use listen::Bound;
 pub use tokens::logins;
@@ -48,7 +50,10 @@ pub enum StartError {
     },
     /// No trust, no start.
     #[error(transparent)]
-    Tls(#[from] tls::TlsError),
+    Tls(#[from] upstream::tls::TlsError),
+    /// Nothing to show callers.
+    #[error(transparent)]
+    Edge(#[from] tls::TlsSetup),
     /// The token endpoint's client.
     #[error(transparent)]
     Issuer(#[from] Unbuildable),
@@ -96,7 +101,9 @@ impl Server {
         };
         let (stop, stop_accepting) = (CancellationToken::new(), CancellationToken::new());
         let tasks = TaskTracker::new();
-        let tls = tls::client_config("upstream.ca_file", config.upstream.ca_file.as_deref())?;
+        let ca_file = config.upstream.ca_file.as_deref();
+        let tls = upstream::tls::client_config("upstream.ca_file", ca_file)?;
+        let edge = config.tls.as_ref().map(tls::Edge::new).transpose()?;
         let lanes = config.oauth.clients.len() * config.oauth.tokens as usize;
         let provider = match &config.jwt {
             Some(jwt) => Some(tokens::provider(jwt, &config, &tasks, runtime, &stop)?),
@@ -142,9 +149,19 @@ impl Server {
             },
             runtime,
         );
+        if let (Some(edge), Some(files)) = (&edge, &shared.config.tls) {
+            let (watch, until) = (tls::watch(Arc::clone(edge), files.clone()), stop.clone());
+            tasks.spawn_on(
+                async move {
+                    until.run_until_cancelled(watch).await;
+                },
+                runtime,
+            );
+        }
         let plan = WorkerPlan {
             shared: Arc::clone(&shared),
             tls,
+            edge,
             warm: Warm::new(shared.config.upstream.warm_connections),
             log: shared.config.telemetry.access_log.then(|| output.clone()),
             stop_accepting: stop_accepting.clone(),
@@ -202,10 +219,16 @@ impl Server {
         clean
     }
 
+    /// Where callers connect over TCP, as URLs.
+    pub fn urls(&self) -> impl Iterator<Item = String> {
+        let scheme = if self.shared.config.tls.is_some() { "https" } else { "http" };
+        self.addresses.iter().map(move |address| format!("{scheme}://{address}"))
+    }
+
     /// The first place where callers connect, as a URL.
     pub fn url(&self) -> String {
-        match (self.addresses.first(), self.shared.config.listen.first()) {
-            (Some(address), _) => format!("http://{address}"),
+        match (self.urls().next(), self.shared.config.listen.first()) {
+            (Some(url), _) => url,
             (None, Some(Listen::Unix(path))) => format!("unix:{}", path.display()),
             (None, _) => String::new(),
         }

@@ -10,18 +10,25 @@ use std::{
 };
 
 use http::StatusCode;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::Instant,
+};
 
 use super::clock::Connection;
 use crate::{
     decide::framing::{Framing, Limits, Phase, Violation},
     gateway::{credential, respond},
+    telemetry::seldom::Seldom,
 };
 
 /// Read at once where a request may begin.
 const HEAD: usize = 4096;
 /// Read at once where nothing but the caller's end is looked for.
 const AHEAD: usize = 64;
+
+/// Of all connections: it is strangers who cause it.
+static BAD_FRAMING: Seldom = Seldom::new();
 
 /// What a caller speaks, by its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +61,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// The caller broke the protocol. It is told so if nobody else does; hyper is told that the
     /// connection failed.
     fn refuse(&mut self, violation: Violation, cx: &mut Context<'_>) -> io::Error {
-        tracing::warn!(code = "bad.framing", ?violation, "connection refused");
+        if let Some(left_out) = BAD_FRAMING.say(Instant::now()) {
+            tracing::warn!(code = "bad.framing", ?violation, left_out, "connection refused");
+        } else {
+            tracing::debug!(code = "bad.framing", ?violation, "connection refused");
+        }
         if self.may_answer() {
             let answer = refusal(violation);
             // Best effort: a caller that does not read gets only the close.
@@ -279,7 +290,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         this.connection.flushed.store(true, Ordering::Relaxed);
         ready!(this.poll_interim(cx))?;
         this.poll_left(cx)?;
-        Pin::new(&mut this.inner).poll_flush(cx)
+        let polled = Pin::new(&mut this.inner).poll_flush(cx);
+        // TLS takes what the socket has no room for. Until that has gone the connection is not
+        // parked, as nobody would send the rest, and its caller is held to the clock.
+        this.connection.clock.stalled(polled.is_pending());
+        polled
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,14 +1,14 @@
 //! One worker a core: a current-thread runtime with its own listeners and its own connections.
 //! It never shares a connection, a pool or a buffer with another worker.
 
-use std::{io, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
 
 use rustls::ClientConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     runtime,
-    sync::Semaphore,
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -17,12 +17,13 @@ use super::{
     clock::{Drain, Patience, Ticker},
     connection::{self, Protocols},
     listen::{Bound, Listener},
+    places::{Places, Seat},
+    tls::{self, Edge},
 };
 use crate::{
     config::Origin,
-    decide::callers::Principal,
-    gateway::{Caller, Gateway, Shared, admit::Desk},
-    telemetry::{access_log::AccessLog, output::Output},
+    gateway::{Caller, Gateway, Place, Shared, admit::Desk},
+    telemetry::{access_log::AccessLog, output::Output, seldom::Seldom},
     upstream::{
         connect::Connector,
         deadline::TICK,
@@ -32,6 +33,9 @@ use crate::{
 
 /// After an accept that failed for want of descriptors or memory: give them time to come back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Of all workers and listeners: they all want for the same.
+static CANNOT_ACCEPT: Seldom = Seldom::new();
 
 /// A drain gives a connection that has said nothing yet this long: its first request may be on the
 /// way, and few clients send it again.
@@ -44,6 +48,8 @@ pub struct WorkerPlan {
     pub shared: Arc<Shared>,
     /// Trust towards upstream.
     pub tls: ClientConfig,
+    /// What TCP listeners show; `None`: they speak plain text.
+    pub edge: Option<Arc<Edge>>,
     /// Connections to the API that are kept ready.
     pub warm: Warm,
     /// Where access lines go, if anywhere.
@@ -64,7 +70,8 @@ struct Inside {
     gateway: Arc<Gateway>,
     protocols: Arc<Protocols>,
     ticker: Arc<Ticker>,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
+    edge: Option<Arc<Edge>>,
     connections: TaskTracker,
     stop_accepting: CancellationToken,
 }
@@ -73,7 +80,7 @@ impl Worker {
     /// One a core that this process may use.
     pub fn start_all(plan: &WorkerPlan, bound: Bound) -> Result<Vec<Self>, StartError> {
         let count = std::thread::available_parallelism().map_or(1, usize::from);
-        let places = Arc::new(Semaphore::new(plan.shared.config.access.max_connections));
+        let places = Places::new(&plan.shared.config.access, Arc::clone(&plan.shared.metrics));
         let mut sets = Vec::with_capacity(count);
         for _ in 1..count {
             sets.push(bound.duplicate()?);
@@ -105,7 +112,7 @@ impl Worker {
         plan: WorkerPlan,
         number: usize,
         listeners: Vec<Listener>,
-        places: Arc<Semaphore>,
+        places: Arc<Places>,
     ) -> Result<Self, StartError> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let connections = TaskTracker::new();
@@ -126,7 +133,7 @@ impl Worker {
 }
 
 impl WorkerPlan {
-    fn build(self, places: Arc<Semaphore>, connections: TaskTracker) -> Result<Inside, StartError> {
+    fn build(self, places: Arc<Places>, connections: TaskTracker) -> Result<Inside, StartError> {
         let upstream = &self.shared.config.upstream;
         let connector = Connector::new(
             &self.tls,
@@ -156,10 +163,17 @@ impl WorkerPlan {
             protocols,
             ticker: Arc::default(),
             places,
+            edge: self.edge,
             connections,
             stop_accepting: self.stop_accepting,
         })
     }
+}
+
+/// When a drain no longer waits for a first word.
+async fn last_call(stop_accepting: CancellationToken) {
+    stop_accepting.cancelled().await;
+    sleep(FIRST_WORD).await;
 }
 
 impl Inside {
@@ -188,15 +202,19 @@ impl Inside {
                 let listener = TcpListener::from_std(listener)?;
                 while let Some(accepted) = self.next(listener.accept()).await {
                     let Ok((stream, peer)) = accepted else { continue };
+                    let Some(seat) = self.places.seat(peer.ip()) else { continue };
                     // A refusal costs latency, not correctness.
                     let _ = stream.set_nodelay(true);
-                    self.open(stream, callers.at(peer.ip())).await;
+                    let Some(place) = self.place(seat).await else { continue };
+                    self.begin(stream, peer, place);
                 }
                 // Who has connected already is not sent away: the kernel said yes in our name.
                 let listener = listener.into_std()?;
                 while let Ok((stream, peer)) = listener.accept() {
                     stream.set_nonblocking(true)?;
-                    self.open_last(TcpStream::from_std(stream)?, callers.at(peer.ip()));
+                    let Some(seat) = self.places.seat(peer.ip()) else { continue };
+                    let Some(place) = seat.place_now() else { continue };
+                    self.begin(TcpStream::from_std(stream)?, peer, place);
                 }
             }
             Listener::Unix(listener) => {
@@ -204,14 +222,16 @@ impl Inside {
                 while let Some(accepted) = self.next(listener.accept()).await {
                     let Ok((stream, _)) = accepted else { continue };
                     let user = callers.on(&stream);
-                    self.open(stream, user).await;
+                    let Some(place) = self.place(self.places.anywhere()).await else { continue };
+                    self.serve(stream, Caller::new(place, user));
                 }
                 let listener = listener.into_std()?;
                 while let Ok((stream, _)) = listener.accept() {
                     stream.set_nonblocking(true)?;
                     let stream = UnixStream::from_std(stream)?;
                     let user = callers.on(&stream);
-                    self.open_last(stream, user);
+                    let Some(place) = self.places.anywhere().place_now() else { continue };
+                    self.serve(stream, Caller::new(place, user));
                 }
             }
         }
@@ -227,34 +247,49 @@ impl Inside {
                 io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
             );
             if !caller_left {
-                tracing::warn!(%error, "cannot accept: waiting for descriptors or memory");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                if let Some(left_out) = CANNOT_ACCEPT.say(Instant::now()) {
+                    let what = "cannot accept: waiting for descriptors or memory";
+                    tracing::warn!(%error, left_out, "{what}");
+                }
+                sleep(ACCEPT_PAUSE).await;
             }
         }
         Some(accepted)
     }
 
-    /// Serves a connection in its own task; the excess over `access.max_connections` waits here,
-    /// and further ones in the kernel's backlog.
-    async fn open(
-        &self,
-        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-        principal: Principal,
-    ) {
-        let place = Arc::clone(&self.places).acquire_owned();
-        let Some(Ok(place)) = self.stop_accepting.run_until_cancelled(place).await else { return };
-        self.serve(stream, Caller::new(place, principal));
+    /// The excess over `access.max_connections` waits here, and further ones in the kernel's backlog.
+    async fn place(&self, seat: Seat) -> Option<Place> {
+        self.stop_accepting.run_until_cancelled(seat.place()).await?
     }
 
-    /// The same for one that the drain found in the backlog: there is no later to wait for.
-    fn open_last(
-        &self,
-        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-        principal: Principal,
-    ) {
-        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+    /// Serves a TCP connection in its own task, its handshake included.
+    fn begin(&self, stream: TcpStream, peer: SocketAddr, place: Place) {
+        let principal = self.gateway.shared.callers.at(peer.ip());
+        let Some(edge) = &self.edge else {
             self.serve(stream, Caller::new(place, principal));
-        }
+            return;
+        };
+        let (edge, gateway) = (Arc::clone(edge), Arc::clone(&self.gateway));
+        let (protocols, ticker) = (Arc::clone(&self.protocols), Arc::clone(&self.ticker));
+        let last_call = last_call(self.stop_accepting.clone());
+        self.connections.spawn(async move {
+            let shared = &gateway.shared;
+            let handshake = timeout(shared.config.access.header_timeout, edge.accept(stream));
+            let stream = tokio::select! {
+                ended = handshake => match ended {
+                    Ok(Ok(stream)) => stream,
+                    ended @ (Ok(Err(_)) | Err(_)) => {
+                        shared.metrics.handshake_failed();
+                        tracing::debug!(%peer, ?ended, "no TLS handshake");
+                        return;
+                    }
+                },
+                () = last_call => return,
+            };
+            let certified = shared.callers.certified(&tls::names(&stream));
+            let caller = Caller::new(place, certified.unwrap_or(principal));
+            connection::serve(stream, gateway, protocols, ticker, caller).await;
+        });
     }
 
     fn serve(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, caller: Caller) {
@@ -277,7 +312,7 @@ impl Inside {
         let leave = async {
             self.stop_accepting.cancelled().await;
             self.ticker.drain(Drain::Begun);
-            tokio::time::sleep(FIRST_WORD).await;
+            sleep(FIRST_WORD).await;
             self.ticker.drain(Drain::All);
         };
         tokio::join!(cut, leave, std::future::pending::<()>());

@@ -129,6 +129,8 @@ pub struct Metrics {
     waiting: Gauge,
     in_flight: Gauge,
     promises: Family<OfState, Gauge>,
+    connections_refused: Family<OfReason, Counter>,
+    handshakes_failed: Counter,
 }
 
 impl fmt::Debug for Metrics {
@@ -171,6 +173,12 @@ impl Default for Metrics {
         registry.register("calls_in_flight", "Calls until their last byte", in_flight.clone());
         let text = "Calls that were told when to come back, by what became of them";
         registry.register("promises", text, promises.clone());
+        let (connections_refused, handshakes_failed): (Family<_, Counter>, Counter) =
+            Default::default();
+        let text = "Callers' connections closed at once, by why";
+        registry.register("connections_refused", text, connections_refused.clone());
+        let text = "TLS handshakes of callers that did not succeed";
+        registry.register("tls_handshakes_failed", text, handshakes_failed.clone());
         let (saved, kept_answers, kept_bytes) = Default::default();
         let text = "Calls answered without a call of their own";
         registry.register("saved_calls", text, Family::clone(&saved));
@@ -196,6 +204,8 @@ impl Default for Metrics {
             waiting,
             in_flight,
             promises,
+            connections_refused,
+            handshakes_failed,
         }
     }
 }
@@ -248,6 +258,16 @@ impl Metrics {
         self.saved.get_or_create(&Saved { how }).inc();
     }
 
+    /// A caller's connection was closed at once.
+    pub fn connection_refused(&self, reason: &'static str) {
+        self.connections_refused.get_or_create(&OfReason { reason }).inc();
+    }
+
+    /// A caller's TLS handshake did not succeed.
+    pub fn handshake_failed(&self) {
+        self.handshakes_failed.inc();
+    }
+
     /// The line now: calls waiting and in flight, and the promises made, claimed and broken.
     pub fn line(&self, calls: [usize; 2], promises: [(&'static str, u64); 3]) {
         for (gauge, count) in [&self.waiting, &self.in_flight].into_iter().zip(calls) {
@@ -293,6 +313,8 @@ mod tests {
         metrics.saved(SavedBy::cached);
         metrics.line([4, 5], [("kept", 6), ("broken", 1), ("open", 2)]);
         metrics.kept(3, 4096);
+        metrics.connection_refused("address");
+        metrics.handshake_failed();
         let page = metrics.render();
         for line in [
             "genesys_proxy_token_mints_total{client=\"an-id\",token=\"0\",outcome=\"minted\"} 2",
@@ -310,6 +332,8 @@ mod tests {
             "genesys_proxy_calls_in_flight 5",
             "genesys_proxy_promises{state=\"kept\"} 6",
             "genesys_proxy_kept_answers_bytes 4096",
+            "genesys_proxy_connections_refused_total{reason=\"address\"} 1",
+            "genesys_proxy_tls_handshakes_failed_total 1",
             "# EOF",
         ] {
             assert!(page.lines().any(|of_page| of_page == line), "{line}\n{page}");

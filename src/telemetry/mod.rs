@@ -7,4 +7,5 @@ pub mod digits;
 pub mod log;
 pub mod metrics;
 pub mod output;
+pub mod seldom;
 pub mod words;

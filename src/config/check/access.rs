@@ -1,13 +1,13 @@
 //! `[access]`: which hosts a caller may ask for, and what a connection may cost.
 //! It never widens anything: no wildcard, no default host.
 
-use std::{net::Ipv6Addr, time::Duration};
+use std::{net::Ipv6Addr, num::NonZeroUsize, time::Duration};
 
 use url::Host;
 
 use crate::{
     config::{
-        Access, Mode,
+        Access, Mode, PerAddress,
         file::Key,
         read::{Checked, Read, Settings},
         report::{Place, Problem},
@@ -18,6 +18,7 @@ use crate::{
 pub(super) const MODE: Key = Key("access", "mode");
 const HOSTS: Key = Key("access", "hosts");
 const DENY: Key = Key("access", "deny");
+const PER_ADDRESS: Key = Key("access", "max_connections_per_address");
 
 /// What would end the token that all callers share, or give one of them its client: refused unless
 /// the configuration says otherwise.
@@ -45,6 +46,7 @@ pub(super) fn access(settings: &mut Settings<'_>) -> Checked<Access> {
     let deny = deny(settings);
     let max_connections =
         settings.number(Key("access", "max_connections"), 10_000, &(1..=1_000_000));
+    let max_connections_per_address = per_address(settings);
     let mut timeout = |name, seconds| {
         let default = Duration::from_secs(seconds);
         settings.duration(Key("access", name), default, &super::ABOVE_ZERO)
@@ -62,12 +64,21 @@ pub(super) fn access(settings: &mut Settings<'_>) -> Checked<Access> {
         hosts: hosts?,
         deny: deny?,
         max_connections: max_connections?,
+        max_connections_per_address: max_connections_per_address?,
         header_timeout: header_timeout?,
         body_timeout: body_timeout?,
         keep_alive: keep_alive?,
         max_header_bytes: max_header_bytes?,
         max_headers: max_headers?,
     })
+}
+
+/// This machine's own callers are held to what was written, not to a default: they all have the one
+/// address, also behind a proxy on it.
+fn per_address(settings: &mut Settings<'_>) -> Checked<PerAddress> {
+    let loopback = settings.items.contains_key(&PER_ADDRESS);
+    let most = settings.number(PER_ADDRESS, 1000, &(0..=1_000_000))?;
+    Ok(PerAddress { most: NonZeroUsize::new(most), loopback })
 }
 
 /// Rules; an empty list lets everything through.

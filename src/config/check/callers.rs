@@ -11,7 +11,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::{access, jwt, rate_limit::MOST};
+use super::{access, jwt, rate_limit::MOST, tls};
 use crate::{
     config::{
         Caller, KeyDigest, Mode,
@@ -29,6 +29,7 @@ const NAME: Key = Key("caller", "name");
 const NETWORKS: Key = Key("caller", "networks");
 const KEY_SHA256: Key = Key("caller", "key_sha256");
 const KEY_FILE: Key = Key("caller", "key_file");
+const CLIENT_CERT: Key = Key("caller", "client_cert");
 const WEIGHT: Key = Key("caller", "weight");
 const REQUESTS_PER_MINUTE: Key = Key("caller", "requests_per_minute");
 const MAX_WAIT: Key = Key("caller", "max_wait");
@@ -41,11 +42,12 @@ const READ_ONLY: Key = Key("caller", "read_only");
 const OBSERVE: Key = Key("caller", "observe");
 
 /// The keys of one caller.
-pub(in crate::config) const OF_A_CALLER: [&str; 14] = [
+pub(in crate::config) const OF_A_CALLER: [&str; 15] = [
     NAME.1,
     NETWORKS.1,
     KEY_SHA256.1,
     KEY_FILE.1,
+    CLIENT_CERT.1,
     WEIGHT.1,
     REQUESTS_PER_MINUTE.1,
     MAX_WAIT.1,
@@ -80,10 +82,20 @@ struct Written {
     key: Place,
     uids: Place,
     claims: Place,
+    certificate: Place,
 }
 
-/// Every `[[caller]]`, in the file's order. `provider`: there is one whose tokens have claims.
-pub(super) fn callers(settings: &mut Settings<'_>, provider: bool) -> Checked<Vec<Caller>> {
+/// By what callers can be known at all.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct KnownBy {
+    /// There is an identity provider, whose tokens have claims.
+    pub(super) claims: bool,
+    /// Callers are asked for a certificate.
+    pub(super) certificates: bool,
+}
+
+/// Every `[[caller]]`, in the file's order.
+pub(super) fn callers(settings: &mut Settings<'_>, known_by: &KnownBy) -> Checked<Vec<Caller>> {
     let mut written = Vec::new();
     let all = settings.tables(&CALLERS, |own, table| {
         written.push(caller(own, table)?);
@@ -92,10 +104,21 @@ pub(super) fn callers(settings: &mut Settings<'_>, provider: bool) -> Checked<Ve
     // Those that are well written must be apart, whatever the others have.
     apart(settings, written.iter());
     for written in written.iter().filter(|written| !written.caller.claims.is_empty()) {
-        if !provider {
+        if !known_by.claims {
             settings.report(
                 Problem::at(&written.claims, format!("`{CLAIMS}` are of no identity provider"))
                     .hint("say whose tokens they are in: issuer, audience and jwks_url in [jwt]"),
+            );
+        }
+    }
+    for written in written.iter().filter(|written| !written.caller.certificates.is_empty()) {
+        if !known_by.certificates {
+            settings.report(
+                Problem::at(
+                    &written.certificate,
+                    format!("`{CLIENT_CERT}` without `tls.client_ca`"),
+                )
+                .hint("write client_ca = \"/path\" in [tls]: the authority that issued it"),
             );
         }
     }
@@ -109,6 +132,8 @@ fn caller(own: &mut Settings<'_>, table: &Place) -> Checked<Written> {
         network(text, place).map(|network| (network, place.clone()))
     });
     let key = key(own);
+    let certificate =
+        own.text(CLIENT_CERT, "CN=billing", |text, place| tls::name(CLIENT_CERT, text, place));
     let uids = own.numbers(UIDS, 1001);
     let claims = jwt::claims(own, CLAIMS);
     let terms = terms(own);
@@ -117,7 +142,8 @@ fn caller(own: &mut Settings<'_>, table: &Place) -> Checked<Written> {
         (name?, networks?.into_iter().unzip::<_, _, Vec<_>, _>(), key?);
     let (key, key_place) = key.unzip();
     let (uids, claims, terms, policy) = (uids?, claims?, terms?, policy?);
-    let caller = Caller { name, networks, key, uids, claims, terms, policy };
+    let certificates = certificate?.into_iter().collect();
+    let caller = Caller { name, networks, key, certificates, uids, claims, terms, policy };
     if !caller.is_known_by_something() {
         own.report(Problem::at(table, "nothing tells this [[caller]] from others").hint(
             "write key_file = \"/path\", key_sha256 = \"…\", networks = [\"10.2.0.0/16\"], \
@@ -131,6 +157,7 @@ fn caller(own: &mut Settings<'_>, table: &Place) -> Checked<Written> {
         key: key_place.unwrap_or(Place::Nowhere),
         uids: own.place(UIDS),
         claims: own.place(CLAIMS),
+        certificate: own.place(CLIENT_CERT),
     })
 }
 
@@ -270,6 +297,7 @@ fn terms(own: &mut Settings<'_>) -> Checked<Terms> {
 /// No two with one name, one network, one key, one user or the same claims.
 fn apart<'a>(settings: &mut Settings<'_>, callers: impl Iterator<Item = &'a Written>) {
     let (mut names, mut networks) = (BTreeMap::new(), BTreeMap::new());
+    let mut certificates = BTreeMap::new();
     let (mut keys, mut users, mut claims) = (HashMap::new(), BTreeMap::new(), BTreeMap::new());
     let mut twice = |place: &Place, first: Option<&Place>, what: String, hint: &str| {
         let Some(first) = first else { return };
@@ -300,6 +328,11 @@ fn apart<'a>(settings: &mut Settings<'_>, callers: impl Iterator<Item = &'a Writ
             let first = claims.insert(&caller.claims, &written.claims);
             let what = "two callers have the same claims".to_owned();
             twice(&written.claims, first, what, "name a claim that tells them apart");
+        }
+        for name in &caller.certificates {
+            let first = certificates.insert(name, &written.certificate);
+            let what = format!("two callers have the certificate `{name}`");
+            twice(&written.certificate, first, what, "give each a certificate of its own");
         }
     }
 }

@@ -1,7 +1,11 @@
 //! `[orgs.NAME]`: further organisations, each with its own upstream, login, limits and callers.
 //! It never lets one have another's credentials or address for want of its own.
 
-use super::{access, callers, listen, oauth, rate_limit, retry, saving, upstream, vault};
+use super::{
+    access,
+    callers::{self, KnownBy},
+    listen, oauth, rate_limit, retry, saving, upstream, vault,
+};
 use crate::config::{
     Caller, Config, Listen, Mode, OAuth, Organisation, RateLimit, Retry, Saving, Upstream, Vault,
     file::{self, HOSTS_OF_AN_ORGANISATION as HOSTS, Item, Key, LISTEN_OF_AN_ORGANISATION},
@@ -17,8 +21,8 @@ const MOST: usize = 100;
 pub(super) struct Shared<'c> {
     /// `access.mode`; open when it cannot be told.
     pub(super) mode: Mode,
-    /// There is an identity provider, or something is wrong with it.
-    pub(super) provider: bool,
+    /// By what callers can be known.
+    pub(super) known_by: KnownBy,
     /// The first organisation's `[vault]`.
     pub(super) vault: Option<&'c Vault>,
     /// `access.hosts`
@@ -124,7 +128,7 @@ fn read(
     let rate_limit = rate_limit::rate_limit(settings);
     let retry = retry::retry(settings);
     let saving = saving::saving(settings);
-    let callers = callers::callers(settings, shared.provider);
+    let callers = callers::callers(settings, &shared.known_by);
     if let Ok(callers) = &callers
         && callers.is_empty()
         && shared.mode == Mode::Key

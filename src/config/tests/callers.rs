@@ -115,7 +115,7 @@ fn every_problem_of_a_caller_has_its_line_and_its_hint() {
          [[caller]]\nname = '-'\nkey_sha256 = 'abc'\n\
          [[caller]]\nnetworks = ['::/0']\n\
          [[caller]]\nname = 'nobody'\nnetworks = []\nkey_file = ''\n\
-         [[caller]]\nname = 'a'\nkey_file = './missing'\nclient_cert = 'CN=a'\nwieght = 1\n\
+         [[caller]]\nname = 'a'\nkey_file = './missing'\nzone = 'CN=a'\nwieght = 1\n\
          [[caller]]\nname = 'b'\nkey_file = './short'\n\
          [[caller]]\nname = 'c'\nkey_file = './blank'\n\
          [[caller]]\nname = 'd'\nkey_file = './lines'\n\
@@ -158,11 +158,11 @@ fn every_problem_of_a_caller_has_its_line_and_its_hint() {
     16: `name` is missing in this [[caller]]
        write name = "billing": it is what logs call it
     18: nothing tells this [[caller]] from others
-       write key_file = "/path", key_sha256 = "…", networks = ["10.2.0.0/16"], uids = [1001] or claims = { sub = "…" }
+       write key_file = "/path", key_sha256 = "…", client_cert = "CN=…", networks = ["10.2.0.0/16"], uids = [1001] or claims = { sub = "…" }
     24: `caller.key_file`: cannot read ./missing: No such file or directory (os error 2)
        check the path and its permissions, as the user that runs the gateway
     25: unknown key in [[caller]]
-       accepted here: name, networks, key_sha256, key_file, weight, requests_per_minute, max_wait, max_queue, uids, claims, allow, deny, read_only, observe
+       accepted here: name, networks, key_sha256, key_file, client_cert, weight, requests_per_minute, max_wait, max_queue, uids, claims, allow, deny, read_only, observe
     26: unknown key in [[caller]]
        did you mean `weight`?
     29: `caller.key_file`: the key is shorter than 16 characters

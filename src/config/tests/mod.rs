@@ -6,6 +6,7 @@ mod callers;
 mod orgs;
 mod rate_limit;
 mod sources;
+mod tls;
 mod wrong;
 
 use std::fmt::Write as _;

@@ -206,7 +206,7 @@ fn every_problem_is_reported_with_its_line_and_its_hint() {
     67: `retry.budget` is out of range
        from 0 to 1
     69: unknown key or section `again` at the top
-       accepted here: listen, admin, shutdown_timeout, caller, upstream, oauth, vault, replay, rate_limit, retry, saving, access, jwt, telemetry
+       accepted here: listen, admin, shutdown_timeout, caller, upstream, oauth, vault, replay, rate_limit, retry, saving, access, jwt, telemetry, tls
     "#);
 }
 

@@ -14,6 +14,7 @@ fn caller(name: &str, networks: &[&str], key: Option<&str>) -> Caller {
     Caller {
         name: name.to_owned(),
         networks: networks.iter().map(|network| network.parse().unwrap()).collect(),
+        certificates: Vec::new(),
         key: key.map(|key| KeyDigest::of(key.as_bytes())),
         uids: Vec::new(),
         claims: BTreeMap::new(),
@@ -62,6 +63,24 @@ fn key(key: &str) -> [(&'static str, &str); 1] {
 
 fn bearer(token: &str) -> String {
     format!("Bearer {token}")
+}
+
+#[test]
+fn a_certificate_is_its_callers_by_any_of_its_names_and_nobodys_with_the_names_of_two() {
+    let name = |text: &str| CertName::CommonName(text.to_owned());
+    let shows = |who: &str, names: &[&str]| Caller {
+        certificates: names.iter().map(|text| name(text)).collect(),
+        ..caller(who, &[], None)
+    };
+    let callers = open(&[shows("a", &["a", "a2"]), shows("b", &["b"])]);
+    let of = |names: &[&str]| callers.certified(&names.iter().map(|n| name(n)).collect::<Vec<_>>());
+    assert_eq!(of(&["a"]), Some(Principal::Named(0)));
+    assert_eq!(of(&["x", "a2", "a"]), Some(Principal::Named(0)));
+    assert_eq!(of(&["b"]), Some(Principal::Named(1)));
+    for nobody in [&["a", "b"][..], &["A"], &["x"], &[]] {
+        assert_eq!(of(nobody), None, "{nobody:?}");
+    }
+    assert_eq!(callers.certified(&[CertName::Dns("a".to_owned())]), None, "another kind of name");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
 use rustls::{
     HandshakeKind,
     pki_types::{CertificateDer, PrivateKeyDer},
@@ -60,6 +60,16 @@ impl Authority {
     pub fn issue(&self, name: &str) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        (key.serialize_pem(), certificate.pem())
+    }
+
+    /// The same with a subject, for a caller that shows it.
+    pub fn issue_to(&self, subject: &str, names: Vec<SanType>) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, subject);
+        params.subject_alt_names = names;
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         (key.serialize_pem(), certificate.pem())
     }

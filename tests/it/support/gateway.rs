@@ -83,19 +83,24 @@ impl Gateway {
 
     /// The same, with more environment variables.
     pub fn start_with(toml: &str, env: &[(&str, &str)]) -> Self {
-        Self::launch(toml, env, Turn::shared())
+        Self::launch(toml, env, Turn::shared(), None)
+    }
+
+    /// The same, with no more than so many open files.
+    pub fn start_poor(toml: &str, descriptors: u32) -> Self {
+        Self::launch(toml, &[], Turn::shared(), Some(descriptors))
     }
 
     /// The same, while no other test's gateway runs.
     pub fn start_alone(toml: &str, env: &[(&str, &str)]) -> Self {
-        Self::launch(toml, env, Turn::alone())
+        Self::launch(toml, env, Turn::alone(), None)
     }
 
-    fn launch(toml: &str, env: &[(&str, &str)], turn: Turn) -> Self {
+    fn launch(toml: &str, env: &[(&str, &str)], turn: Turn, descriptors: Option<u32>) -> Self {
         let mut config = tempfile::NamedTempFile::new().unwrap();
         write!(config, "listen = [\"127.0.0.1:0\"]\nadmin = \"\"\n{toml}").unwrap();
         let config = config.into_temp_path();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_genesys-proxy"))
+        let mut child = program(descriptors)
             .arg("serve")
             .arg("--config")
             .arg(&config)
@@ -118,17 +123,9 @@ impl Gateway {
         let address = ([127, 0, 0, 1], 0).into();
         let mut gateway =
             Self { address, child, log, reader: Some(reader), _config: config, _turn: turn };
-        let line = gateway.wait_for_log("listening on http://");
-        gateway.address = line
-            .rsplit("http://")
-            .next()
-            .unwrap()
-            .trim()
-            .split('"')
-            .next()
-            .unwrap()
-            .parse()
-            .unwrap();
+        let line = gateway.wait_for_log("listening on http");
+        gateway.address =
+            line.rsplit("://").next().unwrap().trim().split('"').next().unwrap().parse().unwrap();
         gateway
     }
 
@@ -232,6 +229,11 @@ impl Gateway {
         }
     }
 
+    /// Resident memory now, in bytes.
+    pub fn resident(&self) -> u64 {
+        self.status_field("VmRSS:")
+    }
+
     /// The most resident memory so far, in bytes.
     pub fn peak_resident(&self) -> u64 {
         self.status_field("VmHWM:")
@@ -242,6 +244,15 @@ impl Gateway {
         let line = status.lines().find(|line| line.starts_with(name)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
     }
+}
+
+fn program(descriptors: Option<u32>) -> Command {
+    let program = env!("CARGO_BIN_EXE_genesys-proxy");
+    let Some(limit) = descriptors else { return Command::new(program) };
+    // The hard limit, too: the gateway raises its own as far as it may.
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\""), program]);
+    shell
 }
 
 impl Drop for Gateway {

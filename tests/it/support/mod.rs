@@ -1,5 +1,6 @@
 //! A gateway process, a simulated Genesys Cloud, and what tests do with them.
 
+pub mod bridge;
 pub mod callers;
 pub mod front;
 pub mod gateway;

@@ -1,0 +1,182 @@
+//! TLS on the TCP listeners: what they show, whom they ask for a certificate, and what it says.
+//! It never lets a failed handshake be seen by anybody else, and never logs one that a stranger
+//! could repeat above debug.
+
+mod watch;
+
+use std::{
+    io,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use arc_swap::ArcSwap;
+use rustls::{
+    ServerConfig,
+    crypto::aws_lc_rs,
+    pki_types::CertificateDer,
+    server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier},
+    sign::{CertifiedKey, SingleCertAndKey},
+};
+use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use x509_parser::{extensions::GeneralName, prelude::FromDer, prelude::X509Certificate};
+
+use crate::config::{CertName, ListenTls, Shown, TlsFile, Unusable, read_credential};
+pub use watch::watch;
+
+/// The first byte of a TLS handshake (RFC 8446 section 5.1).
+const HANDSHAKE: u8 = 22;
+/// For whoever speaks HTTP to a port of HTTPS.
+const HINT: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n\
+    Content-Length: 43\r\nConnection: close\r\n\r\nThis port speaks TLS: write https:// here.\n";
+
+/// Why listeners cannot speak TLS.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsSetup {
+    /// A file is not what it was when the configuration was checked.
+    #[error(transparent)]
+    Unusable(#[from] Unusable),
+    /// rustls refuses the authorities.
+    #[error("tls.client_ca: {0}")]
+    ClientCa(#[from] VerifierBuilderError),
+    /// rustls refuses its own defaults.
+    #[error(transparent)]
+    Rustls(#[from] rustls::Error),
+}
+
+/// What listeners show now. A new certificate is for the connections that come after it.
+#[derive(Debug)]
+pub struct Edge(ArcSwap<ServerConfig>);
+
+/// The files' bytes.
+type Bytes = (Vec<u8>, secrecy::zeroize::Zeroizing<Vec<u8>>, Option<Vec<u8>>);
+
+impl Edge {
+    /// From the files, and warns of what is wrong with a certificate that can be used all the same.
+    pub fn new(files: &ListenTls) -> Result<Arc<Self>, TlsSetup> {
+        let shown = parse(&read(files)?)?;
+        warn(&shown);
+        Ok(Arc::new(Self(ArcSwap::from(server(&shown)?))))
+    }
+
+    /// The next connection is shown this.
+    fn show(&self, shown: &Shown) -> Result<(), TlsSetup> {
+        self.0.store(server(shown)?);
+        Ok(())
+    }
+
+    /// The handshake. Has no deadline of its own.
+    pub async fn accept(&self, mut stream: TcpStream) -> io::Result<Box<TlsStream<TcpStream>>> {
+        let mut first = [0];
+        stream.peek(&mut first).await?;
+        let [first] = first;
+        if first != HANDSHAKE {
+            if first.is_ascii_uppercase() {
+                // Read, or the close would be a reset that takes the hint with it. Best effort.
+                let _ = stream.try_read(&mut [0; 4096]);
+                stream.write_all(HINT).await?;
+                stream.shutdown().await?;
+            }
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "not a TLS handshake"));
+        }
+        TlsAcceptor::from(self.0.load_full()).accept(stream).await.map(Box::new)
+    }
+}
+
+fn server(shown: &Shown) -> Result<Arc<ServerConfig>, TlsSetup> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let versions = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()?;
+    let pair = Arc::new(SingleCertAndKey::from(Arc::clone(&shown.pair)));
+    let mut config = match &shown.client_ca {
+        None => versions.with_no_client_auth().with_cert_resolver(pair),
+        Some(roots) => {
+            // Who shows none may have another credential.
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), provider)
+                .allow_unauthenticated()
+                .build()?;
+            let mut config = versions.with_client_cert_verifier(verifier).with_cert_resolver(pair);
+            // A session that is resumed is not verified again: it would outlive its certificate.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+            config
+        }
+    };
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn read(files: &ListenTls) -> Result<Bytes, Unusable> {
+    let of = |file, path: &std::path::Path| {
+        read_credential(path).map_err(|error| Unusable {
+            file,
+            what: format!("cannot read {}: {error}", path.display()),
+            hint: "check the path and its permissions",
+        })
+    };
+    let cert = of(TlsFile::Cert, &files.cert)?.to_vec();
+    let key = of(TlsFile::Key, &files.key)?;
+    let roots = files.client_ca.as_deref().map(|path| of(TlsFile::ClientCa, path)).transpose()?;
+    Ok((cert, key, roots.map(|roots| roots.to_vec())))
+}
+
+fn parse((cert, key, roots): &Bytes) -> Result<Shown, Unusable> {
+    Shown::parse(cert, key, roots.as_deref())
+}
+
+fn warn(shown: &Shown) {
+    if let Some(wrong) = untimely(&shown.pair, SystemTime::now()) {
+        tracing::warn!("tls.cert: {wrong}");
+    }
+}
+
+/// What `check` should say of a certificate that can be used, and yet nobody would accept.
+pub fn note(files: &ListenTls) -> Option<String> {
+    let shown = parse(&read(files).ok()?).ok()?;
+    untimely(&shown.pair, SystemTime::now()).map(|wrong| format!("tls.cert: {wrong}"))
+}
+
+/// The certificate is not valid now.
+fn untimely(pair: &CertifiedKey, now: SystemTime) -> Option<String> {
+    let (_, leaf) = X509Certificate::from_der(pair.end_entity_cert().ok()?).ok()?;
+    let now = now.duration_since(UNIX_EPOCH).ok()?.as_secs();
+    let validity = leaf.validity();
+    let seconds = |time: x509_parser::time::ASN1Time| u64::try_from(time.timestamp()).unwrap_or(0);
+    if now > seconds(validity.not_after) {
+        let ended = validity.not_after;
+        Some(format!("the certificate expired on {ended}: callers will refuse it; renew it"))
+    } else if now < seconds(validity.not_before) {
+        let begins = validity.not_before;
+        Some(format!("the certificate is not valid before {begins}: check it, and the clock"))
+    } else {
+        None
+    }
+}
+
+/// The names in the certificate that the caller has shown, which was verified; none without one.
+pub fn names(stream: &TlsStream<TcpStream>) -> Vec<CertName> {
+    let shown = stream.get_ref().1.peer_certificates();
+    shown.and_then(|chain| chain.first()).map(names_in).unwrap_or_default()
+}
+
+/// What cannot be read is no name; of a certificate that is malformed there is none at all.
+fn names_in(leaf: &CertificateDer<'_>) -> Vec<CertName> {
+    let Ok((_, leaf)) = X509Certificate::from_der(leaf) else { return Vec::new() };
+    let Ok(others) = leaf.subject_alternative_name() else { return Vec::new() };
+    let common = leaf
+        .subject()
+        .iter_common_name()
+        .filter_map(|name| name.as_str().ok())
+        .map(|name| CertName::CommonName(name.to_owned()));
+    let others = others.iter().flat_map(|others| &others.value.general_names);
+    let others = others.filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some(CertName::Dns(name.to_ascii_lowercase())),
+        GeneralName::URI(uri) => Some(CertName::Uri((*uri).to_owned())),
+        _ => None,
+    });
+    common.chain(others).collect()
+}
+
+#[cfg(test)]
+mod tests;
