@@ -75,6 +75,8 @@ pub struct Connection {
     pub switched: AtomicBool,
     /// Everything that hyper has to write is written.
     pub flushed: AtomicBool,
+    /// What its HTTP/2 answers cost while hyper has them.
+    pub unsent: AtomicUsize,
     /// It has been idle for a tick.
     cold: AtomicBool,
 }
@@ -130,6 +132,7 @@ impl Ticker {
             request: AtomicU64::new(1),
             switched: AtomicBool::new(false),
             flushed: AtomicBool::new(true),
+            unsent: AtomicUsize::new(0),
             cold: AtomicBool::new(false),
         });
         self.connections

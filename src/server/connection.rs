@@ -4,17 +4,9 @@
 //! Between requests an HTTP/1 connection is parked: hyper's state and its buffers go, the socket
 //! and its clock stay. Ten thousand idle callers are then a matter of sockets, not of buffers.
 
-use std::{
-    convert::Infallible,
-    future::poll_fn,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::{convert::Infallible, future::poll_fn, pin::Pin, sync::Arc, task::Poll};
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body::{Body, Frame, SizeHint};
 use hyper::{
     body::Incoming,
     server::conn::{http1, http2},
@@ -22,44 +14,29 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_util::task::TaskTracker;
 
 use super::{
+    answer_body::{Active, Counted},
     clock::{Connection, Order, Ticker},
+    streams::Streams,
     wire::{Speaks, Wire},
 };
 use crate::{
     config::Access,
     decide::framing::Limits,
-    gateway::{
-        Caller, Gateway,
-        respond::{AnswerBody, Cut},
-    },
+    gateway::{Caller, Gateway},
 };
-
-/// Where hyper spawns HTTP/2 streams: tracked, so that a drain ends after their last lines.
-#[derive(Debug, Clone)]
-struct Tracked(TaskTracker);
-
-impl<F> hyper::rt::Executor<F> for Tracked
-where
-    F: Future<Output: Send> + Send + 'static,
-{
-    fn execute(&self, stream: F) {
-        self.0.spawn(stream);
-    }
-}
 
 /// hyper's server settings, made once a worker.
 #[derive(Debug)]
 pub struct Protocols {
     http1: http1::Builder,
-    http2: http2::Builder<Tracked>,
+    http2: http2::Builder<Streams>,
 }
 
 impl Protocols {
-    /// HTTP/2 streams run as `tasks`.
-    pub fn new(access: &Access, tasks: TaskTracker) -> Self {
+    /// HTTP/2 streams run as `streams`.
+    pub fn new(access: &Access, streams: Streams) -> Self {
         let mut http1 = http1::Builder::new();
         http1
             // The clock's sweeper does it, without a timer per request.
@@ -69,7 +46,7 @@ impl Protocols {
             .max_headers(access.max_headers)
             // Larger than what the framing lets through, so that it is never hyper that refuses.
             .max_buf_size(access.max_header_bytes.max(64 * 1024) + 16 * 1024);
-        let mut http2 = http2::Builder::new(Tracked(tasks));
+        let mut http2 = http2::Builder::new(streams);
         http2
             .timer(TokioTimer::new())
             .max_concurrent_streams(200)
@@ -128,11 +105,11 @@ fn answer(
     connection: Arc<Connection>,
 ) -> impl Future<Output = Result<Response<Counted>, Infallible>> {
     // It counts from here, not from its future's first poll: hyper reads on before that.
-    let active = Active::new(connection);
+    let (active, version) = (Active::new(connection), request.version());
     async move {
         let answer = gateway.answer(request, &active.0.caller).await;
         active.0.answer(answer.status());
-        Ok(answer.map(|body| Counted { body, active }))
+        Ok(answer.map(|body| Counted::new(body, active, version)))
     }
 }
 
@@ -206,7 +183,7 @@ where
 }
 
 async fn drive_http2<S, V>(
-    served: http2::Connection<TokioIo<Wire<S>>, V, Tracked>,
+    served: http2::Connection<TokioIo<Wire<S>>, V, Streams>,
     connection: &Connection,
 ) where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -238,47 +215,5 @@ async fn drive_http2<S, V>(
 fn note(ended: hyper::Result<()>) {
     if let Err(error) = ended {
         tracing::debug!(%error, "connection ended");
-    }
-}
-
-/// A request under way, until its answer's last byte.
-struct Active(Arc<Connection>);
-
-impl Active {
-    fn new(connection: Arc<Connection>) -> Self {
-        connection.begin();
-        Self(connection)
-    }
-}
-
-impl Drop for Active {
-    fn drop(&mut self) {
-        self.0.clock.end();
-    }
-}
-
-struct Counted {
-    body: AnswerBody,
-    #[expect(dead_code, reason = "its drop is what counts")]
-    active: Active,
-}
-
-impl Body for Counted {
-    type Data = Bytes;
-    type Error = Cut;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

@@ -1,10 +1,12 @@
 //! The callers' side: listeners, workers, connections and the drain.
 //! It never looks into a request: that is the gateway's.
 
+mod answer_body;
 pub mod clock;
 pub mod connection;
 pub mod listen;
 pub mod places;
+pub mod streams;
 pub mod tls;
 mod tokens;
 pub mod wire;

@@ -18,6 +18,7 @@ use super::{
     connection::{self, Protocols},
     listen::{Bound, Listener},
     places::{Places, Seat},
+    streams::Streams,
     tls::{self, Edge},
 };
 use crate::{
@@ -26,7 +27,7 @@ use crate::{
     telemetry::{access_log::AccessLog, output::Output, seldom::Seldom},
     upstream::{
         connect::Connector,
-        deadline::TICK,
+        deadline::{Deadlines, TICK},
         pool::{Pool, Warm},
     },
 };
@@ -147,7 +148,10 @@ impl WorkerPlan {
             Pool::new(origin.clone(), connector.clone(), upstream.http2, warm, links.clone())
         };
         let (api, apps) = (pool(&upstream.api, self.warm)?, pool(&upstream.apps, Warm::default())?);
-        let protocols = Arc::new(Protocols::new(&self.shared.config.access, connections.clone()));
+        let deadlines = Arc::<Deadlines>::default();
+        let streams =
+            Streams::new(connections.clone(), Arc::clone(&deadlines), upstream.idle_timeout);
+        let protocols = Arc::new(Protocols::new(&self.shared.config.access, streams));
         let names = self.shared.callers.names();
         let log = AccessLog::new(self.shared.config.telemetry.format, names, self.log);
         Ok(Inside {
@@ -157,7 +161,7 @@ impl WorkerPlan {
                 api,
                 apps,
                 log,
-                deadlines: Arc::default(),
+                deadlines,
                 tasks: connections.clone(),
             }),
             protocols,

@@ -24,6 +24,7 @@ mod forbidden;
 mod full_window;
 mod hostile_login;
 mod hostile_upstream;
+mod http2_floods;
 mod http2_upstream;
 mod hygiene;
 mod idle_races;
