@@ -8,12 +8,12 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpListener, runtime::Handle, sync::Semaphore};
+use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     gateway::{Shared, guard},
-    server::StartError,
+    server::{StartError, organisation::Common},
 };
 
 /// Connections at once; more wait in the kernel's backlog.
@@ -41,28 +41,17 @@ impl Bound {
     }
 
     /// Serves until `stop`.
-    pub fn serve(
-        self,
-        shared: Arc<Shared>,
-        draining: CancellationToken,
-        tasks: &TaskTracker,
-        runtime: &Handle,
-        stop: CancellationToken,
-    ) {
-        let hosts = guard::Hosts::new(&[self.address], &shared.config.access.hosts);
-        let serving = accept(self.listener, shared, hosts, draining, tasks.clone(), stop.clone());
-        tasks.spawn_on(
-            async move {
-                stop.run_until_cancelled(serving).await;
-            },
-            runtime,
-        );
+    pub fn serve(self, all: Arc<[Arc<Shared>]>, draining: CancellationToken, common: &Common) {
+        let Some(access) = all.first().map(|shared| &shared.config.access) else { return };
+        let hosts = guard::Hosts::new(&[self.address], &access.hosts);
+        let (tasks, stop) = (common.tasks.clone(), common.stop.clone());
+        common.spawn(accept(self.listener, all, hosts, draining, tasks, stop));
     }
 }
 
 async fn accept(
     listener: TcpListener,
-    shared: Arc<Shared>,
+    all: Arc<[Arc<Shared>]>,
     hosts: guard::Hosts,
     draining: CancellationToken,
     connections: TaskTracker,
@@ -78,10 +67,10 @@ async fn accept(
                 continue;
             }
         };
-        let (shared, draining) = (Arc::clone(&shared), draining.clone());
+        let (all, draining) = (Arc::clone(&all), draining.clone());
         let (hosts, stop) = (hosts.clone(), stop.clone());
         let service = service_fn(move |request: Request<Incoming>| {
-            let answer = answer(request, &shared, &hosts, &draining);
+            let answer = answer(request, &all, &hosts, &draining);
             async move { Ok::<_, Infallible>(answer) }
         });
         let served = http1::Builder::new()
@@ -100,12 +89,12 @@ async fn accept(
 
 fn answer(
     request: Request<Incoming>,
-    shared: &Shared,
+    all: &[Arc<Shared>],
     hosts: &guard::Hosts,
     draining: &CancellationToken,
 ) -> Response<Full<Bytes>> {
     let (parts, _) = request.into_parts();
-    let max_fields = shared.config.access.max_headers;
+    let max_fields = all.first().map_or(0, |shared| shared.config.access.max_headers);
     if let Err(failure) = guard::guard_alone(&parts, hosts, max_fields) {
         return text(failure.facts().status, failure.facts().message);
     }
@@ -115,21 +104,25 @@ fn answer(
     match parts.uri.path() {
         "/healthz" => text(200, "ok"),
         "/readyz" if draining.is_cancelled() => text(503, "draining"),
-        "/readyz" if !shared.tokens.ready() => text(503, "no valid token"),
+        "/readyz" if !all.iter().all(|shared| shared.tokens.ready()) => text(503, "no valid token"),
         "/readyz" => text(200, "ready"),
-        "/metrics" => metrics(shared),
+        "/metrics" => metrics(all),
         _ => text(404, "only /healthz, /readyz and /metrics"),
     }
 }
 
-fn metrics(shared: &Shared) -> Response<Full<Bytes>> {
-    shared.tokens.all().for_each(|tokens| tokens.measure());
-    shared.admission.measure(&shared.metrics);
-    if let Some(saving) = &shared.saving {
-        saving.measure(&shared.metrics);
+fn metrics(all: &[Arc<Shared>]) -> Response<Full<Bytes>> {
+    for shared in all {
+        shared.tokens.all().for_each(|tokens| tokens.measure());
+        shared.admission.measure(&shared.metrics);
+        if let Some(saving) = &shared.saving {
+            saving.measure(&shared.metrics);
+        }
     }
+    // It is one page.
+    let page = all.first().map(|shared| shared.metrics.render()).unwrap_or_default();
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    content(200, kind, shared.metrics.render())
+    content(200, kind, page)
 }
 
 fn text(status: u16, line: &'static str) -> Response<Full<Bytes>> {

@@ -15,8 +15,10 @@ use super::{
 pub struct Organisation(u32);
 
 impl Organisation {
-    /// The one there is.
-    pub const ONLY: Self = Self(0);
+    /// The first is 0.
+    pub fn new(number: u32) -> Self {
+        Self(number)
+    }
 }
 
 /// All that decides about an answer: the organisation, the target's bytes, and every field that

@@ -65,6 +65,32 @@ pub struct Callers {
     provider: Option<Arc<Provider>>,
 }
 
+/// What a connection tells of who has opened it. Who that is, each organisation says for itself.
+#[derive(Debug, Clone)]
+pub enum Peer {
+    /// Over TCP.
+    Address {
+        /// Its own; nobody else's word for it is taken.
+        address: IpAddr,
+        /// The names in the certificate that it has proved to have.
+        certificate: Box<[CertName]>,
+    },
+    /// On a unix socket: the user, if the system tells (`SO_PEERCRED`).
+    User(Option<u32>),
+}
+
+impl Peer {
+    /// Without a certificate.
+    pub fn at(address: IpAddr) -> Self {
+        Self::Address { address, certificate: Box::default() }
+    }
+
+    /// On a unix socket.
+    pub fn on(socket: &UnixStream) -> Self {
+        Self::User(socket.peer_cred().ok().map(|user| user.uid()))
+    }
+}
+
 /// Whose call it is, or what is to be found out first.
 #[derive(Debug)]
 pub enum Identity<'a> {
@@ -107,27 +133,27 @@ impl Callers {
         }
     }
 
-    /// Who connects from this address.
-    pub fn at(&self, peer: IpAddr) -> Principal {
-        self.networks.of(peer).unwrap_or_else(|| Principal::at(peer))
+    /// Who has connected, as far as the connection itself tells.
+    pub fn connected(&self, peer: &Peer) -> Principal {
+        match peer {
+            Peer::Address { address, certificate } => {
+                self.certified(certificate).unwrap_or_else(|| self.at(*address))
+            }
+            Peer::User(Some(uid)) => self.users.get(uid).copied().unwrap_or(Principal::User(*uid)),
+            Peer::User(None) => Principal::Unknown,
+        }
+    }
+
+    fn at(&self, address: IpAddr) -> Principal {
+        self.networks.of(address).unwrap_or_else(|| Principal::at(address))
     }
 
     /// Who has shown a certificate with these names. One with the names of two callers is nobody's:
     /// which of them is meant is not ours to guess.
-    pub fn certified(&self, names: &[CertName]) -> Option<Principal> {
+    fn certified(&self, names: &[CertName]) -> Option<Principal> {
         let mut owners = names.iter().filter_map(|name| self.certificates.get(name).copied());
         let owner = owners.next()?;
         owners.all(|other| other == owner).then_some(owner)
-    }
-
-    /// Who connects on a unix socket, if the system tells (`SO_PEERCRED`).
-    pub fn on(&self, socket: &UnixStream) -> Principal {
-        self.user(socket.peer_cred().ok().map(|user| user.uid()))
-    }
-
-    fn user(&self, told: Option<u32>) -> Principal {
-        let Some(uid) = told else { return Principal::Unknown };
-        self.users.get(&uid).copied().unwrap_or(Principal::User(uid))
     }
 
     /// Whoever reaches a listener may call.

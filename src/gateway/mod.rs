@@ -27,7 +27,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::Config,
-    decide::{asked::Asked, callers::Principal, failure::Failure, headers, queue::Ticket},
+    decide::{asked::Asked, failure::Failure, headers, queue::Ticket},
     telemetry::{
         access_log::{AccessLog, Record},
         metrics::Metrics,
@@ -43,7 +43,7 @@ use admit::{Admission, Asker, Asking, Desk, Permit};
 use credential::Head;
 use forward::Patience;
 use guard::Hosts;
-use identify::{Callers, Identity};
+use identify::{Callers, Identity, Peer};
 use interim::Interim;
 use recover::{Call, Recovered, Retries};
 use respond::AnswerBody;
@@ -56,6 +56,8 @@ const MAX_WAIT: Duration = Duration::from_secs(600);
 /// What all workers share.
 #[derive(Debug)]
 pub struct Shared {
+    /// The organisation's; `None`: the first.
+    pub name: Option<Box<str>>,
     /// As checked at start-up.
     pub config: Config,
     /// The tokens.
@@ -104,8 +106,8 @@ pub struct Gateway {
 /// What a connection tells about its requests.
 #[derive(Debug)]
 pub struct Caller {
-    /// Who has connected; a request's key may say otherwise.
-    pub principal: Principal,
+    /// Who has connected, before anybody is asked who that is.
+    pub peer: Peer,
     /// Where 1xx for this connection go.
     pub interim: Interim,
     /// Its place among `access.max_connections`, until it and a tunnel out of it have ended.
@@ -117,14 +119,14 @@ pub type Place = Box<dyn fmt::Debug + Send + Sync>;
 
 impl Caller {
     /// A connection that has a place.
-    pub fn new(place: Place, principal: Principal) -> Self {
-        Self { principal, interim: Interim::default(), _place: place }
+    pub fn new(place: Place, peer: Peer) -> Self {
+        Self { peer, interim: Interim::default(), _place: place }
     }
 
     /// The only one, for tests.
     #[cfg(test)]
     pub fn alone() -> Self {
-        Self::new(Box::new(()), Principal::Unknown)
+        Self::new(Box::new(()), Peer::User(None))
     }
 }
 
@@ -173,7 +175,8 @@ impl Gateway {
         let request_id = credential::request_id(&mut asked);
         let (method, uri) = (parts.method.clone(), parts.uri.clone());
         let unread = is_large(&body);
-        let mut record = Record::begin(&self.log, caller.principal, method, uri, request_id);
+        let connected = self.shared.callers.connected(&caller.peer);
+        let mut record = Record::begin(&self.log, connected, method, uri, request_id);
         let guarded = self.guard(parts, asked, caller, &mut record);
         async move {
             match self.carry(guarded, body, caller, &mut record).await {
@@ -247,7 +250,7 @@ impl Gateway {
         if let Some(ours) = login::Request::of(&parts, &asked) {
             return Ok(Guarded::Ours(Box::new(ours)));
         }
-        record.principal = match callers.identify(caller.principal, &asked)? {
+        record.principal = match callers.identify(record.principal, &asked)? {
             Identity::Known(principal) => principal,
             Identity::Unverified(token) => {
                 let token = token.into();
@@ -264,7 +267,7 @@ impl Gateway {
         caller: &Arc<Caller>,
         record: &mut Record,
     ) -> Result<Passed, Failure> {
-        let verified = self.shared.callers.verify(caller.principal, token.expose_secret());
+        let verified = self.shared.callers.verify(record.principal, token.expose_secret());
         record.principal = verified.await?;
         self.authorize(parts, &asked, caller, record)
     }

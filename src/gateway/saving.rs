@@ -105,19 +105,19 @@ pub enum Step {
 
 impl Saving {
     /// `None` when nothing is to be saved.
-    pub fn new(config: &config::Config) -> Option<Arc<Self>> {
+    pub fn new(config: &config::Config, organisation: Organisation) -> Option<Arc<Self>> {
         let rules = config.saving.clone();
         if rules.coalesce.is_empty() && rules.cache.is_empty() {
             return None;
         }
         Some(Arc::new(Self {
-            organisation: Organisation::ONLY,
+            organisation,
             flights: Flights::default(),
             kept: Kept::new(rules.memory),
             writes: Writes::default(),
             room: Room::new(rules.memory),
             largest: LARGEST.min(rules.memory / SHARE),
-            silent: AccessLog::new(config.telemetry.format, Names::default(), None),
+            silent: AccessLog::new(config.telemetry.format, None, Names::default(), None),
             rules,
         }))
     }

@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{
     answer_body::{Active, Counted},
     clock::{Connection, Order, Ticker},
+    door::Door,
     streams::Streams,
     wire::{Speaks, Wire},
 };
@@ -66,20 +67,21 @@ impl Protocols {
 /// of it has ended, too.
 pub async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     stream: S,
-    gateway: Arc<Gateway>,
+    door: Door,
     protocols: Arc<Protocols>,
     ticker: Arc<Ticker>,
     caller: Caller,
 ) {
-    let access = &gateway.shared.config.access;
+    let access = &door.owner.shared.config.access;
     let limits = Limits { head_bytes: access.max_header_bytes, fields: access.max_headers };
     let connection = ticker.connection(Arc::new(caller));
     let mut wire = Wire::new(stream, limits, Arc::clone(&connection));
     loop {
         let service = {
-            let (gateway, connection) = (Arc::clone(&gateway), Arc::clone(&connection));
+            let (door, connection) = (door.clone(), Arc::clone(&connection));
             service_fn(move |request| {
-                answer(request, Arc::clone(&gateway), Arc::clone(&connection))
+                let gateway = Arc::clone(door.leads(&request));
+                answer(request, gateway, Arc::clone(&connection))
             })
         };
         match first_words(&mut wire, &connection).await {

@@ -31,11 +31,15 @@ pub enum Listener {
 
 /// Every configured address, bound once, so that a port in use is noticed before anything starts.
 #[derive(Debug)]
-pub struct Bound(Vec<Listener>);
+pub struct Bound(Vec<(usize, Listener)>);
 
 impl Bound {
-    /// Binds all, or says which one failed.
-    pub fn all(listen: &[Listen]) -> Result<Self, StartError> {
+    /// Binds all, or says which one failed. `others` are the other organisations' own; the first
+    /// one's number is 0.
+    pub fn all<'l>(
+        first: &'l [Listen],
+        others: impl Iterator<Item = &'l [Listen]>,
+    ) -> Result<Self, StartError> {
         let bind = |listen: &Listen| match listen {
             Listen::Tcp(address) => alone(*address)
                 .and_then(|()| tcp(*address))
@@ -45,30 +49,43 @@ impl Bound {
                 StartError::Listen { address: format!("unix:{}", path.display()), source }
             }),
         };
-        listen.iter().map(bind).collect::<Result<_, _>>().map(Self)
+        let all = std::iter::once(first).chain(others).enumerate();
+        all.flat_map(|(org, listen)| listen.iter().map(move |listen| (org, listen)))
+            .map(|(org, listen)| Ok((org, bind(listen)?)))
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
     /// The TCP addresses, port 0 resolved.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        let address = |listener: &Listener| match listener {
-            Listener::Tcp(tcp) => tcp.local_addr().ok(),
-            Listener::Unix(_) => None,
-        };
-        self.0.iter().filter_map(address).collect()
+        self.0.iter().filter_map(|(_, listener)| address(listener)).collect()
+    }
+
+    /// Those of one organisation.
+    pub fn addresses_of(&self, org: usize) -> Vec<SocketAddr> {
+        let own = self.0.iter().filter(|(of, _)| *of == org);
+        own.filter_map(|(_, listener)| address(listener)).collect()
     }
 
     /// Another set of listeners for the same addresses.
-    pub fn duplicate(&self) -> io::Result<Vec<Listener>> {
+    pub fn duplicate(&self) -> io::Result<Vec<(usize, Listener)>> {
         let again = |listener: &Listener| match listener {
             Listener::Tcp(first) => tcp(first.local_addr()?).map(Listener::Tcp),
             Listener::Unix(first) => first.try_clone().map(Listener::Unix),
         };
-        self.0.iter().map(again).collect()
+        self.0.iter().map(|(org, first)| Ok((*org, again(first)?))).collect()
     }
 
     /// The sockets themselves, for the last worker.
-    pub fn into_inner(self) -> Vec<Listener> {
+    pub fn into_inner(self) -> Vec<(usize, Listener)> {
         self.0
+    }
+}
+
+fn address(listener: &Listener) -> Option<SocketAddr> {
+    match listener {
+        Listener::Tcp(tcp) => tcp.local_addr().ok(),
+        Listener::Unix(_) => None,
     }
 }
 
@@ -124,12 +141,16 @@ fn unix(path: &Path) -> io::Result<UnixListener> {
 mod tests {
     use super::*;
 
+    fn all(listen: &[Listen]) -> Result<Bound, StartError> {
+        Bound::all(listen, std::iter::empty())
+    }
+
     #[test]
     fn port_zero_is_resolved_and_shared_by_all_workers() {
-        let bound = Bound::all(&[Listen::Tcp("127.0.0.1:0".parse().unwrap())]).unwrap();
+        let bound = all(&[Listen::Tcp("127.0.0.1:0".parse().unwrap())]).unwrap();
         let [address] = bound.addresses()[..] else { panic!() };
         let again = bound.duplicate().unwrap();
-        let Some(Listener::Tcp(second)) = again.first() else { panic!() };
+        let Some((0, Listener::Tcp(second))) = again.first() else { panic!() };
         assert_eq!(second.local_addr().unwrap(), address);
     }
 
@@ -137,9 +158,9 @@ mod tests {
     fn a_stale_socket_file_is_replaced_and_a_live_one_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let listen = [Listen::Unix(dir.path().join("gateway.sock"))];
-        drop(Bound::all(&listen).unwrap());
-        let alive = Bound::all(&listen).unwrap();
-        assert!(Bound::all(&listen).is_err());
+        drop(all(&listen).unwrap());
+        let alive = all(&listen).unwrap();
+        assert!(all(&listen).is_err());
         drop(alive);
     }
 }

@@ -4,7 +4,9 @@
 mod answer_body;
 pub mod clock;
 pub mod connection;
+pub mod door;
 pub mod listen;
+pub mod organisation;
 pub mod places;
 pub mod streams;
 pub mod tls;
@@ -19,22 +21,16 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     admin,
-    config::{Config, Listen, Verify},
-    gateway::{
-        Shared, admit::Admission, guard::Hosts, identify::Callers, login, recover::Retries,
-        saving::Saving,
-    },
+    config::{Config, Listen},
     secret,
-    telemetry::output::Output,
-    token::{
-        Keeping, awake,
-        issuer::{Login, Unbuildable},
-    },
-    upstream::{self, pool::Warm, replay::Memory},
+    telemetry::{metrics::Metrics, output::Output},
+    token::issuer::Unbuildable,
+    upstream::{self, replay::Memory},
 };
 use listen::Bound;
+use organisation::{Common, Organisation};
 pub use tokens::logins;
-use worker::{Worker, WorkerPlan};
+use worker::{OrganisationPlan, Worker, WorkerPlan};
 
 /// What connections that are cut may take to end.
 const CUT: Duration = Duration::from_secs(1);
@@ -80,12 +76,12 @@ pub struct Server {
     pub addresses: Vec<SocketAddr>,
     /// The admin listener's address, if there is one.
     pub admin: Option<SocketAddr>,
-    shared: Arc<Shared>,
-    logins: Vec<Arc<Login>>,
+    /// The first organisation's.
+    config: Config,
+    organisations: Vec<Organisation>,
     workers: Vec<Worker>,
     stop_accepting: CancellationToken,
-    stop: CancellationToken,
-    tasks: TaskTracker,
+    common: Common,
 }
 
 impl Server {
@@ -95,104 +91,67 @@ impl Server {
         runtime: &Handle,
         output: &Output,
     ) -> Result<Self, StartError> {
-        let bound = Bound::all(&config.listen)?;
+        let (mut config, others) = (config, Vec::new());
+        let others = std::mem::replace(&mut config.organisations, others);
+        let bound = Bound::all(&config.listen, others.iter().map(|org| &*org.config.listen))?;
         let addresses = bound.addresses();
         let admin = match config.admin {
             Some(address) => Some(admin::Bound::new(address).await?),
             None => None,
         };
-        let (stop, stop_accepting) = (CancellationToken::new(), CancellationToken::new());
-        let tasks = TaskTracker::new();
-        let ca_file = config.upstream.ca_file.as_deref();
-        let tls = upstream::tls::client_config("upstream.ca_file", ca_file)?;
-        let edge = config.tls.as_ref().map(tls::Edge::new).transpose()?;
-        let lanes = config.oauth.clients.len() * config.oauth.tokens as usize;
-        let provider = match &config.jwt {
-            Some(jwt) => Some(tokens::provider(jwt, &config, &tasks, runtime, &stop)?),
-            None => None,
-        };
-        let now = tokio::time::Instant::now();
-        let local =
-            login::tokens::Tokens::new(config.access.login_life, config.access.login_idle, now);
-        let callers = Callers::new(&config.callers, config.access.mode, local, provider);
-        let admission = Admission::spawn(
-            config.rate_limit.clone(),
-            (lanes, callers.granted().clone()),
-            &tasks,
-            runtime,
-            stop.clone(),
-        );
-        let keeping = Keeping {
-            verify_every: (config.oauth.verify != Verify::Never)
-                .then_some(config.oauth.verify_every),
-            ..Keeping::new(config.oauth.refresh_before, &tasks, runtime, stop.clone())
-        };
-        let logins = logins(&config, &tasks, runtime, &stop)?;
-        let tokens = tokens::start(&config, &logins, &admission, &keeping)?;
-        let shared = Arc::new(Shared {
-            tokens,
-            admission,
-            metrics: keeping.metrics,
-            retries: Retries::new(config.retry),
-            saving: Saving::new(&config),
+        let common = Common {
+            metrics: Metrics::default(),
             memory: Memory::new(config.replay.memory_total),
-            said: Arc::default(),
-            hosts: Hosts::new(&addresses, &config.access.hosts),
-            callers,
             tunnels: TaskTracker::new(),
             cut: CancellationToken::new(),
-            config,
-        });
-        let (followed, until) = (Arc::clone(&shared), stop.clone());
-        tasks.spawn_on(
-            async move {
-                let each = |nap| followed.tokens.all().for_each(|tokens| tokens.slept(nap));
-                until.run_until_cancelled(awake::watch(each)).await;
-            },
-            runtime,
-        );
-        if let (Some(edge), Some(files)) = (&edge, &shared.config.tls) {
-            let (watch, until) = (tls::watch(Arc::clone(edge), files.clone()), stop.clone());
-            tasks.spawn_on(
-                async move {
-                    until.run_until_cancelled(watch).await;
-                },
-                runtime,
-            );
+            tasks: TaskTracker::new(),
+            runtime: runtime.clone(),
+            stop: CancellationToken::new(),
+        };
+        let edge = config.tls.as_ref().map(tls::Edge::new).transpose()?;
+        if let (Some(edge), Some(files)) = (&edge, &config.tls) {
+            common.spawn(tls::watch(Arc::clone(edge), files.clone()));
         }
+        let first = Organisation::first(config.clone(), &bound.addresses_of(0), &common)?;
+        let mut organisations = vec![first];
+        for (number, org) in (1..).zip(others) {
+            let addresses = bound.addresses_of(organisations.len());
+            organisations.push(Organisation::another(number, org, &addresses, &common)?);
+        }
+        let stop_accepting = CancellationToken::new();
         let plan = WorkerPlan {
-            shared: Arc::clone(&shared),
-            tls,
+            organisations: organisations.iter().map(OrganisationPlan::of).collect(),
             edge,
-            warm: Warm::new(shared.config.upstream.warm_connections),
-            log: shared.config.telemetry.access_log.then(|| output.clone()),
+            log: config.telemetry.access_log.then(|| output.clone()),
             stop_accepting: stop_accepting.clone(),
         };
         let workers = Worker::start_all(&plan, bound)?;
         let admin = admin.map(|bound| {
-            let (address, draining) = (bound.address, stop_accepting.clone());
-            bound.serve(Arc::clone(&shared), draining, &tasks, runtime, stop.clone());
+            let address = bound.address;
+            let all = organisations.iter().map(|org| Arc::clone(&org.shared)).collect();
+            bound.serve(all, stop_accepting.clone(), &common);
             address
         });
-        Ok(Self { addresses, admin, shared, logins, workers, stop_accepting, stop, tasks })
+        Ok(Self { addresses, admin, config, organisations, workers, stop_accepting, common })
     }
 
     /// Stops accepting, lets what is in flight end within `shutdown_timeout`, then cuts the rest.
     /// Tells whether nothing had to be cut.
     pub async fn drain(self) -> bool {
-        let patience = self.shared.config.shutdown_timeout;
+        let patience = self.config.shutdown_timeout;
         let deadline = tokio::time::Instant::now() + patience;
-        let admission = &self.shared.admission;
-        let (in_flight, waiting) = (admission.in_flight(), admission.waiting());
+        let admissions = || self.organisations.iter().map(|org| &org.shared.admission);
+        let in_flight: usize = admissions().map(|admission| admission.in_flight()).sum();
+        let waiting: usize = admissions().map(|admission| admission.waiting()).sum();
         tracing::info!(in_flight, waiting, "requests that have begun end first");
         self.stop_accepting.cancel();
-        self.shared.tunnels.close();
-        let (cut, shared) = (self.shared.cut.clone(), Arc::clone(&self.shared));
+        let Common { tunnels, cut, tasks, stop, .. } = &self.common;
+        tunnels.close();
         let ended = || async {
             for worker in &self.workers {
                 worker.idle().await;
             }
-            shared.tunnels.wait().await;
+            tunnels.wait().await;
         };
         let clean = tokio::time::timeout_at(deadline, ended()).await.is_ok();
         cut.cancel();
@@ -210,26 +169,24 @@ impl Server {
         if tokio::time::timeout(Duration::from_secs(5), joined).await.is_err() {
             tracing::error!("a worker did not end");
         }
-        // The keepers end first, or they would renew what is revoked.
-        let oauth = &shared.config.oauth;
-        self.stop.cancel();
-        if oauth.revoke_on_exit {
-            tokens::revoke(&self.logins, &shared.tokens, oauth.tokens as usize).await;
+        stop.cancel();
+        for org in &self.organisations {
+            org.revoke().await;
         }
-        self.tasks.close();
-        self.tasks.wait().await;
+        tasks.close();
+        tasks.wait().await;
         clean
     }
 
     /// Where callers connect over TCP, as URLs.
     pub fn urls(&self) -> impl Iterator<Item = String> {
-        let scheme = if self.shared.config.tls.is_some() { "https" } else { "http" };
+        let scheme = if self.config.tls.is_some() { "https" } else { "http" };
         self.addresses.iter().map(move |address| format!("{scheme}://{address}"))
     }
 
     /// The first place where callers connect, as a URL.
     pub fn url(&self) -> String {
-        match (self.urls().next(), self.shared.config.listen.first()) {
+        match (self.urls().next(), self.config.listen.first()) {
             (Some(url), _) => url,
             (None, Some(Listen::Unix(path))) => format!("unix:{}", path.display()),
             (None, _) => String::new(),

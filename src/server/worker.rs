@@ -16,14 +16,16 @@ use super::{
     StartError,
     clock::{Drain, Patience, Ticker},
     connection::{self, Protocols},
+    door::Door,
     listen::{Bound, Listener},
+    organisation::Organisation,
     places::{Places, Seat},
     streams::Streams,
     tls::{self, Edge},
 };
 use crate::{
     config::Origin,
-    gateway::{Caller, Gateway, Place, Shared, admit::Desk},
+    gateway::{Caller, Gateway, Place, Shared, admit::Desk, identify::Peer},
     telemetry::{access_log::AccessLog, output::Output, seldom::Seldom},
     upstream::{
         connect::Connector,
@@ -45,18 +47,39 @@ const FIRST_WORD: Duration = Duration::from_millis(500);
 /// What every worker is made from.
 #[derive(Clone)]
 pub struct WorkerPlan {
-    /// What all workers share.
-    pub shared: Arc<Shared>,
-    /// Trust towards upstream.
-    pub tls: ClientConfig,
+    /// The first one, then the others.
+    pub organisations: Vec<OrganisationPlan>,
     /// What TCP listeners show; `None`: they speak plain text.
     pub edge: Option<Arc<Edge>>,
-    /// Connections to the API that are kept ready.
-    pub warm: Warm,
     /// Where access lines go, if anywhere.
     pub log: Option<Output>,
     /// The beginning of a drain.
     pub stop_accepting: CancellationToken,
+}
+
+/// What every worker knows of an organisation.
+#[derive(Clone)]
+pub struct OrganisationPlan {
+    shared: Arc<Shared>,
+    /// Trust towards upstream.
+    tls: ClientConfig,
+    /// What `Host` leads to it on a shared listener.
+    hosts: Vec<String>,
+    /// Connections to the API that are kept ready.
+    warm: Warm,
+}
+
+impl OrganisationPlan {
+    /// Of one that was started.
+    pub fn of(org: &Organisation) -> Self {
+        let Organisation { shared, tls, hosts, .. } = org;
+        Self {
+            shared: Arc::clone(shared),
+            tls: tls.clone(),
+            hosts: hosts.clone(),
+            warm: Warm::new(shared.config.upstream.warm_connections),
+        }
+    }
 }
 
 /// A running worker.
@@ -68,7 +91,11 @@ pub struct Worker {
 }
 
 struct Inside {
-    gateway: Arc<Gateway>,
+    /// The first one: what is the same for all is asked of it.
+    first: Arc<Gateway>,
+    /// Of each organisation, the first one's leading to all.
+    doors: Vec<Door>,
+    deadlines: Arc<Deadlines>,
     protocols: Arc<Protocols>,
     ticker: Arc<Ticker>,
     places: Arc<Places>,
@@ -81,7 +108,9 @@ impl Worker {
     /// One a core that this process may use.
     pub fn start_all(plan: &WorkerPlan, bound: Bound) -> Result<Vec<Self>, StartError> {
         let count = std::thread::available_parallelism().map_or(1, usize::from);
-        let places = Places::new(&plan.shared.config.access, Arc::clone(&plan.shared.metrics));
+        let first = plan.organisations.first().ok_or(StartError::NoClient)?;
+        let shared = &first.shared;
+        let places = Places::new(&shared.config.access, Arc::clone(&shared.metrics));
         let mut sets = Vec::with_capacity(count);
         for _ in 1..count {
             sets.push(bound.duplicate()?);
@@ -112,7 +141,7 @@ impl Worker {
     fn start(
         plan: WorkerPlan,
         number: usize,
-        listeners: Vec<Listener>,
+        listeners: Vec<(usize, Listener)>,
         places: Arc<Places>,
     ) -> Result<Self, StartError> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
@@ -120,14 +149,14 @@ impl Worker {
         let over = CancellationToken::new();
         let inside = plan.build(places, connections.clone())?;
         let ended = over.clone();
-        let log = Arc::clone(&inside.gateway.log);
+        let logs: Vec<_> = inside.gateways().map(|gateway| Arc::clone(&gateway.log)).collect();
         let thread =
             std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
                 runtime.block_on(inside.run(listeners, ended));
                 // Not waited for: a blocking write to a replay file must not delay the end.
                 runtime.shutdown_background();
                 // Only now: tasks that went with the runtime wrote their lines as they were dropped.
-                log.flush();
+                logs.iter().for_each(|log| log.flush());
             })?;
         Ok(Self { thread, connections, over })
     }
@@ -135,7 +164,46 @@ impl Worker {
 
 impl WorkerPlan {
     fn build(self, places: Arc<Places>, connections: TaskTracker) -> Result<Inside, StartError> {
-        let upstream = &self.shared.config.upstream;
+        let deadlines = Arc::<Deadlines>::default();
+        let mut gateways = Vec::with_capacity(self.organisations.len());
+        for org in &self.organisations {
+            let log = self.log.clone();
+            gateways.push(org.gateway(log, Arc::clone(&deadlines), connections.clone())?);
+        }
+        let mut all = gateways.iter().zip(&self.organisations);
+        let (first, _) = all.next().ok_or(StartError::NoClient)?;
+        let others: Vec<_> = all.map(|(it, org)| (org.hosts.clone(), Arc::clone(it))).collect();
+        let first = Arc::clone(first);
+        let mut doors = vec![Door::shared(Arc::clone(&first), others)];
+        doors.extend(gateways.into_iter().skip(1).map(Door::of));
+        let config = &first.shared.config;
+        let streams =
+            Streams::new(connections.clone(), Arc::clone(&deadlines), config.upstream.idle_timeout);
+        let protocols = Arc::new(Protocols::new(&config.access, streams));
+        Ok(Inside {
+            first,
+            doors,
+            deadlines,
+            protocols,
+            ticker: Arc::default(),
+            places,
+            edge: self.edge,
+            connections,
+            stop_accepting: self.stop_accepting,
+        })
+    }
+}
+
+impl OrganisationPlan {
+    /// A worker's own part of it.
+    fn gateway(
+        &self,
+        log: Option<Output>,
+        deadlines: Arc<Deadlines>,
+        tasks: TaskTracker,
+    ) -> Result<Arc<Gateway>, StartError> {
+        let config = &self.shared.config;
+        let upstream = &config.upstream;
         let connector = Connector::new(
             &self.tls,
             upstream.http2,
@@ -147,30 +215,19 @@ impl WorkerPlan {
         let pool = |origin: &Origin, warm| {
             Pool::new(origin.clone(), connector.clone(), upstream.http2, warm, links.clone())
         };
-        let (api, apps) = (pool(&upstream.api, self.warm)?, pool(&upstream.apps, Warm::default())?);
-        let deadlines = Arc::<Deadlines>::default();
-        let streams =
-            Streams::new(connections.clone(), Arc::clone(&deadlines), upstream.idle_timeout);
-        let protocols = Arc::new(Protocols::new(&self.shared.config.access, streams));
+        let warm = self.warm.clone();
+        let (api, apps) = (pool(&upstream.api, warm)?, pool(&upstream.apps, Warm::default())?);
         let names = self.shared.callers.names();
-        let log = AccessLog::new(self.shared.config.telemetry.format, names, self.log);
-        Ok(Inside {
-            gateway: Arc::new(Gateway {
-                desk: Desk::new(&self.shared.admission),
-                shared: self.shared,
-                api,
-                apps,
-                log,
-                deadlines,
-                tasks: connections.clone(),
-            }),
-            protocols,
-            ticker: Arc::default(),
-            places,
-            edge: self.edge,
-            connections,
-            stop_accepting: self.stop_accepting,
-        })
+        let org = self.shared.name.clone();
+        Ok(Arc::new(Gateway {
+            desk: Desk::new(&self.shared.admission),
+            shared: Arc::clone(&self.shared),
+            api,
+            apps,
+            log: AccessLog::new(config.telemetry.format, org, names, log),
+            deadlines,
+            tasks,
+        }))
     }
 }
 
@@ -181,10 +238,15 @@ async fn last_call(stop_accepting: CancellationToken) {
 }
 
 impl Inside {
-    async fn run(self, listeners: Vec<Listener>, over: CancellationToken) {
+    fn gateways(&self) -> impl Iterator<Item = &Arc<Gateway>> {
+        self.doors.iter().map(|door| &door.owner)
+    }
+
+    async fn run(self, listeners: Vec<(usize, Listener)>, over: CancellationToken) {
         let inside = Arc::new(self);
-        for listener in listeners {
-            let accept = Arc::clone(&inside).accept(listener);
+        for (org, listener) in listeners {
+            let Some(door) = inside.doors.get(org).cloned() else { continue };
+            let accept = Arc::clone(&inside).accept(listener, door);
             // Tracked with its connections: a drain waits for what it still lets in.
             inside.connections.spawn(async move {
                 if let Err(error) = accept.await {
@@ -199,8 +261,7 @@ impl Inside {
         }
     }
 
-    async fn accept(self: Arc<Self>, listener: Listener) -> io::Result<()> {
-        let callers = &self.gateway.shared.callers;
+    async fn accept(self: Arc<Self>, listener: Listener, door: Door) -> io::Result<()> {
         match listener {
             Listener::Tcp(listener) => {
                 let listener = TcpListener::from_std(listener)?;
@@ -210,7 +271,7 @@ impl Inside {
                     // A refusal costs latency, not correctness.
                     let _ = stream.set_nodelay(true);
                     let Some(place) = self.place(seat).await else { continue };
-                    self.begin(stream, peer, place);
+                    self.begin(stream, peer, place, &door);
                 }
                 // Who has connected already is not sent away: the kernel said yes in our name.
                 let listener = listener.into_std()?;
@@ -218,24 +279,24 @@ impl Inside {
                     stream.set_nonblocking(true)?;
                     let Some(seat) = self.places.seat(peer.ip()) else { continue };
                     let Some(place) = seat.place_now() else { continue };
-                    self.begin(TcpStream::from_std(stream)?, peer, place);
+                    self.begin(TcpStream::from_std(stream)?, peer, place, &door);
                 }
             }
             Listener::Unix(listener) => {
                 let listener = UnixListener::from_std(listener)?;
                 while let Some(accepted) = self.next(listener.accept()).await {
                     let Ok((stream, _)) = accepted else { continue };
-                    let user = callers.on(&stream);
+                    let user = Peer::on(&stream);
                     let Some(place) = self.place(self.places.anywhere()).await else { continue };
-                    self.serve(stream, Caller::new(place, user));
+                    self.serve(stream, Caller::new(place, user), &door);
                 }
                 let listener = listener.into_std()?;
                 while let Ok((stream, _)) = listener.accept() {
                     stream.set_nonblocking(true)?;
                     let stream = UnixStream::from_std(stream)?;
-                    let user = callers.on(&stream);
+                    let user = Peer::on(&stream);
                     let Some(place) = self.places.anywhere().place_now() else { continue };
-                    self.serve(stream, Caller::new(place, user));
+                    self.serve(stream, Caller::new(place, user), &door);
                 }
             }
         }
@@ -267,17 +328,16 @@ impl Inside {
     }
 
     /// Serves a TCP connection in its own task, its handshake included.
-    fn begin(&self, stream: TcpStream, peer: SocketAddr, place: Place) {
-        let principal = self.gateway.shared.callers.at(peer.ip());
+    fn begin(&self, stream: TcpStream, peer: SocketAddr, place: Place, door: &Door) {
         let Some(edge) = &self.edge else {
-            self.serve(stream, Caller::new(place, principal));
+            self.serve(stream, Caller::new(place, Peer::at(peer.ip())), door);
             return;
         };
-        let (edge, gateway) = (Arc::clone(edge), Arc::clone(&self.gateway));
+        let (edge, door) = (Arc::clone(edge), door.clone());
         let (protocols, ticker) = (Arc::clone(&self.protocols), Arc::clone(&self.ticker));
         let last_call = last_call(self.stop_accepting.clone());
         self.connections.spawn(async move {
-            let shared = &gateway.shared;
+            let shared = &door.owner.shared;
             let handshake = timeout(shared.config.access.header_timeout, edge.accept(stream));
             let stream = tokio::select! {
                 ended = handshake => match ended {
@@ -290,16 +350,21 @@ impl Inside {
                 },
                 () = last_call => return,
             };
-            let certified = shared.callers.certified(&tls::names(&stream));
-            let caller = Caller::new(place, certified.unwrap_or(principal));
-            connection::serve(stream, gateway, protocols, ticker, caller).await;
+            let certificate = tls::names(&stream).into_boxed_slice();
+            let peer = Peer::Address { address: peer.ip(), certificate };
+            connection::serve(stream, door, protocols, ticker, Caller::new(place, peer)).await;
         });
     }
 
-    fn serve(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, caller: Caller) {
+    fn serve(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        caller: Caller,
+        door: &Door,
+    ) {
         let serve = connection::serve(
             stream,
-            Arc::clone(&self.gateway),
+            door.clone(),
             Arc::clone(&self.protocols),
             Arc::clone(&self.ticker),
             caller,
@@ -310,7 +375,7 @@ impl Inside {
     /// Tells the connections how far the drain has come. Does not end.
     async fn follow_drain(&self) {
         let cut = async {
-            self.gateway.shared.cut.cancelled().await;
+            self.first.shared.cut.cancelled().await;
             self.ticker.drain(Drain::Cut);
         };
         let leave = async {
@@ -324,18 +389,20 @@ impl Inside {
 
     /// One coarse timer for all that need not be exact.
     async fn sweep(&self) {
-        let config = &self.gateway.shared.config;
+        let config = &self.first.shared.config;
         let patience = Patience::new(&config.access, config.upstream.idle_timeout);
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             self.ticker.tick(patience);
-            self.gateway.deadlines.tick();
-            self.gateway.desk.settle();
-            self.gateway.log.flush();
-            self.gateway.api.sweep();
-            self.gateway.apps.sweep();
+            self.deadlines.tick();
+            for gateway in self.gateways() {
+                gateway.desk.settle();
+                gateway.log.flush();
+                gateway.api.sweep();
+                gateway.apps.sweep();
+            }
         }
     }
 }

@@ -147,6 +147,8 @@ impl Drop for Record {
 struct Line<'a> {
     timestamp: &'a str,
     kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    org: Option<&'a str>,
     caller: Name<'a>,
     method: &'a str,
     path: &'a str,
@@ -175,6 +177,7 @@ struct Line<'a> {
 #[derive(Debug)]
 pub struct AccessLog {
     format: LogFormat,
+    org: Option<Box<str>>,
     names: Names,
     buffer: Mutex<Buffer>,
     /// `None`: `telemetry.access_log` is off.
@@ -196,9 +199,14 @@ struct Stamp {
 }
 
 impl AccessLog {
-    /// A worker's own; all workers share the writing thread.
-    pub fn new(format: LogFormat, names: Names, writer: Option<Output>) -> Arc<Self> {
-        Arc::new(Self { format, names, buffer: Mutex::default(), writer })
+    /// A worker's own, of an organisation that lines name unless it is the first; all workers share the writing thread.
+    pub fn new(
+        format: LogFormat,
+        org: Option<Box<str>>,
+        names: Names,
+        writer: Option<Output>,
+    ) -> Arc<Self> {
+        Arc::new(Self { format, org, names, buffer: Mutex::default(), writer })
     }
 
     /// Hands over what there is. The sweeper calls it.
@@ -213,7 +221,7 @@ impl AccessLog {
         }
         let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
         let Buffer { lines, stamp } = &mut *buffer;
-        line(lines, stamp.now(), self.format, self.names.of(record.principal), record);
+        line(lines, stamp.now(), self, record);
         if lines.len() >= FULL {
             self.hand_over(&mut buffer);
         }
@@ -250,7 +258,8 @@ impl Stamp {
 }
 
 /// An access line, in text or JSON.
-fn line(out: &mut Vec<u8>, timestamp: &str, format: LogFormat, caller: Name<'_>, record: &Record) {
+fn line(out: &mut Vec<u8>, timestamp: &str, log: &AccessLog, record: &Record) {
+    let caller = log.names.of(record.principal);
     let method = record.method.as_str().get(..32).unwrap_or(record.method.as_str());
     // 499, as nginx logs it: the caller left before there was an answer.
     let status = record.status.map_or(499, |status| status.as_u16());
@@ -258,13 +267,14 @@ fn line(out: &mut Vec<u8>, timestamp: &str, format: LogFormat, caller: Name<'_>,
     let total = record.started.elapsed();
     let request_id = text(Some(&record.request_id));
     let correlation_id = text(record.correlation_id.as_ref());
-    match format {
+    match log.format {
         LogFormat::Json => {
             let mut path = Vec::new();
             push_printable(&mut path, family);
             let line = Line {
                 timestamp,
                 kind: "access",
+                org: log.org.as_deref(),
                 caller,
                 method,
                 path: std::str::from_utf8(&path).unwrap_or_default(),
@@ -286,7 +296,11 @@ fn line(out: &mut Vec<u8>, timestamp: &str, format: LogFormat, caller: Name<'_>,
             let _ = serde_json::to_writer(&mut *out, &line);
         }
         LogFormat::Text => {
-            words(out, &[timestamp, " access caller="]);
+            words(out, &[timestamp, " access"]);
+            if let Some(org) = &log.org {
+                words(out, &[" org=", org]);
+            }
+            words(out, &[" caller="]);
             caller.push(out);
             words(out, &[" ", method, " "]);
             push_printable(out, family);
@@ -366,7 +380,7 @@ mod tests {
 
     fn lines(format: LogFormat, path: &'static str) -> String {
         let (output, written) = pair();
-        let log = AccessLog::new(format, Names::new(["billing".to_owned()]), Some(output));
+        let log = AccessLog::new(format, None, Names::new(["billing".to_owned()]), Some(output));
         let id = HeaderValue::from_static("abc");
         let principal = Principal::Named(0);
         let mut record = Record::begin(&log, principal, Method::GET, path.parse().unwrap(), id);
@@ -405,7 +419,7 @@ mod tests {
     #[test]
     fn a_caller_that_left_before_the_answer_is_a_499() {
         let (output, written) = pair();
-        let log = AccessLog::new(LogFormat::Text, Names::default(), Some(output));
+        let log = AccessLog::new(LogFormat::Text, None, Names::default(), Some(output));
         let id = HeaderValue::from_static("abc");
         let caller = Principal::at([127, 0, 0, 1].into());
         drop(Record::begin(&log, caller, Method::GET, Uri::from_static("/a"), id));

@@ -3,24 +3,48 @@
 
 use std::{
     fmt,
-    sync::atomic::{AtomicI64, AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64},
+    },
 };
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, EncodeLabelValue, text},
+    encoding::{EncodeLabel as _, EncodeLabelSet, EncodeLabelValue, LabelSetEncoder, text},
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 
 use crate::decide::retry::Reason;
 
+/// Which organisation; the first one's metrics have no label for it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct OfOrganisation(Option<Arc<str>>);
+
+impl EncodeLabelSet for OfOrganisation {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(name) => ("org", &**name).encode(encoder.encode_label()),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Which token: its client's id, as configured, and its number from 0.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct OfToken {
     /// The client id.
     pub client: String,
     /// The token's number, counted over all clients.
     pub token: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Token {
+    #[prometheus(flatten)]
+    org: OfOrganisation,
+    client: String,
+    token: u32,
 }
 
 /// How a mint ended.
@@ -53,6 +77,8 @@ pub enum CheckOutcome {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Mint {
+    #[prometheus(flatten)]
+    org: OfOrganisation,
     client: String,
     token: u32,
     outcome: MintOutcome,
@@ -60,6 +86,8 @@ struct Mint {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Verification {
+    #[prometheus(flatten)]
+    org: OfOrganisation,
     client: String,
     token: u32,
     outcome: CheckOutcome,
@@ -68,22 +96,30 @@ struct Verification {
 /// Which of a client's two secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfSecret {
+    #[prometheus(flatten)]
+    org: OfOrganisation,
     client: String,
     secret: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfClient {
+    #[prometheus(flatten)]
+    org: OfOrganisation,
     client: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfReason {
+    #[prometheus(flatten)]
+    org: OfOrganisation,
     reason: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfState {
+    #[prometheus(flatten)]
+    org: OfOrganisation,
     state: &'static str,
 }
 
@@ -109,25 +145,29 @@ impl SavedBy {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Saved {
+    #[prometheus(flatten)]
+    org: OfOrganisation,
     how: SavedBy,
 }
 
-/// All of them.
+/// All of them, as one organisation counts in them.
+#[derive(Clone)]
 pub struct Metrics {
-    registry: Registry,
+    registry: Arc<Registry>,
+    org: OfOrganisation,
     mints: Family<Mint, Counter>,
     verifications: Family<Verification, Counter>,
-    expires_in: Family<OfToken, Gauge<f64, AtomicU64>>,
-    generation: Family<OfToken, Gauge<i64, AtomicI64>>,
+    expires_in: Family<Token, Gauge<f64, AtomicU64>>,
+    generation: Family<Token, Gauge<i64, AtomicI64>>,
     live_secret: Family<OfSecret, Gauge<i64, AtomicI64>>,
     skew: Family<OfClient, Gauge<i64, AtomicI64>>,
     retries: Family<OfReason, Counter>,
     retries_refused: Family<OfReason, Counter>,
     saved: Family<Saved, Counter>,
-    kept_answers: Gauge,
-    kept_bytes: Gauge,
-    waiting: Gauge,
-    in_flight: Gauge,
+    kept_answers: Family<OfOrganisation, Gauge>,
+    kept_bytes: Family<OfOrganisation, Gauge>,
+    waiting: Family<OfOrganisation, Gauge>,
+    in_flight: Family<OfOrganisation, Gauge>,
     promises: Family<OfState, Gauge>,
     connections_refused: Family<OfReason, Counter>,
     handshakes_failed: Counter,
@@ -167,7 +207,7 @@ impl Default for Metrics {
         registry.register("retries", text, retries.clone());
         let text = "Calls that were not sent again because retry.budget was used up, by why";
         registry.register("retries_refused", text, retries_refused.clone());
-        let (waiting, in_flight): (Gauge, Gauge) = Default::default();
+        let (waiting, in_flight) = <(Family<_, Gauge>, Family<_, Gauge>)>::default();
         let promises: Family<OfState, Gauge> = Family::default();
         registry.register("calls_waiting", "Calls that wait for their turn", waiting.clone());
         registry.register("calls_in_flight", "Calls until their last byte", in_flight.clone());
@@ -182,14 +222,15 @@ impl Default for Metrics {
         let (saved, kept_answers, kept_bytes) = Default::default();
         let text = "Calls answered without a call of their own";
         registry.register("saved_calls", text, Family::clone(&saved));
-        registry.register("kept_answers", "Answers kept by [saving]", Gauge::clone(&kept_answers));
+        registry.register("kept_answers", "Answers kept by [saving]", Family::clone(&kept_answers));
         registry.register(
             "kept_answers_bytes",
             "Memory of kept answers",
-            Gauge::clone(&kept_bytes),
+            Family::clone(&kept_bytes),
         );
         Self {
-            registry,
+            registry: Arc::new(registry),
+            org: OfOrganisation::default(),
             mints,
             verifications,
             expires_in,
@@ -211,56 +252,68 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// The same page, as another organisation counts in it.
+    pub fn of_organisation(&self, name: &str) -> Self {
+        Self { org: OfOrganisation(Some(name.into())), ..self.clone() }
+    }
+
     /// A token request ended.
     pub fn minted(&self, of: &OfToken, outcome: MintOutcome) {
-        let OfToken { client, token } = of.clone();
-        self.mints.get_or_create(&Mint { client, token, outcome }).inc();
+        let (org, OfToken { client, token }) = (self.org.clone(), of.clone());
+        self.mints.get_or_create(&Mint { org, client, token, outcome }).inc();
     }
 
     /// A check of a token ended.
     pub fn verified(&self, of: &OfToken, outcome: CheckOutcome) {
-        let OfToken { client, token } = of.clone();
-        self.verifications.get_or_create(&Verification { client, token, outcome }).inc();
+        let (org, OfToken { client, token }) = (self.org.clone(), of.clone());
+        self.verifications.get_or_create(&Verification { org, client, token, outcome }).inc();
     }
 
     /// A token as it is now.
     pub fn token(&self, of: &OfToken, expires_in: f64, generation: u64) {
-        self.expires_in.get_or_create(of).set(expires_in);
+        let (org, OfToken { client, token }) = (self.org.clone(), of.clone());
+        let of = Token { org, client, token };
+        self.expires_in.get_or_create(&of).set(expires_in);
         let generation = i64::try_from(generation).unwrap_or(i64::MAX);
-        self.generation.get_or_create(of).set(generation);
+        self.generation.get_or_create(&of).set(generation);
     }
 
     /// Which of its secrets a client logged in with last: `next` or not.
     pub fn live_secret(&self, client: &str, next: bool) {
         for (secret, live) in [("client_secret", !next), ("next_client_secret", next)] {
-            let of = OfSecret { client: client.to_owned(), secret };
+            let of = OfSecret { org: self.org.clone(), client: client.to_owned(), secret };
             self.live_secret.get_or_create(&of).set(live.into());
         }
     }
 
     /// Our clock against the token endpoint's.
     pub fn skew(&self, client: &str, seconds: i64) {
-        self.skew.get_or_create(&OfClient { client: client.to_owned() }).set(seconds);
+        let of = OfClient { org: self.org.clone(), client: client.to_owned() };
+        self.skew.get_or_create(&of).set(seconds);
     }
 
     /// A call goes again.
     pub fn retried(&self, reason: Reason) {
-        self.retries.get_or_create(&OfReason { reason: reason.word() }).inc();
+        self.retries.get_or_create(&self.of_reason(reason.word())).inc();
     }
 
     /// A call would go again, and the budget has nothing left for it.
     pub fn retry_refused(&self, reason: Reason) {
-        self.retries_refused.get_or_create(&OfReason { reason: reason.word() }).inc();
+        self.retries_refused.get_or_create(&self.of_reason(reason.word())).inc();
+    }
+
+    fn of_reason(&self, reason: &'static str) -> OfReason {
+        OfReason { org: self.org.clone(), reason }
     }
 
     /// A call was answered without being sent.
     pub fn saved(&self, how: SavedBy) {
-        self.saved.get_or_create(&Saved { how }).inc();
+        self.saved.get_or_create(&Saved { org: self.org.clone(), how }).inc();
     }
 
     /// A caller's connection was closed at once.
     pub fn connection_refused(&self, reason: &'static str) {
-        self.connections_refused.get_or_create(&OfReason { reason }).inc();
+        self.connections_refused.get_or_create(&self.of_reason(reason)).inc();
     }
 
     /// A caller's TLS handshake did not succeed.
@@ -271,18 +324,20 @@ impl Metrics {
     /// The line now: calls waiting and in flight, and the promises made, claimed and broken.
     pub fn line(&self, calls: [usize; 2], promises: [(&'static str, u64); 3]) {
         for (gauge, count) in [&self.waiting, &self.in_flight].into_iter().zip(calls) {
-            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+            gauge.get_or_create(&self.org).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
         for (state, count) in promises {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
-            self.promises.get_or_create(&OfState { state }).set(count);
+            self.promises.get_or_create(&OfState { org: self.org.clone(), state }).set(count);
         }
     }
 
     /// What is kept now.
     pub fn kept(&self, answers: usize, bytes: u64) {
-        self.kept_answers.set(i64::try_from(answers).unwrap_or(i64::MAX));
-        self.kept_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        let answers = i64::try_from(answers).unwrap_or(i64::MAX);
+        self.kept_answers.get_or_create(&self.org).set(answers);
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.kept_bytes.get_or_create(&self.org).set(bytes);
     }
 
     /// The text format of `OpenMetrics`, which Prometheus reads.
@@ -315,6 +370,9 @@ mod tests {
         metrics.kept(3, 4096);
         metrics.connection_refused("address");
         metrics.handshake_failed();
+        let eu = metrics.of_organisation("eu");
+        eu.minted(&of, MintOutcome::minted);
+        eu.line([9, 0], [("kept", 0), ("broken", 0), ("open", 0)]);
         let page = metrics.render();
         for line in [
             "genesys_proxy_token_mints_total{client=\"an-id\",token=\"0\",outcome=\"minted\"} 2",
@@ -334,6 +392,8 @@ mod tests {
             "genesys_proxy_kept_answers_bytes 4096",
             "genesys_proxy_connections_refused_total{reason=\"address\"} 1",
             "genesys_proxy_tls_handshakes_failed_total 1",
+            "genesys_proxy_token_mints_total{org=\"eu\",client=\"an-id\",token=\"0\",outcome=\"minted\"} 1",
+            "genesys_proxy_calls_waiting{org=\"eu\"} 9",
             "# EOF",
         ] {
             assert!(page.lines().any(|of_page| of_page == line), "{line}\n{page}");

@@ -35,6 +35,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument as _;
 
 use crate::{
     decide::{
@@ -184,7 +185,8 @@ impl Keeping {
         let task = async move {
             stop.run_until_cancelled(task).await;
         };
-        self.tasks.spawn_on(task, &self.runtime);
+        // Of which organisation it is, its lines say.
+        self.tasks.spawn_on(task.in_current_span(), &self.runtime);
     }
 }
 

@@ -39,6 +39,7 @@ mod oidc_logins;
 mod oidc_rotation;
 mod oidc_server;
 mod oidc_tokens;
+mod organisations;
 mod parking;
 mod pool;
 mod rate;

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const HERE: Organisation = Organisation::ONLY;
+const HERE: Organisation = Organisation(0);
 const THERE: Organisation = Organisation(1);
 
 fn map(lines: &[(&str, &str)]) -> HeaderMap {

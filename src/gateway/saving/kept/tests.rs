@@ -5,7 +5,7 @@ use super::*;
 use crate::decide::saving::{Organisation, marks};
 
 fn identity(target: &str) -> Identity {
-    Identity::of(Organisation::ONLY, target, &HeaderMap::new())
+    Identity::of(Organisation::new(0), target, &HeaderMap::new())
 }
 
 fn entry(begun: Begun, bytes: usize) -> Entry {
@@ -68,7 +68,7 @@ async fn what_is_not_good_is_forgotten() {
 
 #[test]
 fn a_write_outdates_what_was_begun_before_it_ended_and_nothing_later() {
-    let (writes, here) = (Writes::default(), Organisation::ONLY);
+    let (writes, here) = (Writes::default(), Organisation::new(0));
     let of = |path| marks(here, path);
     let before = writes.so_far();
     assert!(writes.none_since(before, &of("/a/b")));

@@ -1,0 +1,162 @@
+//! One organisation at work: its tokens, budget, line, answers and callers.
+//! It never has a part of another's: what they share is in [`Common`], and nothing else is.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use rustls::ClientConfig;
+use tokio::{runtime::Handle, time::Instant};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Span;
+
+use super::{
+    StartError,
+    tokens::{self, logins},
+};
+use crate::{
+    config::{self, Config, Verify},
+    decide::saving as saved,
+    gateway::{
+        Shared, admit::Admission, guard::Hosts, identify::Callers, login::tokens::Tokens,
+        recover::Retries, saving::Saving,
+    },
+    telemetry::metrics::Metrics,
+    token::{Keeping, awake, issuer::Login},
+    upstream::{replay::Memory, tls},
+};
+
+/// What is the whole process's.
+#[derive(Debug)]
+pub struct Common {
+    /// One page for all.
+    pub metrics: Metrics,
+    /// Of all replay copies: one machine has one memory.
+    pub memory: Arc<Memory>,
+    /// Tunnels, which a drain waits for.
+    pub tunnels: TaskTracker,
+    /// The end of a drain.
+    pub cut: CancellationToken,
+    /// Everything on the slow side.
+    pub tasks: TaskTracker,
+    /// Where it runs.
+    pub runtime: Handle,
+    /// Its end.
+    pub stop: CancellationToken,
+}
+
+impl Common {
+    /// A task that ends with the gateway.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        let task = async move {
+            stop.run_until_cancelled(task).await;
+        };
+        self.tasks.spawn_on(task, &self.runtime);
+    }
+}
+
+/// An organisation that has been started.
+#[derive(Debug)]
+pub struct Organisation {
+    /// What all workers share of it.
+    pub shared: Arc<Shared>,
+    /// Trust towards its upstream.
+    pub tls: ClientConfig,
+    /// What `Host` leads to it on a shared listener.
+    pub hosts: Vec<String>,
+    logins: Vec<Arc<Login>>,
+}
+
+impl Organisation {
+    /// The one at the top of the configuration; it listens on `addresses`.
+    pub fn first(
+        config: Config,
+        addresses: &[SocketAddr],
+        common: &Common,
+    ) -> Result<Self, StartError> {
+        let hosts = Hosts::new(addresses, &config.access.hosts);
+        Self::start((0, None), config, hosts, common)
+    }
+
+    /// One of `[orgs.NAME]`, numbered from 1.
+    pub fn another(
+        number: u32,
+        org: config::Organisation,
+        addresses: &[SocketAddr],
+        common: &Common,
+    ) -> Result<Self, StartError> {
+        let hosts = Hosts::new(addresses, &org.hosts);
+        let started = Self::start((number, Some(&org.name)), org.config, hosts, common)?;
+        Ok(Self { hosts: org.hosts, ..started })
+    }
+
+    /// Starts its keepers and its pacer.
+    fn start(
+        (number, name): (u32, Option<&str>),
+        config: Config,
+        hosts: Hosts,
+        common: &Common,
+    ) -> Result<Self, StartError> {
+        let Common { tasks, runtime, stop, .. } = common;
+        let span = name.map_or_else(Span::none, |name| tracing::error_span!("org", name));
+        let _entered = span.enter();
+        let ca_file = config.upstream.ca_file.as_deref();
+        let tls = tls::client_config("upstream.ca_file", ca_file)?;
+        let provider = match &config.jwt {
+            Some(jwt) if config.callers.iter().any(|caller| !caller.claims.is_empty()) => {
+                Some(tokens::provider(jwt, &config, tasks, runtime, stop)?)
+            }
+            Some(_) | None => None,
+        };
+        let access = &config.access;
+        let local = Tokens::new(access.login_life, access.login_idle, Instant::now());
+        let callers = Callers::new(&config.callers, access.mode, local, provider);
+        let lanes = config.oauth.clients.len() * config.oauth.tokens as usize;
+        let admission = Admission::spawn(
+            config.rate_limit.clone(),
+            (lanes, callers.granted().clone()),
+            tasks,
+            runtime,
+            stop.clone(),
+        );
+        let metrics = Arc::new(match name {
+            Some(name) => common.metrics.of_organisation(name),
+            None => common.metrics.clone(),
+        });
+        let keeping = Keeping {
+            verify_every: (config.oauth.verify != Verify::Never)
+                .then_some(config.oauth.verify_every),
+            metrics: Arc::clone(&metrics),
+            ..Keeping::new(config.oauth.refresh_before, tasks, runtime, stop.clone())
+        };
+        let logins = logins(&config, tasks, runtime, stop)?;
+        let tokens = tokens::start(&config, &logins, &admission, &keeping)?;
+        let shared = Arc::new(Shared {
+            name: name.map(Into::into),
+            tokens,
+            admission,
+            metrics,
+            retries: Retries::new(config.retry),
+            saving: Saving::new(&config, saved::Organisation::new(number)),
+            memory: Arc::clone(&common.memory),
+            said: Arc::default(),
+            hosts,
+            callers,
+            tunnels: common.tunnels.clone(),
+            cut: common.cut.clone(),
+            config,
+        });
+        let followed = Arc::clone(&shared);
+        keeping.spawn(async move {
+            awake::watch(|nap| followed.tokens.all().for_each(|tokens| tokens.slept(nap))).await;
+        });
+        Ok(Self { shared, tls, hosts: Vec::new(), logins })
+    }
+
+    /// Revokes its tokens, if that is configured. Its keepers have ended, or they would renew them.
+    pub async fn revoke(&self) {
+        let oauth = &self.shared.config.oauth;
+        if oauth.revoke_on_exit {
+            tokens::revoke(&self.logins, &self.shared.tokens, oauth.tokens as usize).await;
+        }
+    }
+}
