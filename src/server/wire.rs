@@ -387,6 +387,57 @@ mod tests {
         assert!(!wire.rest(b"\r\n0\r\n"));
     }
 
+    /// Takes everything, as TLS does, and has not sent it yet.
+    struct Unsent;
+
+    impl AsyncRead for Unsent {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Unsent {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test]
+    async fn what_tls_has_taken_and_not_sent_keeps_its_connection_from_being_parked() {
+        let ticker = Arc::<Ticker>::default();
+        let connection = ticker.connection(Arc::new(Caller::alone()));
+        let limits = Limits { head_bytes: 1024, fields: 10 };
+        let mut wire = Wire::new(Unsent, limits, Arc::clone(&connection));
+        connection.begin();
+        connection.request.store(2, Ordering::Relaxed);
+        connection.clock.phase(Phase::Idle);
+        wire.write_all(b"the answer").await.unwrap();
+        connection.clock.end();
+        // In a crowd it would be parked at once.
+        let _crowd: Vec<_> = (0..1000).map(|_| connection.warm()).collect();
+        wire.connection.flushed.store(true, Ordering::Relaxed);
+        assert!(connection.may_park());
+        let unsent = poll_fn(|cx| Poll::Ready(Pin::new(&mut wire).poll_flush(cx).is_pending()));
+        assert!(unsent.await);
+        assert!(!connection.may_park());
+    }
+
     #[tokio::test]
     async fn interim_answers_to_a_caller_that_does_not_read_do_not_gather() {
         let (mut wire, _caller) = wire(1024);

@@ -123,8 +123,9 @@ fn a_reset_that_the_gateway_is_made_to_send_ends_its_connection() {
     survives("made you reset", &[], |round| {
         many(500, |n| {
             let stream = (round * 500 + n) * 2 + 1;
-            // A window cannot grow by nothing (RFC 9113 section 6.9).
-            [get(stream, "/slow"), frame(WINDOW_UPDATE, 0, stream, &[0; 4])].concat()
+            // A window beyond what a window can be (RFC 9113 section 6.9.1).
+            let most = 0x7fff_ffff_u32.to_be_bytes();
+            [get(stream, "/slow"), frame(WINDOW_UPDATE, 0, stream, &most)].concat()
         })
     });
 }

@@ -66,6 +66,12 @@ impl Caller {
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
+    /// Sends a request and tells the status of its answer.
+    pub fn status_of(&mut self, request: &str) -> u16 {
+        self.send(request);
+        self.answer().status
+    }
+
     /// The next answer to anything but HEAD.
     pub fn answer(&mut self) -> Answer {
         self.answer_to("GET")
