@@ -140,6 +140,27 @@ async fn a_certificate_names_its_caller_and_who_shows_none_is_known_by_its_addre
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_callers_must_be_known_a_certificate_is_enough_and_a_strangers_is_not() {
+    let (genesys, _stop) = world::simulator(unlimited()).await;
+    let (ca, clients) = (Authority::new(), Authority::new());
+    let files = Files::of(&ca);
+    let toml = format!(
+        "{}access.mode = \"key\"\n{}\n{NO_LIMIT}\n\
+         [[caller]]\nname = \"billing\"\nclient_cert = \"CN=billing\"\n",
+        files.toml_asking(&clients),
+        world::upstream(genesys.addr())
+    );
+    let gateway = Gateway::start(&toml);
+    for (client, status) in [
+        (showing(&ca, &clients, "billing"), 200),
+        (showing(&ca, &clients, "nobody"), 401),
+        (trusting(&ca).build().unwrap(), 401),
+    ] {
+        assert_eq!(client.get(url(&gateway, ME)).send().await.unwrap().status(), status);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn new_files_are_for_new_connections_and_bad_ones_for_nobody() {
     let (genesys, _stop) = world::simulator(unlimited()).await;
     let (ca, next, clients) = (Authority::new(), Authority::new(), Authority::new());
