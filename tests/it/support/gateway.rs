@@ -123,7 +123,8 @@ impl Gateway {
         let address = ([127, 0, 0, 1], 0).into();
         let mut gateway =
             Self { address, child, log, reader: Some(reader), _config: config, _turn: turn };
-        let line = gateway.wait_for_log("listening on http");
+        // The first of them: others belong to further organisations.
+        let line = gateway.wait_for_logs("listening on http", 1).remove(0);
         gateway.address =
             line.rsplit("://").next().unwrap().trim().split('"').next().unwrap().parse().unwrap();
         gateway
