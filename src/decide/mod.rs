@@ -5,6 +5,7 @@
 pub mod access;
 pub mod answer;
 pub mod asked;
+pub mod audit;
 pub mod backoff;
 pub mod bend;
 pub mod blame;
