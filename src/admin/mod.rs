@@ -105,7 +105,15 @@ fn answer(
         "/healthz" => text(200, "ok"),
         "/readyz" if draining.is_cancelled() => text(503, "draining"),
         "/readyz" if !all.iter().all(|shared| shared.tokens.ready()) => text(503, "no valid token"),
-        "/readyz" => text(200, "ready"),
+        "/readyz" => match all.first().and_then(|shared| shared.audit.as_ref()) {
+            Some(audit) if audit.failing() && audit.refuses() => {
+                text(503, "the audit log cannot be written")
+            }
+            Some(audit) if audit.failing() => {
+                text(200, "ready, but the audit log cannot be written")
+            }
+            Some(_) | None => text(200, "ready"),
+        },
         "/metrics" => metrics(all),
         _ => text(404, "only /healthz, /readyz and /metrics"),
     }
@@ -118,6 +126,11 @@ fn metrics(all: &[Arc<Shared>]) -> Response<Full<Bytes>> {
         if let Some(saving) = &shared.saving {
             saving.measure(&shared.metrics);
         }
+    }
+    if let Some((shared, audit)) =
+        all.first().and_then(|shared| Some((shared, shared.audit.as_ref()?)))
+    {
+        shared.metrics.audit(audit.failing(), audit.lost());
     }
     // It is one page.
     let page = all.first().map(|shared| shared.metrics.render()).unwrap_or_default();

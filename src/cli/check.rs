@@ -10,8 +10,8 @@ use std::{
 use super::{ConfigArgs, exit, live, serve::LAST_LINES};
 use crate::{
     config::{
-        Config, Credentials, Http2, Listen, ListenTls, Saving, SecretSource, Sources, VaultAuth,
-        load, show_duration, show_size,
+        Audit, Config, Credentials, Http2, Listen, ListenTls, OnFailure, Saving, SecretSource,
+        Sources, VaultAuth, load, show_duration, show_size,
     },
     secret::loose,
     server::tls::note,
@@ -118,6 +118,7 @@ fn facts(config: &Config) -> Vec<(&'static str, String)> {
         ("kept ready", warm(upstream.warm_connections)),
     ];
     facts.extend(config.tls.as_ref().map(|files| ("tls", tls(files))));
+    facts.extend(config.audit.as_ref().map(|log| ("audit", audit(log))));
     facts.extend(saving(&config.saving).map(|fact| ("saving", fact)));
     facts
 }
@@ -198,6 +199,15 @@ fn warm(connections: usize) -> String {
         0 => "no connection to api".to_owned(),
         count => format!("{count} to api for each worker"),
     }
+}
+
+fn audit(log: &Audit) -> String {
+    let otherwise = match log.on_failure {
+        OnFailure::Refuse => "refused",
+        OnFailure::Continue => "made all the same",
+    };
+    let seal = if log.key.is_some() { "with a key" } else { "without a key" };
+    format!("{}, {seal}; what cannot be recorded is {otherwise}", log.file.display())
 }
 
 #[cfg(test)]

@@ -3,8 +3,12 @@
 
 /// Done.
 pub const OK: u8 = 0;
+/// `audit verify`: the log is not what was written.
+pub const BROKEN: u8 = 1;
 /// The command line is wrong.
 pub const USAGE: u8 = 2;
+/// A file cannot be read (`EX_NOINPUT`).
+pub const NO_INPUT: u8 = 66;
 /// A server cannot be reached (`EX_UNAVAILABLE`).
 pub const UNAVAILABLE: u8 = 69;
 /// The configuration or the credentials are wrong (`EX_CONFIG`).

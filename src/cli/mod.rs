@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 //! It never takes a secret as an argument: process lists are public.
 
+pub mod audit;
 pub mod check;
 pub mod demo;
 pub mod exit;
@@ -27,8 +28,8 @@ Start in a minute:
 Configuration: proxy.toml in this directory, or --config; without a file the three variables
 above do. Any key can be overridden: GENESYS_PROXY__RATE_LIMIT__MAX_WAIT=5s.
 
-Exit codes: 0 done, 2 wrong arguments, 69 a server cannot be reached, 78 wrong configuration
-or credentials.";
+Exit codes: 0 done, 1 an audit log is not what was written, 2 wrong arguments, 66 a file cannot be
+read, 69 a server cannot be reached, 78 wrong configuration or credentials.";
 
 /// An authenticating reverse proxy for Genesys Cloud
 ///
@@ -53,6 +54,7 @@ enum Command {
     Simulate(simulate::SimulateArgs),
     Check(check::CheckArgs),
     Token(token::TokenArgs),
+    Audit(audit::AuditArgs),
 }
 
 /// Where the configuration comes from.
@@ -119,6 +121,7 @@ impl Cli {
                 let color = stderr.is_terminal();
                 Ok(token::run(args, &mut std::io::stdout(), &mut stderr, color).await?)
             }
+            Command::Audit(args) => Ok(audit::run(args, &mut std::io::stdout())?),
         }
     }
 }
@@ -133,9 +136,16 @@ mod tests {
     fn the_command_line_is_sound_and_its_help_names_what_a_stranger_needs() {
         Cli::command().debug_assert();
         let help = Cli::command().render_help().to_string();
-        for word in
-            ["serve", "demo", "simulate", "check", "token", "GENESYS_CLIENT_SECRET", "Exit codes"]
-        {
+        for word in [
+            "serve",
+            "demo",
+            "simulate",
+            "check",
+            "token",
+            "audit",
+            "GENESYS_CLIENT_SECRET",
+            "Exit codes",
+        ] {
             assert!(help.contains(word), "{word}");
         }
     }

@@ -3,6 +3,7 @@
 
 use std::{io::IsTerminal, time::Duration};
 
+use rustix::process::Signal;
 use tokio::{
     runtime::Handle,
     signal::unix::{SignalKind, signal},
@@ -12,7 +13,7 @@ use super::exit;
 use crate::{
     config::{Config, Sources, load},
     server::{Server, StartError},
-    telemetry::{log, output::Output},
+    telemetry::{audit::Unusable, log, output::Output},
 };
 
 /// What the last lines may take to be written: a stderr that nobody reads must not hang the end.
@@ -39,9 +40,14 @@ pub async fn run(sources: &Sources) -> anyhow::Result<u8> {
 async fn gateway(config: Config, output: &Output) -> anyhow::Result<u8> {
     let mut signals = Signals::new()?;
     descriptors(config.access.max_connections);
+    outlive_full_files(&config)?;
     let server = match Server::start(config, &Handle::current(), output).await {
         Ok(server) => server,
-        Err(error @ (StartError::Thread(_) | StartError::Listen { .. })) => {
+        Err(
+            error @ (StartError::Thread(_)
+            | StartError::Listen { .. }
+            | StartError::Audit { source: Unusable::Taken, .. }),
+        ) => {
             eprintln!("genesys-proxy: {error}");
             return Ok(exit::UNAVAILABLE);
         }
@@ -75,6 +81,16 @@ fn descriptors(max_connections: usize) {
         Ok(_) => {}
         Err(error) => tracing::warn!(%error, "the limit on open files cannot be raised"),
     }
+}
+
+/// A limit on file sizes (`ulimit -f`) is to the audit log what a full disk is; left alone, SIGXFSZ
+/// ends the process.
+fn outlive_full_files(config: &Config) -> std::io::Result<()> {
+    if config.audit.is_some() {
+        // It is handled from now on, by nobody.
+        drop(signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?);
+    }
+    Ok(())
 }
 
 /// Where it listens: what scripts wait for.

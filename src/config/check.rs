@@ -2,6 +2,7 @@
 //! It never stops at the first problem: a rule reports, and the next one is applied.
 
 mod access;
+mod audit;
 mod callers;
 mod clients;
 mod jwt;
@@ -17,6 +18,7 @@ mod tls;
 mod upstream;
 mod vault;
 
+pub use audit::read_audit_key;
 #[cfg(test)]
 pub(super) use callers::OF_A_CALLER;
 
@@ -61,6 +63,7 @@ pub(super) fn config(settings: &mut Settings<'_>) -> Checked<Config> {
     let retry = retry::retry(settings);
     let saving = saving::saving(settings);
     let access = access::access(settings);
+    let audit = audit::audit(settings);
     let telemetry = telemetry::telemetry(settings);
     let tls = tls::tls(settings);
     let jwt = jwt::jwt(settings);
@@ -98,6 +101,7 @@ pub(super) fn config(settings: &mut Settings<'_>) -> Checked<Config> {
         saving: saving?,
         access: access?,
         jwt: jwt?,
+        audit: audit?,
         telemetry: telemetry?,
         tls: tls?,
         callers: callers?,

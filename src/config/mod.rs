@@ -39,6 +39,7 @@ pub(crate) use self::credential::{
 pub(crate) use self::units::{show_duration, show_size};
 pub use self::{
     caller::{Caller, CertName, KeyDigest},
+    check::read_audit_key,
     credential::Kind as SecretKind,
     listen_tls::{ListenTls, Shown, TlsFile, Unusable},
     load::{Sources, load},
@@ -76,6 +77,8 @@ pub struct Config {
     pub access: Access,
     /// Whose tokens callers may show; `None`: nobody's.
     pub jwt: Option<IdentityProvider>,
+    /// Where each call is recorded; `None`: nowhere.
+    pub audit: Option<Audit>,
     /// What is logged.
     pub telemetry: Telemetry,
     /// What TCP listeners show; `None`: they speak plain text.
@@ -320,6 +323,30 @@ pub struct IdentityProvider {
     pub direct: bool,
     /// More trusted roots (PEM) for that address, besides the system's.
     pub ca_file: Option<PathBuf>,
+}
+
+/// What happens to calls that cannot be recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// They are not made.
+    Refuse,
+    /// They are made, and counted.
+    Continue,
+}
+
+/// `[audit]`
+#[derive(Debug, Clone)]
+pub struct Audit {
+    /// The log.
+    pub file: PathBuf,
+    /// What happens when it cannot be written.
+    pub on_failure: OnFailure,
+    /// How long a line may wait to be safe from a power cut; zero: for nothing.
+    pub sync: Duration,
+    /// A file that would be larger is put aside, in bytes.
+    pub max_size: Option<u64>,
+    /// What the chain is sealed with.
+    pub key: Option<SecretString>,
 }
 
 /// How log lines look.

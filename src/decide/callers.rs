@@ -8,6 +8,17 @@ use std::{
     time::Duration,
 };
 
+/// Where a connection comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// Over TCP.
+    Address(IpAddr),
+    /// A user id, on a unix socket.
+    User(u32),
+    /// A socket that tells nothing.
+    Unknown,
+}
+
 /// One who calls. Calls of one are served in one line; between several, turns are shared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Principal {

@@ -66,6 +66,8 @@ pub enum Failure {
     BadAnswer,
     /// The gateway is shutting down.
     Draining,
+    /// The call cannot be recorded, and `audit.on_failure` wants each to be.
+    AuditUnavailable,
 }
 
 /// What a failure is to the caller.
@@ -79,6 +81,16 @@ pub struct Facts {
     pub message: &'static str,
     /// RFC 9209 section 2.3 error type.
     pub proxy_status: &'static str,
+}
+
+impl Facts {
+    /// The gateway did not want the request to pass; otherwise it could not do what it was asked to.
+    pub fn refused(&self) -> bool {
+        self.proxy_status.starts_with("http_request_")
+            || self.proxy_status == "proxy_internal_response"
+            // Whoever it is has not been found to be allowed anything.
+            || *self == Failure::KeysUnavailable.facts()
+    }
 }
 
 impl Failure {
@@ -212,6 +224,12 @@ impl Failure {
                 "The gateway is shutting down; try another or again in a moment",
                 "proxy_internal_response",
             ),
+            Self::AuditUnavailable => (
+                503,
+                "proxy.audit.unavailable",
+                "The gateway cannot record calls and so makes none; its operator must see to it",
+                "http_request_denied",
+            ),
         };
         Facts { status, code, message, proxy_status }
     }
@@ -229,6 +247,8 @@ impl Failure {
             Self::Draining => Some(1),
             // Its keys are fetched again no sooner.
             Self::KeysUnavailable => Some(keys::CALLERS_COOL_DOWN.as_secs()),
+            // Disks are tried again after a quarter of a second, and filled by somebody for longer.
+            Self::AuditUnavailable => Some(5),
             Self::BadRequest(_)
             | Self::HeadTooLarge(_)
             | Self::Version
@@ -274,7 +294,8 @@ impl Failure {
             | Self::ConnectTimeout
             | Self::ResponseTimeout
             | Self::UpstreamBroken
-            | Self::BadAnswer => false,
+            | Self::BadAnswer
+            | Self::AuditUnavailable => false,
         }
     }
 }
@@ -318,6 +339,7 @@ mod tests {
             Failure::UpstreamBroken,
             Failure::BadAnswer,
             Failure::Draining,
+            Failure::AuditUnavailable,
         ] {
             let Facts { status, code, .. } = failure.facts();
             assert!(table.contains(&format!("| {status} | `{code}` |")), "{status} {code}");

@@ -21,7 +21,7 @@ use crate::{
     config::{Caller, CertName, KeyDigest, Mode},
     decide::{
         asked::Asked,
-        callers::{Granted, Principal},
+        callers::{Granted, Peer, Principal},
         failure::Failure,
         offered::{Login, Offered},
         policy::Policy,
@@ -67,27 +67,34 @@ pub struct Callers {
 
 /// What a connection tells of who has opened it. Who that is, each organisation says for itself.
 #[derive(Debug, Clone)]
-pub enum Peer {
-    /// Over TCP.
-    Address {
-        /// Its own; nobody else's word for it is taken.
-        address: IpAddr,
-        /// The names in the certificate that it has proved to have.
-        certificate: Box<[CertName]>,
-    },
-    /// On a unix socket: the user, if the system tells (`SO_PEERCRED`).
-    User(Option<u32>),
+pub struct Connected {
+    /// Its own address or user; nobody else's word for it is taken.
+    pub peer: Peer,
+    /// The names in the certificate that it has proved to have.
+    certificate: Box<[CertName]>,
 }
 
-impl Peer {
-    /// Without a certificate.
+impl Connected {
+    /// Over TCP.
     pub fn at(address: IpAddr) -> Self {
-        Self::Address { address, certificate: Box::default() }
+        Self::showing(address, Vec::new())
     }
 
-    /// On a unix socket.
+    /// Over TLS, with a certificate that was verified.
+    pub fn showing(address: IpAddr, names: Vec<CertName>) -> Self {
+        Self { peer: Peer::Address(address.to_canonical()), certificate: names.into() }
+    }
+
+    /// On a unix socket: the user, if the system tells (`SO_PEERCRED`).
     pub fn on(socket: &UnixStream) -> Self {
-        Self::User(socket.peer_cred().ok().map(|user| user.uid()))
+        let user = socket.peer_cred().map_or(Peer::Unknown, |user| Peer::User(user.uid()));
+        Self { peer: user, certificate: Box::default() }
+    }
+
+    /// Nobody knows who, for tests.
+    #[cfg(test)]
+    pub fn unknown() -> Self {
+        Self { peer: Peer::Unknown, certificate: Box::default() }
     }
 }
 
@@ -134,13 +141,13 @@ impl Callers {
     }
 
     /// Who has connected, as far as the connection itself tells.
-    pub fn connected(&self, peer: &Peer) -> Principal {
-        match peer {
-            Peer::Address { address, certificate } => {
-                self.certified(certificate).unwrap_or_else(|| self.at(*address))
+    pub fn connected(&self, connected: &Connected) -> Principal {
+        match connected.peer {
+            Peer::Address(address) => {
+                self.certified(&connected.certificate).unwrap_or_else(|| self.at(address))
             }
-            Peer::User(Some(uid)) => self.users.get(uid).copied().unwrap_or(Principal::User(*uid)),
-            Peer::User(None) => Principal::Unknown,
+            Peer::User(uid) => self.users.get(&uid).copied().unwrap_or(Principal::User(uid)),
+            Peer::Unknown => Principal::Unknown,
         }
     }
 

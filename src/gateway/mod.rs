@@ -30,6 +30,7 @@ use crate::{
     decide::{asked::Asked, failure::Failure, headers, queue::Ticket},
     telemetry::{
         access_log::{AccessLog, Record},
+        audit::Audit,
         metrics::Metrics,
     },
     token::pool as tokens,
@@ -43,7 +44,7 @@ use admit::{Admission, Asker, Asking, Desk, Permit};
 use credential::Head;
 use forward::Patience;
 use guard::Hosts;
-use identify::{Callers, Identity, Peer};
+use identify::{Callers, Connected, Identity};
 use interim::Interim;
 use recover::{Call, Recovered, Retries};
 use respond::AnswerBody;
@@ -74,6 +75,8 @@ pub struct Shared {
     pub memory: Arc<Memory>,
     /// What was logged lately.
     pub said: Arc<Said>,
+    /// Where calls are recorded, if anywhere.
+    pub audit: Option<Audit>,
     /// Names of this gateway.
     pub hosts: Hosts,
     /// Who calls, and what each is granted.
@@ -107,7 +110,7 @@ pub struct Gateway {
 #[derive(Debug)]
 pub struct Caller {
     /// Who has connected, before anybody is asked who that is.
-    pub peer: Peer,
+    pub connected: Connected,
     /// Where 1xx for this connection go.
     pub interim: Interim,
     /// Its place among `access.max_connections`, until it and a tunnel out of it have ended.
@@ -119,14 +122,14 @@ pub type Place = Box<dyn fmt::Debug + Send + Sync>;
 
 impl Caller {
     /// A connection that has a place.
-    pub fn new(place: Place, peer: Peer) -> Self {
-        Self { peer, interim: Interim::default(), _place: place }
+    pub fn new(place: Place, connected: Connected) -> Self {
+        Self { connected, interim: Interim::default(), _place: place }
     }
 
     /// The only one, for tests.
     #[cfg(test)]
     pub fn alone() -> Self {
-        Self::new(Box::new(()), Peer::User(None))
+        Self::new(Box::new(()), Connected::unknown())
     }
 }
 
@@ -175,9 +178,14 @@ impl Gateway {
         let request_id = credential::request_id(&mut asked);
         let (method, uri) = (parts.method.clone(), parts.uri.clone());
         let unread = is_large(&body);
-        let connected = self.shared.callers.connected(&caller.peer);
+        let connected = self.shared.callers.connected(&caller.connected);
         let mut record = Record::begin(&self.log, connected, method, uri, request_id);
-        let guarded = self.guard(parts, asked, caller, &mut record);
+        record.peer = caller.connected.peer;
+        let guarded = if record.must_not_pass() {
+            Err(Failure::AuditUnavailable)
+        } else {
+            self.guard(parts, asked, caller, &mut record)
+        };
         async move {
             match self.carry(guarded, body, caller, &mut record).await {
                 Ok(Carried::Saved(saved)) => {

@@ -173,6 +173,7 @@ pub fn refuse(failure: Failure, unread: bool, mut record: Box<Record>) -> Respon
     let retry_after = failure.retry_after();
     record.status = StatusCode::from_u16(facts.status).ok();
     record.code = Some(facts.code);
+    record.refused = facts.refused();
     // hyper does not ask for the body of an answer to HEAD.
     record.end = End::Complete;
     let bytes = error_body(failure, record.request_id.to_str().unwrap_or_default());
@@ -209,6 +210,7 @@ pub fn refuse(failure: Failure, unread: bool, mut record: Box<Record>) -> Respon
 pub fn reply(reply: Reply, mut record: Box<Record>) -> Response<AnswerBody> {
     let Reply { status, body, challenge, code, principal: _ } = reply;
     (record.status, record.code, record.end) = (Some(status), code, End::Complete);
+    record.refused = status.is_client_error();
     let (mut parts, ()) = Response::new(()).into_parts();
     parts.status = status;
     let fields = &mut parts.headers;

@@ -117,7 +117,7 @@ impl Saving {
             writes: Writes::default(),
             room: Room::new(rules.memory),
             largest: LARGEST.min(rules.memory / SHARE),
-            silent: AccessLog::new(config.telemetry.format, None, Names::default(), None),
+            silent: AccessLog::new(config.telemetry.format, None, Names::default(), (None, None)),
             rules,
         }))
     }

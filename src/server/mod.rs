@@ -21,9 +21,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     admin,
-    config::{Config, Listen},
+    config::{self, Config, Listen},
     secret,
-    telemetry::{metrics::Metrics, output::Output},
+    telemetry::{
+        audit::{self, Audit},
+        metrics::Metrics,
+        output::Output,
+    },
     token::issuer::Unbuildable,
     upstream::{self, replay::Memory},
 };
@@ -34,6 +38,9 @@ use worker::{OrganisationPlan, Worker, WorkerPlan};
 
 /// What connections that are cut may take to end.
 const CUT: Duration = Duration::from_secs(1);
+
+/// What the last lines of the audit log may take to be written.
+const LAST_RECORDS: Duration = Duration::from_secs(5);
 
 /// Why the gateway did not start.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +71,14 @@ pub enum StartError {
     /// A host name that cannot be a header.
     #[error("the upstream host cannot be used: {0}")]
     Upstream(#[from] http::Error),
+    /// A gateway that cannot record calls begins none.
+    #[error("the audit log {file} cannot be used: {source}")]
+    Audit {
+        /// As configured.
+        file: String,
+        /// What is wrong with it.
+        source: audit::Unusable,
+    },
     /// The system refuses threads.
     #[error("cannot start a worker: {0}")]
     Thread(#[from] std::io::Error),
@@ -101,6 +116,7 @@ impl Server {
         };
         let common = Common {
             metrics: Metrics::default(),
+            audit: config.audit.as_ref().map(record).transpose()?,
             memory: Memory::new(config.replay.memory_total),
             tunnels: TaskTracker::new(),
             cut: CancellationToken::new(),
@@ -175,6 +191,11 @@ impl Server {
         }
         tasks.close();
         tasks.wait().await;
+        if let Some(audit) = self.common.audit.clone() {
+            let ended = tokio::task::spawn_blocking(move || audit.end(LAST_RECORDS));
+            // It says itself what goes wrong.
+            let _ = ended.await;
+        }
         clean
     }
 
@@ -192,4 +213,9 @@ impl Server {
             (None, _) => String::new(),
         }
     }
+}
+
+fn record(config: &config::Audit) -> Result<Audit, StartError> {
+    let refused = |source| StartError::Audit { file: config.file.display().to_string(), source };
+    Audit::start(config).map_err(refused)
 }

@@ -19,7 +19,7 @@ use crate::{
         Shared, admit::Admission, guard::Hosts, identify::Callers, login::tokens::Tokens,
         recover::Retries, saving::Saving,
     },
-    telemetry::metrics::Metrics,
+    telemetry::{audit::Audit, metrics::Metrics},
     token::{Keeping, awake, issuer::Login},
     upstream::{replay::Memory, tls},
 };
@@ -27,6 +27,8 @@ use crate::{
 /// What is the whole process's.
 #[derive(Debug)]
 pub struct Common {
+    /// One audit log for all, if there is one.
+    pub audit: Option<Audit>,
     /// One page for all.
     pub metrics: Metrics,
     /// Of all replay copies: one machine has one memory.
@@ -139,6 +141,7 @@ impl Organisation {
             saving: Saving::new(&config, saved::Organisation::new(number)),
             memory: Arc::clone(&common.memory),
             said: Arc::default(),
+            audit: common.audit.clone(),
             hosts,
             callers,
             tunnels: common.tunnels.clone(),

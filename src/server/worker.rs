@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     config::Origin,
-    gateway::{Caller, Gateway, Place, Shared, admit::Desk, identify::Peer},
+    gateway::{Caller, Gateway, Place, Shared, admit::Desk, identify::Connected},
     telemetry::{access_log::AccessLog, output::Output, seldom::Seldom},
     upstream::{
         connect::Connector,
@@ -224,7 +224,12 @@ impl OrganisationPlan {
             shared: Arc::clone(&self.shared),
             api,
             apps,
-            log: AccessLog::new(config.telemetry.format, org, names, log),
+            log: AccessLog::new(
+                config.telemetry.format,
+                org,
+                names,
+                (log, self.shared.audit.clone()),
+            ),
             deadlines,
             tasks,
         }))
@@ -286,7 +291,7 @@ impl Inside {
                 let listener = UnixListener::from_std(listener)?;
                 while let Some(accepted) = self.next(listener.accept()).await {
                     let Ok((stream, _)) = accepted else { continue };
-                    let user = Peer::on(&stream);
+                    let user = Connected::on(&stream);
                     let Some(place) = self.place(self.places.anywhere()).await else { continue };
                     self.serve(stream, Caller::new(place, user), &door);
                 }
@@ -294,7 +299,7 @@ impl Inside {
                 while let Ok((stream, _)) = listener.accept() {
                     stream.set_nonblocking(true)?;
                     let stream = UnixStream::from_std(stream)?;
-                    let user = Peer::on(&stream);
+                    let user = Connected::on(&stream);
                     let Some(place) = self.places.anywhere().place_now() else { continue };
                     self.serve(stream, Caller::new(place, user), &door);
                 }
@@ -330,7 +335,7 @@ impl Inside {
     /// Serves a TCP connection in its own task, its handshake included.
     fn begin(&self, stream: TcpStream, peer: SocketAddr, place: Place, door: &Door) {
         let Some(edge) = &self.edge else {
-            self.serve(stream, Caller::new(place, Peer::at(peer.ip())), door);
+            self.serve(stream, Caller::new(place, Connected::at(peer.ip())), door);
             return;
         };
         let (edge, door) = (Arc::clone(edge), door.clone());
@@ -350,9 +355,8 @@ impl Inside {
                 },
                 () = last_call => return,
             };
-            let certificate = tls::names(&stream).into_boxed_slice();
-            let peer = Peer::Address { address: peer.ip(), certificate };
-            connection::serve(stream, door, protocols, ticker, Caller::new(place, peer)).await;
+            let connected = Connected::showing(peer.ip(), tls::names(&stream));
+            connection::serve(stream, door, protocols, ticker, Caller::new(place, connected)).await;
         });
     }
 

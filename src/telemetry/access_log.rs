@@ -3,7 +3,7 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use http::{HeaderValue, Method, StatusCode, Uri};
@@ -11,15 +11,17 @@ use serde::{Serialize, Serializer};
 use tokio::time::Instant;
 
 use super::{
+    audit::{Audit, Place},
     callers::{Name, Names},
     digits::{push, push_millis},
     metrics::SavedBy,
     output::Output,
+    stamp::Stamp,
 };
 use crate::{
     config::LogFormat,
     decide::{
-        callers::Principal,
+        callers::{Peer, Principal},
         path::{self, Family},
         turns::Standing,
     },
@@ -42,9 +44,13 @@ pub enum End {
 #[derive(Debug)]
 pub struct Record {
     log: Arc<AccessLog>,
-    method: Method,
-    uri: Uri,
-    started: Instant,
+    /// Its place in the audit log, if there is one and it has room.
+    pub(super) place: Option<Place>,
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+    pub(super) started: Instant,
+    /// Where its connection comes from.
+    pub peer: Peer,
     /// Whose call it is.
     pub principal: Principal,
     /// What the caller got; `None` while undecided.
@@ -53,6 +59,8 @@ pub struct Record {
     pub code: Option<&'static str>,
     /// The rule that refused it, or would have.
     pub ruling: Option<Box<Ruling>>,
+    /// A rule of the gateway's ended it, not a misfortune.
+    pub refused: bool,
     /// Requests sent upstream.
     pub attempts: u32,
     /// Answered without a call of its own.
@@ -104,13 +112,16 @@ impl Record {
     ) -> Box<Self> {
         Box::new(Self {
             log: Arc::clone(log),
+            place: log.audit.as_ref().and_then(Audit::reserve),
             method,
             uri,
             started: Instant::now(),
+            peer: Peer::Unknown,
             principal,
             status: None,
             code: None,
             ruling: None,
+            refused: false,
             attempts: 0,
             saved: None,
             replayed: false,
@@ -130,6 +141,11 @@ impl Record {
         format!("{} {}", self.method, path::family(self.uri.path()))
     }
 
+    /// It cannot be recorded, and what cannot be is not made.
+    pub fn must_not_pass(&self) -> bool {
+        self.place.is_none() && self.log.audit.as_ref().is_some_and(Audit::refuses)
+    }
+
     /// When it came.
     pub fn started(&self) -> Instant {
         self.started
@@ -138,7 +154,8 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.log.write(self);
+        let place = self.place.take();
+        self.log.write(self, place);
     }
 }
 
@@ -182,6 +199,7 @@ pub struct AccessLog {
     buffer: Mutex<Buffer>,
     /// `None`: `telemetry.access_log` is off.
     writer: Option<Output>,
+    audit: Option<Audit>,
 }
 
 #[derive(Debug, Default)]
@@ -190,23 +208,16 @@ struct Buffer {
     stamp: Stamp,
 }
 
-/// The time of the last line: most lines share their second with the one before.
-#[derive(Debug, Default)]
-struct Stamp {
-    second: u64,
-    /// RFC 3339 up to milliseconds, `2026-01-31T12:34:56.789Z`.
-    text: String,
-}
-
 impl AccessLog {
-    /// A worker's own, of an organisation that lines name unless it is the first; all workers share the writing thread.
+    /// A worker's own, of an organisation that lines name unless it is the first. All workers share
+    /// what writes: access lines, if they are on, and the audit log, if there is one.
     pub fn new(
         format: LogFormat,
         org: Option<Box<str>>,
         names: Names,
-        writer: Option<Output>,
+        (writer, audit): (Option<Output>, Option<Audit>),
     ) -> Arc<Self> {
-        Arc::new(Self { format, org, names, buffer: Mutex::default(), writer })
+        Arc::new(Self { format, org, names, buffer: Mutex::default(), writer, audit })
     }
 
     /// Hands over what there is. The sweeper calls it.
@@ -215,13 +226,21 @@ impl AccessLog {
         self.hand_over(&mut buffer);
     }
 
-    fn write(&self, record: &Record) {
+    fn write(&self, record: &Record, place: Option<Place>) {
+        if self.writer.is_none() && self.audit.is_none() {
+            return;
+        }
+        let caller = self.names.of(record.principal);
+        let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
+        let Buffer { lines, stamp } = &mut *buffer;
+        let now = stamp.now();
+        if let Some(audit) = &self.audit {
+            audit.record(now, (self.org.as_deref(), caller), record, place);
+        }
         if self.writer.is_none() {
             return;
         }
-        let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
-        let Buffer { lines, stamp } = &mut *buffer;
-        line(lines, stamp.now(), self, record);
+        line(lines, now, self, record);
         if lines.len() >= FULL {
             self.hand_over(&mut buffer);
         }
@@ -234,26 +253,6 @@ impl AccessLog {
         }
         // Room for the line that makes it full, too.
         writer.send(std::mem::replace(&mut buffer.lines, Vec::with_capacity(FULL + 1024)));
-    }
-}
-
-impl Stamp {
-    fn now(&mut self) -> &str {
-        let now = SystemTime::now();
-        let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        if since.as_secs() != self.second || self.text.is_empty() {
-            self.second = since.as_secs();
-            self.text = humantime::format_rfc3339_millis(now).to_string();
-        } else {
-            self.text.truncate(self.text.len() - ".000Z".len());
-            let millis = since.subsec_millis();
-            self.text.push('.');
-            for unit in [100, 10, 1] {
-                self.text.push(char::from(b'0' + (millis / unit % 10) as u8));
-            }
-            self.text.push('Z');
-        }
-        &self.text
     }
 }
 
@@ -368,7 +367,7 @@ fn as_millis<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok,
 }
 
 /// A header's value, cut: it comes from the network.
-fn text(value: Option<&HeaderValue>) -> &str {
+pub(super) fn text(value: Option<&HeaderValue>) -> &str {
     let text = value.and_then(|value| value.to_str().ok()).unwrap_or("-");
     text.get(..128).unwrap_or(text)
 }
@@ -380,7 +379,8 @@ mod tests {
 
     fn lines(format: LogFormat, path: &'static str) -> String {
         let (output, written) = pair();
-        let log = AccessLog::new(format, None, Names::new(["billing".to_owned()]), Some(output));
+        let log =
+            AccessLog::new(format, None, Names::new(["billing".to_owned()]), (Some(output), None));
         let id = HeaderValue::from_static("abc");
         let principal = Principal::Named(0);
         let mut record = Record::begin(&log, principal, Method::GET, path.parse().unwrap(), id);
@@ -419,7 +419,7 @@ mod tests {
     #[test]
     fn a_caller_that_left_before_the_answer_is_a_499() {
         let (output, written) = pair();
-        let log = AccessLog::new(LogFormat::Text, None, Names::default(), Some(output));
+        let log = AccessLog::new(LogFormat::Text, None, Names::default(), (Some(output), None));
         let id = HeaderValue::from_static("abc");
         let caller = Principal::at([127, 0, 0, 1].into());
         drop(Record::begin(&log, caller, Method::GET, Uri::from_static("/a"), id));

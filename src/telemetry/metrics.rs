@@ -171,6 +171,8 @@ pub struct Metrics {
     promises: Family<OfState, Gauge>,
     connections_refused: Family<OfReason, Counter>,
     handshakes_failed: Counter,
+    audit_failing: Gauge,
+    audit_lost: Gauge,
 }
 
 impl fmt::Debug for Metrics {
@@ -228,6 +230,11 @@ impl Default for Metrics {
             "Memory of kept answers",
             Family::clone(&kept_bytes),
         );
+        let (audit_failing, audit_lost): (Gauge, Gauge) = Default::default();
+        let text = "1 while the audit log cannot be written";
+        registry.register("audit_failing", text, audit_failing.clone());
+        let text = "Calls since the start that have no line in the audit log";
+        registry.register("audit_lost_calls", text, audit_lost.clone());
         Self {
             registry: Arc::new(registry),
             org: OfOrganisation::default(),
@@ -247,6 +254,8 @@ impl Default for Metrics {
             promises,
             connections_refused,
             handshakes_failed,
+            audit_failing,
+            audit_lost,
         }
     }
 }
@@ -340,6 +349,12 @@ impl Metrics {
         self.kept_bytes.get_or_create(&self.org).set(bytes);
     }
 
+    /// How the audit log does.
+    pub fn audit(&self, failing: bool, lost: u64) {
+        self.audit_failing.set(failing.into());
+        self.audit_lost.set(i64::try_from(lost).unwrap_or(i64::MAX));
+    }
+
     /// The text format of `OpenMetrics`, which Prometheus reads.
     pub fn render(&self) -> String {
         let mut text = String::new();
@@ -373,6 +388,7 @@ mod tests {
         let eu = metrics.of_organisation("eu");
         eu.minted(&of, MintOutcome::minted);
         eu.line([9, 0], [("kept", 0), ("broken", 0), ("open", 0)]);
+        metrics.audit(true, 7);
         let page = metrics.render();
         for line in [
             "genesys_proxy_token_mints_total{client=\"an-id\",token=\"0\",outcome=\"minted\"} 2",
@@ -386,6 +402,8 @@ mod tests {
             "genesys_proxy_retries_refused_total{reason=\"broken\"} 1",
             "genesys_proxy_saved_calls_total{how=\"cached\"} 1",
             "genesys_proxy_kept_answers 3",
+            "genesys_proxy_audit_failing 1",
+            "genesys_proxy_audit_lost_calls 7",
             "genesys_proxy_calls_waiting 4",
             "genesys_proxy_calls_in_flight 5",
             "genesys_proxy_promises{state=\"kept\"} 6",

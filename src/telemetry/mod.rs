@@ -2,10 +2,12 @@
 //! It never holds a token, a secret, a query value or a body.
 
 pub mod access_log;
+pub mod audit;
 pub mod callers;
 pub mod digits;
 pub mod log;
 pub mod metrics;
 pub mod output;
 pub mod seldom;
+pub mod stamp;
 pub mod words;

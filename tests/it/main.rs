@@ -12,6 +12,7 @@ mod support;
 
 mod access;
 mod admin;
+mod audit;
 mod callers;
 mod cold_start;
 mod commands;

@@ -195,18 +195,28 @@ fn every_problem_is_reported_with_its_line_and_its_hint() {
        from 1KiB to 1MiB
     58: `access.max_headers` takes a whole number, not text
        from 1 to 1000
-    61: `telemetry.log` is not a log filter
+    61: `audit.file`: its directory is not there
+       make it, for the gateway alone
+    62: `audit.on_failure` is none of refuse, continue
+       accepted here: refuse, continue
+    63: `audit.sync` is out of range
+       from 0s to 1m
+    64: `audit.max_size` is out of range
+       64KiB or more, or "0B" for one file
+    65: `audit.key_file`: cannot read missing.key: No such file or directory (os error 2)
+       check the path and its permissions, as the user that runs the gateway
+    68: `telemetry.log` is not a log filter
        did you mean `info`?
-    62: `telemetry.format` is none of text, json
+    69: `telemetry.format` is none of text, json
        accepted here: text, json
-    63: `telemetry.access_log` takes true or false, not text
+    70: `telemetry.access_log` takes true or false, not text
        no quotes around it
-    66: `retry.attempts` is out of range
+    73: `retry.attempts` is out of range
        from 1 to 10
-    67: `retry.budget` is out of range
+    74: `retry.budget` is out of range
        from 0 to 1
-    69: unknown key or section `again` at the top
-       accepted here: listen, admin, shutdown_timeout, caller, upstream, oauth, vault, replay, rate_limit, retry, saving, access, jwt, telemetry, tls
+    76: unknown key or section `again` at the top
+       accepted here: listen, admin, shutdown_timeout, caller, upstream, oauth, vault, replay, rate_limit, retry, saving, access, jwt, audit, telemetry, tls
     "#);
 }
 

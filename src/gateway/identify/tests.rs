@@ -162,9 +162,9 @@ fn only_a_caller_with_a_name_has_terms_of_its_own() {
 async fn on_a_unix_socket_the_user_is_known_if_the_system_tells() {
     let (ours, _theirs) = UnixStream::pair().unwrap();
     let uid = rustix::process::geteuid().as_raw();
-    let ours = Peer::on(&ours);
+    let ours = Connected::on(&ours);
     assert_eq!(open(&[]).connected(&ours), Principal::User(uid));
-    assert_eq!(open(&[]).connected(&Peer::User(None)), Principal::Unknown);
+    assert_eq!(open(&[]).connected(&Connected::unknown()), Principal::Unknown);
     let billing = Caller { uids: vec![uid + 1, uid], ..caller("billing", &[], None) };
     assert_eq!(open(&[billing]).connected(&ours), Principal::Named(0));
 }

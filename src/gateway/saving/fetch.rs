@@ -210,6 +210,7 @@ fn is_own(failure: Failure) -> bool {
         | Failure::ResponseTimeout
         | Failure::UpstreamBroken
         | Failure::BadAnswer
-        | Failure::Draining => false,
+        | Failure::Draining
+        | Failure::AuditUnavailable => false,
     }
 }
