@@ -42,6 +42,11 @@ node_is_good() {
         npm --version >/dev/null 2>&1
 }
 
+# Another browser of the same making will do.
+find_chromium() {
+    command -v chromium || command -v chromium-browser || command -v google-chrome
+}
+
 # The programs that are no crates.
 find_tools() {
     command -v cargo >/dev/null || die "there is no cargo: install Rust, https://rustup.rs"
@@ -50,9 +55,12 @@ find_tools() {
     type -P kill >/dev/null || missing+=(procps)
     python_is_good || missing+=(python3 python3-venv)
     node_is_good || missing+=(nodejs npm)
+    find_chromium >/dev/null || missing+=(chromium)
     [[ ${#missing[@]} -eq 0 ]] || install_packages "${missing[@]}"
     python_is_good || die "python3 is older than 3.11, or has no venv: $(command -v python3)"
     node_is_good || die "node is older than 18, or has no npm: $(command -v node)"
+    GENESYS_PROXY_TEST_CHROMIUM=$(find_chromium) || die "there is no chromium"
+    export GENESYS_PROXY_TEST_CHROMIUM
 }
 
 # Whether $1 was installed from what the other arguments say.

@@ -12,7 +12,7 @@ use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    gateway::{Shared, guard},
+    gateway::{Shared, guard::Guard},
     server::{StartError, organisation::Common},
 };
 
@@ -43,16 +43,16 @@ impl Bound {
     /// Serves until `stop`.
     pub fn serve(self, all: Arc<[Arc<Shared>]>, draining: CancellationToken, common: &Common) {
         let Some(access) = all.first().map(|shared| &shared.config.access) else { return };
-        let hosts = guard::Hosts::new(&[self.address], &access.hosts);
+        let guard = Arc::new(Guard::without_pages(&[self.address], &access.hosts, access));
         let (tasks, stop) = (common.tasks.clone(), common.stop.clone());
-        common.spawn(accept(self.listener, all, hosts, draining, tasks, stop));
+        common.spawn(accept(self.listener, all, guard, draining, tasks, stop));
     }
 }
 
 async fn accept(
     listener: TcpListener,
     all: Arc<[Arc<Shared>]>,
-    hosts: guard::Hosts,
+    guard: Arc<Guard>,
     draining: CancellationToken,
     connections: TaskTracker,
     stop: CancellationToken,
@@ -68,9 +68,9 @@ async fn accept(
             }
         };
         let (all, draining) = (Arc::clone(&all), draining.clone());
-        let (hosts, stop) = (hosts.clone(), stop.clone());
+        let (guard, stop) = (Arc::clone(&guard), stop.clone());
         let service = service_fn(move |request: Request<Incoming>| {
-            let answer = answer(request, &all, &hosts, &draining);
+            let answer = answer(request, &all, &guard, &draining);
             async move { Ok::<_, Infallible>(answer) }
         });
         let served = http1::Builder::new()
@@ -90,12 +90,11 @@ async fn accept(
 fn answer(
     request: Request<Incoming>,
     all: &[Arc<Shared>],
-    hosts: &guard::Hosts,
+    guard: &Guard,
     draining: &CancellationToken,
 ) -> Response<Full<Bytes>> {
     let (parts, _) = request.into_parts();
-    let max_fields = all.first().map_or(0, |shared| shared.config.access.max_headers);
-    if let Err(failure) = guard::guard_alone(&parts, hosts, max_fields) {
+    if let Err(failure) = guard.pass_alone(&parts) {
         return text(failure.facts().status, failure.facts().message);
     }
     if parts.method != Method::GET && parts.method != Method::HEAD {

@@ -28,6 +28,7 @@ use std::{
     time::Duration,
 };
 
+use http::{HeaderName, HeaderValue};
 use secrecy::SecretString;
 use url::Url;
 
@@ -290,6 +291,10 @@ pub struct Access {
     /// Accepted `Host` values besides the listen addresses, lower case, no port; an IPv6 address
     /// without brackets.
     pub hosts: Vec<String>,
+    /// Web pages that may call: origins as a browser writes them.
+    pub origins: Vec<HeaderValue>,
+    /// What every request must carry, and no page of another site can add.
+    pub require_header: Option<HeaderName>,
     /// Calls that are refused whoever asks.
     pub deny: Vec<Rule>,
     /// Open connections at once.
@@ -306,6 +311,8 @@ pub struct Access {
     pub max_header_bytes: usize,
     /// Fields in a request's head.
     pub max_headers: usize,
+    /// Of a request's path and query, in bytes.
+    pub max_uri_bytes: usize,
 }
 
 /// `[jwt]`: an identity provider whose tokens callers may show.

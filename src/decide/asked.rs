@@ -40,8 +40,8 @@ pub struct Asked {
     pub api_key: Lines,
     /// `Authorization`: who calls, for the gateway alone to read.
     pub authorization: Lines,
-    /// A browser says that the request comes from a page of another site.
-    pub cross_site: bool,
+    /// What a browser says of whoever makes it ask.
+    pub browser: Browser,
     /// `Prefer: wait=N` (RFC 7240 section 4.3), in seconds.
     pub wait: Option<u64>,
     /// `Priority` (RFC 9218): how soon, among the caller's own calls.
@@ -53,6 +53,17 @@ pub struct Asked {
     /// It can take trailers (`TE: trailers`).
     pub trailers: bool,
     upgrade: Upgrade,
+}
+
+/// What a browser says, and cannot be made to leave out or to say otherwise.
+#[derive(Debug, Default)]
+pub struct Browser {
+    /// `Origin`: which page asks.
+    pub origin: Lines,
+    /// It asks on behalf of another site (`Sec-Fetch-Site`).
+    pub cross_site: bool,
+    /// It asks what a page may send, before it does (`Access-Control-Request-Method`).
+    pub preflight: bool,
 }
 
 #[derive(Debug, Default)]
@@ -76,9 +87,11 @@ impl Asked {
                 "connection" => asked.upgrade.listed |= lists(value, "upgrade"),
                 "upgrade" => asked.upgrade.websocket |= lists(value, "websocket"),
                 "te" => asked.trailers |= items(value).any(is_trailers),
-                "origin" => asked.cross_site = true,
+                "origin" => asked.browser.origin.add(value),
+                "access-control-request-method" => asked.browser.preflight = true,
                 "sec-fetch-site" => {
-                    asked.cross_site |= !matches!(value.as_bytes(), b"none" | b"same-origin");
+                    asked.browser.cross_site |=
+                        !matches!(value.as_bytes(), b"none" | b"same-origin");
                 }
                 "prefer" => asked.wait = asked.wait.or_else(|| items(value).find_map(wait)),
                 "priority" => {
@@ -208,9 +221,13 @@ mod tests {
 
     #[test]
     fn pages_of_other_sites_give_themselves_away() {
-        assert!(asked(&[("origin", "null")]).cross_site);
-        assert!(asked(&[("sec-fetch-site", "same-site")]).cross_site);
-        assert!(!asked(&[("sec-fetch-site", "none"), ("sec-fetch-mode", "cors")]).cross_site);
+        let null = Lines::One(HeaderValue::from_static("null"));
+        assert_eq!(asked(&[("origin", "null")]).browser.origin, null);
+        assert!(asked(&[("access-control-request-method", "GET")]).browser.preflight);
+        assert!(asked(&[("sec-fetch-site", "same-site")]).browser.cross_site);
+        assert!(
+            !asked(&[("sec-fetch-site", "none"), ("sec-fetch-mode", "cors")]).browser.cross_site
+        );
     }
 
     #[test]

@@ -18,6 +18,10 @@ pub enum Failure {
     Misdirected,
     /// A browser sent it on behalf of another site.
     CrossSite,
+    /// It lacks the field that `access.require_header` names.
+    HeaderRequired,
+    /// The target is longer than the configuration allows.
+    UriTooLong,
     /// CONNECT, TRACE and their like.
     MethodRefused,
     /// Nobody knows who calls, and only known callers may; the sentence says what to do.
@@ -121,6 +125,18 @@ impl Failure {
                 "proxy.cross.site",
                 "Requests from web pages of other sites are refused",
                 "http_request_denied",
+            ),
+            Self::HeaderRequired => (
+                403,
+                "proxy.header.required",
+                "Send the header that the gateway's access.require_header names",
+                "http_request_denied",
+            ),
+            Self::UriTooLong => (
+                414,
+                "proxy.uri.too.long",
+                "The request target is longer than access.max_uri_bytes",
+                "http_request_error",
             ),
             Self::MethodRefused => {
                 (405, "proxy.method.refused", "This method is not forwarded", "http_request_denied")
@@ -254,6 +270,8 @@ impl Failure {
             | Self::Version
             | Self::Misdirected
             | Self::CrossSite
+            | Self::HeaderRequired
+            | Self::UriTooLong
             | Self::MethodRefused
             | Self::CallerUnknown(_)
             | Self::Denied
@@ -280,6 +298,8 @@ impl Failure {
             | Self::Draining => true,
             Self::Misdirected
             | Self::CrossSite
+            | Self::HeaderRequired
+            | Self::UriTooLong
             | Self::MethodRefused
             | Self::CallerUnknown(_)
             | Self::KeysUnavailable
@@ -321,6 +341,8 @@ mod tests {
             Failure::BadRequest(""),
             Failure::Misdirected,
             Failure::CrossSite,
+            Failure::HeaderRequired,
+            Failure::UriTooLong,
             Failure::MethodRefused,
             Failure::CallerUnknown(""),
             Failure::KeysUnavailable,

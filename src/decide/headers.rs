@@ -10,6 +10,8 @@ use super::quota::{Heard, is_of_quota, speaks_of_quota};
 
 /// A caller's own key, when callers have keys.
 const API_KEY: &str = "x-api-key";
+/// What a server says to browsers.
+const TO_BROWSERS: &str = "access-control-";
 
 /// What of a request's fields may cross. What stays is what is between the caller and us, and what
 /// only we may say: hop-by-hop fields (RFC 9110 section 7.6.1), every name that any `Connection`
@@ -26,7 +28,12 @@ pub fn crossing(fields: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &Heade
 
 /// Takes the key out by which a caller names itself to us, in any spelling that a server may read.
 pub fn withhold_key(fields: &mut HeaderMap) {
-    drop_where(fields, is_key);
+    withhold(fields, API_KEY);
+}
+
+/// Takes out what is said to us, in any spelling that a server may read. `wanted` is in lower case.
+pub fn withhold(fields: &mut HeaderMap, wanted: &str) {
+    drop_where(fields, |name| is_spelled(name, wanted));
 }
 
 /// Takes out what upstream says of quotas, in any of the ways that are known.
@@ -35,8 +42,12 @@ pub fn drop_quotas(fields: &mut HeaderMap) {
 }
 
 fn is_key(name: &str) -> bool {
+    is_spelled(name, API_KEY)
+}
+
+fn is_spelled(name: &str, wanted: &str) -> bool {
     let dashed = |byte: u8| if byte == b'_' { b'-' } else { byte };
-    name.bytes().map(dashed).eq(API_KEY.bytes())
+    name.bytes().map(dashed).eq(wanted.bytes().map(dashed))
 }
 
 /// What an answer's fields say to us.
@@ -51,7 +62,8 @@ pub struct Told {
 }
 
 impl Told {
-    /// Takes note of one field. `false` if it is hop-by-hop and must not cross.
+    /// Takes note of one field. `false` if it must not cross: it is hop-by-hop, or tells browsers
+    /// which pages may read.
     pub(super) fn hear(&mut self, name: &HeaderName, value: &HeaderValue) -> bool {
         match name.as_str() {
             "retry-after" => {
@@ -62,13 +74,14 @@ impl Told {
                 self.correlation_id.get_or_insert_with(|| value.clone());
             }
             name if speaks_of_quota(name) => self.quota.get_or_insert_default().hear(name, value),
-            name => return !is_hop_by_hop(name),
+            // Which pages may read is for the gateway to say: upstream does not know who calls.
+            name => return !is_hop_by_hop(name) && !name.starts_with(TO_BROWSERS),
         }
         true
     }
 }
 
-/// Takes hop-by-hop fields out of an answer, and tells what others say to us.
+/// Takes out of an answer what must not cross, and tells what others say to us.
 pub fn strip_response(fields: &mut HeaderMap) -> Told {
     let mut told = Told::default();
     let mut hops = Vec::new();
@@ -158,7 +171,7 @@ pub fn drop_all(headers: &mut HeaderMap, name: &HeaderName) {
 
 /// Header names are lower case here. Servers that turn `_` into `-` would take an underscore twin
 /// for the real thing, so a twin is judged as what it imitates.
-fn stays_with_caller(name: &str) -> bool {
+pub fn stays_with_caller(name: &str) -> bool {
     if !name.bytes().any(|byte| byte == b'_') {
         return is_ours(name);
     }
@@ -314,6 +327,8 @@ mod tests {
             ("genesys-correlation-id", "a"),
             ("inin-correlation-id", "b"),
             ("content-length", "3"),
+            ("access-control-allow-origin", "*"),
+            ("access-control-allow-credentials", "true"),
         ]);
         let told = strip_response(&mut fields);
         assert_eq!(told.retry_after.unwrap(), "7");

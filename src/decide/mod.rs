@@ -22,6 +22,7 @@ pub mod lanes;
 pub mod lease;
 pub mod offered;
 pub mod pace;
+pub mod pages;
 pub mod path;
 pub mod permissions;
 pub mod policy;

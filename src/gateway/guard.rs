@@ -5,11 +5,24 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderValue, Method, Version, request::Parts, uri::Authority};
 
-use crate::decide::{
-    asked::{Asked, Lines},
-    bytes::{self, HOST},
-    failure::Failure,
+use crate::{
+    config::Access,
+    decide::{
+        asked::{Asked, Lines},
+        bytes::{self, HOST},
+        failure::Failure,
+        pages::{self, Page, Pages},
+    },
 };
+
+/// What a listener lets in.
+#[derive(Debug)]
+pub struct Guard {
+    hosts: Hosts,
+    pages: Pages,
+    max_fields: usize,
+    max_target: usize,
+}
 
 /// The names by which this gateway may be addressed.
 #[derive(Debug, Clone, Default)]
@@ -59,33 +72,47 @@ impl Hosts {
     }
 }
 
-/// Refuses what must not be forwarded, whoever asks. HTTP/1's framing was judged before; HTTP/2
-/// brings its own, and forgives what HTTP/1 upstream would read in two ways.
-pub fn guard(
-    request: &Parts,
-    asked: &Asked,
-    hosts: &Hosts,
-    max_fields: usize,
-) -> Result<(), Failure> {
-    method(&request.method)?;
-    head(&request.headers, asked, max_fields)?;
-    addressed(request, asked, hosts)?;
-    target(request)?;
-    // A web page of another site must not use the token of whoever runs it on this machine.
-    // Programs send no such field; a browser cannot be made to leave it out.
-    if asked.cross_site { Err(Failure::CrossSite) } else { Ok(()) }
-}
+impl Guard {
+    /// Of the listeners at these addresses, and of `hosts` besides.
+    pub fn new(listen: &[SocketAddr], hosts: &[String], access: &Access) -> Self {
+        Self {
+            pages: Pages::new(&access.origins, access.require_header.as_ref()),
+            ..Self::without_pages(listen, hosts, access)
+        }
+    }
 
-/// The same for a listener that asks nothing else of the fields.
-pub fn guard_alone(request: &Parts, hosts: &Hosts, max_fields: usize) -> Result<(), Failure> {
-    guard(request, &Asked::of(&request.headers), hosts, max_fields)
-}
+    /// No page may call there, and no field is required of those who may.
+    pub fn without_pages(listen: &[SocketAddr], hosts: &[String], access: &Access) -> Self {
+        Self {
+            hosts: Hosts::new(listen, hosts),
+            pages: Pages::default(),
+            max_fields: access.max_headers,
+            max_target: access.max_uri_bytes,
+        }
+    }
 
-/// TRACE would echo the token; CONNECT would choose a destination.
-fn method(method: &Method) -> Result<(), Failure> {
-    match method.as_str() {
-        "CONNECT" | "TRACE" | "TRACK" => Err(Failure::MethodRefused),
-        _ => Ok(()),
+    /// Which pages may call.
+    pub fn pages(&self) -> &Pages {
+        &self.pages
+    }
+
+    /// Refuses what must not be forwarded, whoever asks. HTTP/1's framing was judged before; HTTP/2
+    /// brings its own, and forgives what HTTP/1 upstream would read in two ways.
+    pub fn pass(&self, request: &Parts, asked: &Asked, page: &Page) -> Result<(), Failure> {
+        if pages::is_refused(&request.method) {
+            return Err(Failure::MethodRefused);
+        }
+        head(&request.headers, asked, self.max_fields)?;
+        addressed(request, asked, &self.hosts)?;
+        target(request, self.max_target)?;
+        // A web page of another site must not use the token of whoever runs it on this machine.
+        self.pages.pass(page, asked, &request.headers)
+    }
+
+    /// The same for a listener that asks nothing else of the fields.
+    pub fn pass_alone(&self, request: &Parts) -> Result<(), Failure> {
+        let asked = Asked::of(&request.headers);
+        self.pass(request, &asked, &self.pages.of(&asked))
     }
 }
 
@@ -182,7 +209,10 @@ fn is_host_and_port(authority: &Authority) -> bool {
 
 /// A path, or `*` for OPTIONS, without a token of the caller's: upstream would have two to choose
 /// from (RFC 6750 section 2).
-fn target(request: &Parts) -> Result<(), Failure> {
+fn target(request: &Parts, longest: usize) -> Result<(), Failure> {
+    if request.uri.path_and_query().is_some_and(|target| target.as_str().len() > longest) {
+        return Err(Failure::UriTooLong);
+    }
     match request.uri.scheme_str() {
         Some("http" | "https") => {}
         // hyper drops the scheme of an HTTP/2 request that names its host in Host.
@@ -213,8 +243,13 @@ mod tests {
         for (name, value) in lines {
             request = request.header(*name, *value);
         }
-        let hosts = Hosts::new(&["10.0.0.1:80".parse().unwrap()], &["GW.example".to_owned()]);
-        guard_alone(&request.body(()).unwrap().into_parts().0, &hosts, 5)
+        let guard = Guard {
+            hosts: Hosts::new(&["10.0.0.1:80".parse().unwrap()], &["GW.example".to_owned()]),
+            pages: Pages::default(),
+            max_fields: 5,
+            max_target: 100,
+        };
+        guard.pass_alone(&request.body(()).unwrap().into_parts().0)
     }
 
     #[test]
@@ -276,6 +311,15 @@ mod tests {
             assert!(matches!(with(query), Err(Failure::BadRequest(_))), "{query}");
         }
         assert_eq!(with("/?my_access_token=x&a=access_token"), Ok(()));
+    }
+
+    #[test]
+    fn a_target_may_be_as_long_as_it_may_be_and_the_name_before_it_does_not_count() {
+        let with = |target: &str| verdict("GET", target, &[("host", "localhost")]);
+        let long = |count: usize| format!("/{}?{}", "a".repeat(50), "b".repeat(count - 52));
+        assert_eq!(with(&long(100)), Ok(()));
+        assert_eq!(with(&format!("http://localhost{}", long(100))), Ok(()));
+        assert_eq!(with(&long(101)), Err(Failure::UriTooLong));
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub mod tunnel;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use http::{Request, Response, StatusCode, Version, request::Parts};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version, request::Parts};
 use http_body::Body as _;
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -27,7 +27,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::Config,
-    decide::{asked::Asked, failure::Failure, headers, queue::Ticket},
+    decide::{
+        asked::Asked,
+        failure::Failure,
+        headers,
+        pages::{self, Page},
+        queue::Ticket,
+    },
     telemetry::{
         access_log::{AccessLog, Record},
         audit::Audit,
@@ -43,7 +49,7 @@ use crate::{
 use admit::{Admission, Asker, Asking, Desk, Permit};
 use credential::Head;
 use forward::Patience;
-use guard::Hosts;
+use guard::Guard;
 use identify::{Callers, Connected, Identity};
 use interim::Interim;
 use recover::{Call, Recovered, Retries};
@@ -77,8 +83,8 @@ pub struct Shared {
     pub said: Arc<Said>,
     /// Where calls are recorded, if anywhere.
     pub audit: Option<Audit>,
-    /// Names of this gateway.
-    pub hosts: Hosts,
+    /// What is let in.
+    pub guard: Guard,
     /// Who calls, and what each is granted.
     pub callers: Callers,
     /// Tunnels, which a drain waits for.
@@ -145,6 +151,8 @@ enum Carried {
     Upstream(Recovered),
     Saved(Box<Saved>),
     Reply(login::Reply),
+    /// What a browser may send.
+    Preflight(Box<HeaderMap>),
 }
 
 /// A request that is in order, and for whom it is.
@@ -155,6 +163,8 @@ enum Guarded {
     Unverified(Box<(Parts, Asked, SecretString)>),
     /// For the gateway itself.
     Ours(Box<login::Request>),
+    /// A browser asks first; nobody else is asked.
+    Preflight(Box<HeaderMap>),
 }
 
 /// A request that may pass. Small, because it is moved from step to step.
@@ -181,13 +191,14 @@ impl Gateway {
         let connected = self.shared.callers.connected(&caller.connected);
         let mut record = Record::begin(&self.log, connected, method, uri, request_id);
         record.peer = caller.connected.peer;
+        let page = self.shared.guard.pages().of(&asked);
         let guarded = if record.must_not_pass() {
             Err(Failure::AuditUnavailable)
         } else {
-            self.guard(parts, asked, caller, &mut record)
+            self.guard(parts, asked, &page, caller, &mut record)
         };
         async move {
-            match self.carry(guarded, body, caller, &mut record).await {
+            let mut answer = match self.carry(guarded, body, caller, &mut record).await {
                 Ok(Carried::Saved(saved)) => {
                     let limited = self.shared.config.rate_limit.requests_per_minute.is_some();
                     respond::saved(*saved, record, &self.shared.said, limited)
@@ -197,8 +208,11 @@ impl Gateway {
                     let patience = self.patient(self.shared.config.upstream.idle_timeout);
                     respond::pass(answer, record, &self.shared.said, patience)
                 }
+                Ok(Carried::Preflight(allowed)) => respond::preflight(*allowed, unread, record),
                 Err(failure) => respond::refuse(failure, unread, record),
-            }
+            };
+            self.shared.guard.pages().tell(&page, answer.headers_mut());
+            answer
         }
     }
 
@@ -216,6 +230,7 @@ impl Gateway {
                 let reply = Box::pin(self.reply(*asked, body, record)).await?;
                 return Ok(Carried::Reply(reply));
             }
+            Guarded::Preflight(allowed) => return Ok(Carried::Preflight(allowed)),
         };
         let Passed { mut head, asker, wait, upgrade, interim } = passed;
         let deadline = record.started() + self.patience(&asker, wait);
@@ -248,13 +263,19 @@ impl Gateway {
     /// Refuses what must not pass; finds out who calls, and whether they may.
     fn guard(
         &self,
-        parts: Parts,
+        mut parts: Parts,
         asked: Asked,
+        page: &Page,
         caller: &Arc<Caller>,
         record: &mut Record,
     ) -> Result<Guarded, Failure> {
-        let Shared { callers, hosts, config, .. } = &*self.shared;
-        guard::guard(&parts, &asked, hosts, config.access.max_headers)?;
+        let Shared { callers, guard, .. } = &*self.shared;
+        guard.pass(&parts, &asked, page)?;
+        // Before anybody is asked who they are: a browser asks in nobody's name.
+        if asked.browser.preflight && parts.method == Method::OPTIONS && page.is_listed() {
+            return pages::preflight(&parts.headers).map(Box::new).map(Guarded::Preflight);
+        }
+        guard.pages().withhold(page, &mut parts.headers);
         if let Some(ours) = login::Request::of(&parts, &asked) {
             return Ok(Guarded::Ours(Box::new(ours)));
         }

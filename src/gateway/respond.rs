@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response, StatusCode, header, response::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, response::Parts};
 use http_body::{Body, Frame, SizeHint};
 use serde::Serialize;
 
@@ -37,6 +37,10 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 pub const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// And the limit itself.
 pub const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// An answer of ours is no page: a browser that another site has sent here would go on to fetch the
+/// page's icon, and that is a call of no other site's any more.
+pub const NO_PAGE: HeaderValue = HeaderValue::from_static("default-src 'none'; sandbox");
 
 /// An answer's body.
 #[derive(Debug)]
@@ -155,6 +159,24 @@ pub fn saved(
     Response::from_parts(parts, AnswerBody::Own { bytes: body, record })
 }
 
+/// Tells a browser what it may send. `unread` as in [`refuse`].
+pub fn preflight(
+    allowed: HeaderMap,
+    unread: bool,
+    mut record: Box<Record>,
+) -> Response<AnswerBody> {
+    let (mut parts, ()) = Response::new(()).into_parts();
+    parts.status = StatusCode::NO_CONTENT;
+    parts.headers = allowed;
+    if unread {
+        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    record.status = Some(parts.status);
+    record.end = End::Complete;
+    mark(&mut parts, &record);
+    Response::from_parts(parts, AnswerBody::Own { bytes: Bytes::new(), record })
+}
+
 /// The gateway's own error, in the shape of Genesys's (genesys.md, "401 and 403").
 #[derive(Serialize)]
 struct ErrorBody<'a> {
@@ -182,6 +204,7 @@ pub fn refuse(failure: Failure, unread: bool, mut record: Box<Record>) -> Respon
     let fields = &mut parts.headers;
     fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    fields.insert(header::CONTENT_SECURITY_POLICY, NO_PAGE);
     let proxy_status =
         format!("genesys-proxy; error={}; details=\"{}\"", facts.proxy_status, facts.code);
     if let Ok(value) = HeaderValue::try_from(proxy_status) {

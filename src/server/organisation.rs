@@ -16,7 +16,7 @@ use crate::{
     config::{self, Config, Verify},
     decide::saving as saved,
     gateway::{
-        Shared, admit::Admission, guard::Hosts, identify::Callers, login::tokens::Tokens,
+        Shared, admit::Admission, guard::Guard, identify::Callers, login::tokens::Tokens,
         recover::Retries, saving::Saving,
     },
     telemetry::{audit::Audit, metrics::Metrics},
@@ -75,8 +75,8 @@ impl Organisation {
         addresses: &[SocketAddr],
         common: &Common,
     ) -> Result<Self, StartError> {
-        let hosts = Hosts::new(addresses, &config.access.hosts);
-        Self::start((0, None), config, hosts, common)
+        let guard = Guard::new(addresses, &config.access.hosts, &config.access);
+        Self::start((0, None), config, guard, common)
     }
 
     /// One of `[orgs.NAME]`, numbered from 1.
@@ -86,8 +86,8 @@ impl Organisation {
         addresses: &[SocketAddr],
         common: &Common,
     ) -> Result<Self, StartError> {
-        let hosts = Hosts::new(addresses, &org.hosts);
-        let started = Self::start((number, Some(&org.name)), org.config, hosts, common)?;
+        let guard = Guard::new(addresses, &org.hosts, &org.config.access);
+        let started = Self::start((number, Some(&org.name)), org.config, guard, common)?;
         Ok(Self { hosts: org.hosts, ..started })
     }
 
@@ -95,7 +95,7 @@ impl Organisation {
     fn start(
         (number, name): (u32, Option<&str>),
         config: Config,
-        hosts: Hosts,
+        guard: Guard,
         common: &Common,
     ) -> Result<Self, StartError> {
         let Common { tasks, runtime, stop, .. } = common;
@@ -142,7 +142,7 @@ impl Organisation {
             memory: Arc::clone(&common.memory),
             said: Arc::default(),
             audit: common.audit.clone(),
-            hosts,
+            guard,
             callers,
             tunnels: common.tunnels.clone(),
             cut: common.cut.clone(),

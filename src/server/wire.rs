@@ -201,11 +201,12 @@ fn refusal(violation: Violation) -> Vec<u8> {
     let status = StatusCode::from_u16(facts.status).unwrap_or(StatusCode::BAD_REQUEST);
     let mut answer = format!(
         "HTTP/1.1 {} {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
-         Proxy-Status: genesys-proxy; error={}; details=\"{}\"\r\nX-Request-Id: {}\r\n\
-         Connection: close\r\n\r\n",
+         Content-Security-Policy: {}\r\nProxy-Status: genesys-proxy; error={}; details=\"{}\"\r\n\
+         X-Request-Id: {}\r\nConnection: close\r\n\r\n",
         status.as_u16(),
         status.canonical_reason().unwrap_or_default(),
         body.len(),
+        respond::NO_PAGE.to_str().unwrap_or_default(),
         facts.proxy_status,
         facts.code,
         id.to_str().unwrap_or_default(),

@@ -1,9 +1,10 @@
-//! `[access]`: which hosts a caller may ask for, and what a connection may cost.
-//! It never widens anything: no wildcard, no default host.
+//! `[access]`: which hosts a caller may ask for, which pages may call, and what a connection may cost.
+//! It never widens anything: no wildcard, no default host or origin.
 
 use std::{net::Ipv6Addr, num::NonZeroUsize, time::Duration};
 
-use url::Host;
+use http::{HeaderName, HeaderValue};
+use url::{Host, Url};
 
 use crate::{
     config::{
@@ -12,13 +13,15 @@ use crate::{
         read::{Checked, Read, Settings},
         report::{Place, Problem},
     },
-    decide::access::Rule,
+    decide::{access::Rule, headers},
 };
 
 pub(super) const MODE: Key = Key("access", "mode");
 const HOSTS: Key = Key("access", "hosts");
 const DENY: Key = Key("access", "deny");
 const PER_ADDRESS: Key = Key("access", "max_connections_per_address");
+const ORIGINS: Key = Key("access", "origins");
+const REQUIRE_HEADER: Key = Key("access", "require_header");
 
 /// What would end the token that all callers share, or give one of them its client: refused unless
 /// the configuration says otherwise.
@@ -42,7 +45,9 @@ pub(super) fn access(settings: &mut Settings<'_>) -> Checked<Access> {
         settings.duration(Key("access", name), default, &super::MINUTE_TO_DAY)
     };
     let (login_life, login_idle) = (life("login_life", 24), life("login_idle", 1));
+    let require_header = settings.text(REQUIRE_HEADER, "X-Genesys-Proxy", required);
     let hosts = hosts(settings, HOSTS);
+    let origins = settings.list(ORIGINS, "https://app.example.com", origin);
     let deny = deny(settings);
     let max_connections =
         settings.number(Key("access", "max_connections"), 10_000, &(1..=1_000_000));
@@ -57,11 +62,16 @@ pub(super) fn access(settings: &mut Settings<'_>) -> Checked<Access> {
     let max_header_bytes =
         settings.size(Key("access", "max_header_bytes"), 64 << 10, &(1 << 10..=1 << 20));
     let max_headers = settings.number(Key("access", "max_headers"), 100, &(1..=1000));
+    // RFC 9110 section 4.1 recommends 8000 at least; above 64 KiB no parser of ours goes.
+    let max_uri_bytes =
+        settings.size(Key("access", "max_uri_bytes"), 8 << 10, &(1 << 10..=60 << 10));
     Ok(Access {
         mode: mode?,
         login_life: login_life?,
         login_idle: login_idle?,
+        require_header: require_header?,
         hosts: hosts?,
+        origins: origins?,
         deny: deny?,
         max_connections: max_connections?,
         max_connections_per_address: max_connections_per_address?,
@@ -70,6 +80,7 @@ pub(super) fn access(settings: &mut Settings<'_>) -> Checked<Access> {
         keep_alive: keep_alive?,
         max_header_bytes: max_header_bytes?,
         max_headers: max_headers?,
+        max_uri_bytes: max_uri_bytes?,
     })
 }
 
@@ -104,6 +115,42 @@ pub(super) fn rules(settings: &mut Settings<'_>, key: Key) -> Checked<Vec<Rule>>
 /// Values of `Host`.
 pub(super) fn hosts(settings: &mut Settings<'_>, key: Key) -> Checked<Vec<String>> {
     settings.list(key, "genesys.internal", |text, place| host(key, text, place))
+}
+
+/// A field that no browser adds by itself, no page adds without a preflight, and no proxy on the way
+/// adds to everybody's requests.
+fn required(text: &str, place: &Place) -> Read<HeaderName> {
+    let wrong = |what: &str| {
+        Problem::at(place, format!("`{REQUIRE_HEADER}`: {what}"))
+            .hint("a name of your own that begins with X-, such as \"X-Genesys-Proxy\"")
+    };
+    let name = HeaderName::from_bytes(text.as_bytes()).map_err(|_| wrong("not a header name"))?;
+    let own = name.as_str().starts_with("x-");
+    let common = ["x-requested-with", "x-request-id", "x-purpose", "x-moz", "x-correlation-id"];
+    if !own || common.contains(&name.as_str()) || headers::stays_with_caller(name.as_str()) {
+        return Err(wrong("browsers or proxies may send this one by themselves"));
+    }
+    Ok(name)
+}
+
+/// As a browser writes it in `Origin`: lower case, no port when it is the scheme's own.
+fn origin(text: &str, place: &Place) -> Read<HeaderValue> {
+    let wrong = |what: &str| {
+        Problem::at(place, format!("`{ORIGINS}`{what}"))
+            .hint("scheme, host and port only, such as \"https://app.example.com\"")
+    };
+    if text.contains('*') {
+        return Err(wrong(" takes no wildcard").hint("name each origin"));
+    }
+    let url = Url::parse(text).map_err(|_| wrong(": not an origin"))?;
+    let origin = url.origin().ascii_serialization();
+    // What else a URL may have is not in it.
+    let whole = url.as_str().strip_suffix('/').unwrap_or(url.as_str());
+    let http = matches!(url.scheme(), "http" | "https");
+    if !http || whole != origin || text.ends_with('/') {
+        return Err(wrong(": not an origin"));
+    }
+    HeaderValue::try_from(origin).map_err(|_| wrong(": not an origin"))
 }
 
 /// As `Host` is compared: lower case, no port, an IPv6 address without brackets.

@@ -146,7 +146,7 @@ fn caller(own: &mut Settings<'_>, table: &Place) -> Checked<Written> {
     let caller = Caller { name, networks, key, certificates, uids, claims, terms, policy };
     if !caller.is_known_by_something() {
         own.report(Problem::at(table, "nothing tells this [[caller]] from others").hint(
-            "write key_file = \"/path\", key_sha256 = \"…\", networks = [\"10.2.0.0/16\"], \
+            "write key_file = \"/path\", key_sha256 = \"…\", client_cert = \"CN=…\", networks = [\"10.2.0.0/16\"], \
              uids = [1001] or claims = { sub = \"…\" }",
         ));
     }

@@ -95,6 +95,8 @@ fn every_key_can_be_overridden_in_the_environment() {
         .env("GENESYS_PROXY__OAUTH__CLIENT_SECRET", "0x10")
         .env("GENESYS_PROXY__OAUTH__EXTRA_PARAMS", "{ audience = 'a' }")
         .env("GENESYS_PROXY__ACCESS__HOSTS", "['A.example', '::1']")
+        .env("GENESYS_PROXY__ACCESS__ORIGINS", "https://App.example:443,http://localhost:3000")
+        .env("GENESYS_PROXY__ACCESS__REQUIRE_HEADER", "X-Mine")
         .env("GENESYS_PROXY__UPSTREAM__IDLE_TIMEOUT", "90s")
         .env("GENESYS_PROXY__RATE_LIMIT__REQUESTS_PER_MINUTE", "0")
         .env("GENESYS_PROXY__TELEMETRY__ACCESS_LOG", "false")
@@ -104,6 +106,8 @@ fn every_key_can_be_overridden_in_the_environment() {
     assert_eq!(credentials(&config), ("12345", Some("0x10")));
     assert_eq!(config.oauth.extra_params.get("audience").map(String::as_str), Some("a"));
     assert_eq!(config.access.hosts, ["a.example", "::1"]);
+    assert_eq!(config.access.origins, ["https://app.example", "http://localhost:3000"]);
+    assert_eq!(config.access.require_header.unwrap(), "x-mine");
     assert_eq!(config.upstream.idle_timeout, Duration::from_secs(90));
     assert_eq!(config.rate_limit.requests_per_minute, None);
     assert!(!config.telemetry.access_log);

@@ -195,27 +195,43 @@ fn every_problem_is_reported_with_its_line_and_its_hint() {
        from 1KiB to 1MiB
     58: `access.max_headers` takes a whole number, not text
        from 1 to 1000
-    61: `audit.file`: its directory is not there
+    59: `access.origins`: not an origin
+       scheme, host and port only, such as "https://app.example.com"
+    59: `access.origins` takes no wildcard
+       name each origin
+    59: `access.origins`: not an origin
+       scheme, host and port only, such as "https://app.example.com"
+    59: `access.origins`: not an origin
+       scheme, host and port only, such as "https://app.example.com"
+    59: `access.origins`: not an origin
+       scheme, host and port only, such as "https://app.example.com"
+    59: `access.origins`: not an origin
+       scheme, host and port only, such as "https://app.example.com"
+    60: `access.require_header`: browsers or proxies may send this one by themselves
+       a name of your own that begins with X-, such as "X-Genesys-Proxy"
+    61: `access.max_uri_bytes` is out of range
+       from 1KiB to 60KiB
+    64: `audit.file`: its directory is not there
        make it, for the gateway alone
-    62: `audit.on_failure` is none of refuse, continue
+    65: `audit.on_failure` is none of refuse, continue
        accepted here: refuse, continue
-    63: `audit.sync` is out of range
+    66: `audit.sync` is out of range
        from 0s to 1m
-    64: `audit.max_size` is out of range
+    67: `audit.max_size` is out of range
        64KiB or more, or "0B" for one file
-    65: `audit.key_file`: cannot read missing.key: No such file or directory (os error 2)
+    68: `audit.key_file`: cannot read missing.key: No such file or directory (os error 2)
        check the path and its permissions, as the user that runs the gateway
-    68: `telemetry.log` is not a log filter
+    71: `telemetry.log` is not a log filter
        did you mean `info`?
-    69: `telemetry.format` is none of text, json
+    72: `telemetry.format` is none of text, json
        accepted here: text, json
-    70: `telemetry.access_log` takes true or false, not text
+    73: `telemetry.access_log` takes true or false, not text
        no quotes around it
-    73: `retry.attempts` is out of range
+    76: `retry.attempts` is out of range
        from 1 to 10
-    74: `retry.budget` is out of range
+    77: `retry.budget` is out of range
        from 0 to 1
-    76: unknown key or section `again` at the top
+    79: unknown key or section `again` at the top
        accepted here: listen, admin, shutdown_timeout, caller, upstream, oauth, vault, replay, rate_limit, retry, saving, access, jwt, audit, telemetry, tls
     "#);
 }

@@ -197,6 +197,8 @@ fn is_own(failure: Failure) -> bool {
         | Failure::Version
         | Failure::Misdirected
         | Failure::CrossSite
+        | Failure::HeaderRequired
+        | Failure::UriTooLong
         | Failure::MethodRefused
         | Failure::CallerUnknown(_)
         | Failure::KeysUnavailable

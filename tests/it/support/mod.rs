@@ -1,6 +1,7 @@
 //! A gateway process, a simulated Genesys Cloud, and what tests do with them.
 
 pub mod bridge;
+pub mod browser;
 pub mod callers;
 pub mod front;
 pub mod gateway;
