@@ -18,6 +18,7 @@ mod callers;
 mod cold_start;
 mod commands;
 mod connections;
+mod corpus;
 mod crowds;
 mod draining;
 mod fair;
