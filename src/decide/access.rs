@@ -246,10 +246,19 @@ impl<'r> Readings<'r> {
             let parts = parts.fold(after.clone(), |after, part| self.segment(part, layer, &after));
             either(&mut matched, &parts);
         }
-        if layer < MAX_LAYERS && text.contains('%') {
-            let decoded = percent_decode_str(text).decode_utf8_lossy();
+        if text.contains('%') {
+            if layer < MAX_LAYERS {
+                let bytes: Vec<u8> = percent_decode_str(text).collect();
+                for decoded in [String::from_utf8_lossy(&bytes), overlong(&bytes).into()] {
+                    if decoded != text && !decoded.is_empty() {
+                        either(&mut matched, &self.path(&decoded, layer + 1, after.clone()));
+                    }
+                }
+            }
+            let decoded = microsofts(text);
             if decoded != text {
-                either(&mut matched, &self.path(&decoded, layer + 1, after.clone()));
+                // It is shorter, so this ends.
+                either(&mut matched, &self.path(&decoded, layer, after.clone()));
             }
         }
         matched
@@ -292,6 +301,46 @@ impl<'r> Readings<'r> {
         }
         matched
     }
+}
+
+/// ASCII in more bytes than one, which RFC 3629 section 3 forbids and some decoders take. Empty when
+/// there is none.
+fn overlong(bytes: &[u8]) -> String {
+    let mut found = false;
+    let (mut out, mut rest) = (Vec::with_capacity(bytes.len()), bytes);
+    while let [first, tail @ ..] = rest {
+        let (byte, length) = match rest {
+            [0xc0 | 0xc1, low @ 0x80..=0xbf, ..] => (first << 6 | low & 0x3f, 2),
+            [0xe0, high @ (0x80 | 0x81), low @ 0x80..=0xbf, ..]
+            | [0xf0, 0x80, high @ (0x80 | 0x81), low @ 0x80..=0xbf, ..] => {
+                (high << 6 | low & 0x3f, if *first == 0xe0 { 3 } else { 4 })
+            }
+            _ => (*first, 1),
+        };
+        found |= length > 1;
+        out.push(if length > 1 { byte & 0x7f } else { byte });
+        rest = if length == 1 { tail } else { rest.get(length..).unwrap_or_default() };
+    }
+    if found { String::from_utf8_lossy(&out).into_owned() } else { String::new() }
+}
+
+/// `%u002e` is a dot to some of Microsoft's servers. Only what is ASCII matters to a rule.
+fn microsofts(text: &str) -> String {
+    let mut parts = text.split('%');
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let code = part.strip_prefix(['u', 'U']).and_then(|rest| rest.strip_prefix("00"));
+        let digits = code.and_then(|code| code.get(..2));
+        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        if let Some(byte) = byte.filter(u8::is_ascii) {
+            out.push(byte.into());
+            out.push_str(part.get(5..).unwrap_or_default());
+        } else {
+            out.push('%');
+            out.push_str(part);
+        }
+    }
+    out
 }
 
 fn either(ways: &mut Matched, others: &Matched) {

@@ -13,6 +13,7 @@ mod support;
 mod access;
 mod admin;
 mod audit;
+mod bare;
 mod browser;
 mod callers;
 mod cold_start;

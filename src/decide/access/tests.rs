@@ -1,5 +1,7 @@
 //! Rules, and the spellings that some server may read as the same path.
 
+mod reference;
+
 use proptest::prelude::*;
 
 use super::*;

@@ -118,8 +118,13 @@ pub struct Caller2(pub Caller);
 
 impl Caller2 {
     pub fn new(mut caller: Caller) -> Self {
-        caller.send([PREFACE, &frame(SETTINGS, 0, 0, &[])].concat());
+        caller.send(Self::hello());
         Self(caller)
+    }
+
+    /// How it begins.
+    pub fn hello() -> Vec<u8> {
+        [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()
     }
 
     pub fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
