@@ -7,6 +7,7 @@ use miette::{
     Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, NamedSource,
     SourceCode, SourceSpan, SpanContents,
 };
+use textwrap::WordSplitter;
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,6 +156,8 @@ impl Problems {
         let handler = GraphicalReportHandler::new_themed(theme)
             .with_links(false)
             .with_width(100)
+            // A flag is copied: it must not be broken at its dashes.
+            .with_word_splitter(WordSplitter::NoHyphenation)
             .with_context_lines(1);
         let mut report = String::new();
         for problem in &self.list {
