@@ -24,6 +24,8 @@ use super::{
 /// Larger is not a configuration.
 const MAX_FILE: u64 = 1 << 20;
 const USUAL_FILE: &str = "proxy.toml";
+const LOG: Key = Key("telemetry", "log");
+const ACCESS_LOG: Key = Key("telemetry", "access_log");
 
 /// What a configuration is made from.
 #[derive(Clone, Default)]
@@ -34,8 +36,12 @@ pub struct Sources {
     pub listen: Option<Vec<String>>,
     /// `--admin`
     pub admin: Option<String>,
+    /// `--log`
+    pub log: Option<String>,
     /// `--log-format`
     pub log_format: Option<LogFormat>,
+    /// Warnings only, and no access lines, unless the file, a variable or `--log` says otherwise.
+    pub quiet: bool,
     /// `--insecure-open-listener`: whoever can reach the port may use the credentials.
     pub insecure_open_listener: bool,
     /// The process's environment.
@@ -63,7 +69,9 @@ impl fmt::Debug for Sources {
             .field("file", &self.file)
             .field("listen", &self.listen)
             .field("admin", &self.admin)
+            .field("log", &self.log)
             .field("log_format", &self.log_format)
+            .field("quiet", &self.quiet)
             .field("insecure_open_listener", &self.insecure_open_listener)
             .field("dir", &self.dir)
             .finish_non_exhaustive()
@@ -145,17 +153,27 @@ fn read_text(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// `--listen` and `--admin` stand above the file and the environment, and pass the same checks.
+/// `--listen`, `--admin` and `--log` stand above the file and the environment, and pass the same
+/// checks. What is quiet stands below them.
 fn flags(sources: &Sources, items: &mut Items<'_>) {
     let text = |text: &String| DeValue::String(text.clone().into());
     let listen = sources.listen.as_ref().map(|listen| {
         DeValue::Array(listen.iter().map(|address| Spanned::new(0..0, text(address))).collect())
     });
-    let admin = sources.admin.as_ref().map(text);
-    for (name, flag, value) in [("listen", "--listen", listen), ("admin", "--admin", admin)] {
+    let (admin, log) = (sources.admin.as_ref().map(text), sources.log.as_ref().map(text));
+    for (key, flag, value) in [
+        (Key("", "listen"), "--listen", listen),
+        (Key("", "admin"), "--admin", admin),
+        (LOG, "--log", log),
+    ] {
         if let Some(value) = value {
-            items.insert(Key("", name), Item { value, place: Place::Flag(flag), raw: None });
+            items.insert(key, Item { value, place: Place::Flag(flag), raw: None });
         }
+    }
+    if sources.quiet {
+        let usual = |value| Item { value, place: Place::Nowhere, raw: None };
+        items.entry(LOG).or_insert_with(|| usual(DeValue::String("warn".into())));
+        items.entry(ACCESS_LOG).or_insert_with(|| usual(DeValue::Boolean(false)));
     }
 }
 

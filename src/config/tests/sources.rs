@@ -132,6 +132,27 @@ fn a_share_is_a_number_with_or_without_a_point_and_nothing_else() {
 }
 
 #[test]
+fn who_is_quiet_is_so_by_default_only() {
+    let quiet = |toml: &str, flag: Option<&str>| {
+        let mut world = World::new().env("GENESYS_REGION", "eu-central-1").toml(toml);
+        world.sources.quiet = true;
+        world.sources.log = flag.map(str::to_owned);
+        let telemetry = world.config().telemetry;
+        (telemetry.log, telemetry.access_log)
+    };
+    assert_eq!(quiet("", None), ("warn".to_owned(), false));
+    assert_eq!(quiet("telemetry.log = 'info'", None), ("info".to_owned(), false));
+    assert_eq!(quiet("telemetry.access_log = true", None), ("warn".to_owned(), true));
+    assert_eq!(quiet("telemetry.log = 'info'", Some("debug")), ("debug".to_owned(), false));
+    let mut world = World::new().env("GENESYS_REGION", "eu-central-1");
+    world.sources.log = Some("inof".to_owned());
+    assert_eq!(
+        world.wrong(),
+        "-: --log: `telemetry.log` is not a log filter\n   did you mean `info`?\n"
+    );
+}
+
+#[test]
 fn flags_stand_above_the_environment() {
     let mut world = World::new().env("GENESYS_PROXY__LISTEN", "127.0.0.1:1");
     world.sources.listen = Some(vec!["localhost:0".to_owned()]);
