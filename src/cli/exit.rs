@@ -11,5 +11,11 @@ pub const USAGE: u8 = 2;
 pub const NO_INPUT: u8 = 66;
 /// A server cannot be reached (`EX_UNAVAILABLE`).
 pub const UNAVAILABLE: u8 = 69;
+/// A command is there and cannot be executed, as shells say it.
+pub const NOT_EXECUTABLE: u8 = 126;
+/// There is no such command, as shells say it.
+pub const NOT_FOUND: u8 = 127;
+/// Added to the number of the signal that ended a command, as shells do.
+pub const BY_SIGNAL: u8 = 128;
 /// The configuration or the credentials are wrong (`EX_CONFIG`).
 pub const CONFIG: u8 = 78;

@@ -4,6 +4,7 @@
 pub mod audit;
 pub mod check;
 pub mod demo;
+pub mod exec;
 pub mod exit;
 mod live;
 pub mod serve;
@@ -13,6 +14,8 @@ pub mod token;
 use std::{io::IsTerminal, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+#[cfg(target_os = "linux")]
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use crate::config::{LogFormat, Sources};
 
@@ -24,6 +27,9 @@ Start in a minute:
   export GENESYS_CLIENT_ID=… GENESYS_CLIENT_SECRET=… GENESYS_REGION=eu-central-1
   genesys-proxy
   curl http://127.0.0.1:8080/api/v2/organizations/me
+
+  genesys-proxy exec -- python report.py
+      a gateway for one command only, which never sees the secret
 
 Configuration: proxy.toml in this directory, or --config; without a file the three variables
 above do. Any key can be overridden: GENESYS_PROXY__RATE_LIMIT__MAX_WAIT=5s.
@@ -51,6 +57,7 @@ enum Command {
     Serve(ConfigArgs),
     /// Try it: the gateway and a simulated Genesys Cloud, no credentials needed
     Demo(demo::DemoArgs),
+    Exec(exec::ExecArgs),
     Simulate(simulate::SimulateArgs),
     Check(check::CheckArgs),
     Token(token::TokenArgs),
@@ -85,16 +92,22 @@ enum Format {
     Json,
 }
 
+impl Format {
+    fn of_lines(self) -> LogFormat {
+        match self {
+            Self::Text => LogFormat::Text,
+            Self::Json => LogFormat::Json,
+        }
+    }
+}
+
 impl ConfigArgs {
     fn sources(self) -> Sources {
         Sources {
             file: self.config,
             listen: (!self.listen.is_empty()).then_some(self.listen),
             admin: self.admin,
-            log_format: self.log_format.map(|format| match format {
-                Format::Text => LogFormat::Text,
-                Format::Json => LogFormat::Json,
-            }),
+            log_format: self.log_format.map(Format::of_lines),
             insecure_open_listener: self.insecure_open_listener,
             ..Sources::of_process()
         }
@@ -107,9 +120,11 @@ impl Cli {
     /// # Errors
     /// When the system refuses something that no configuration explains.
     pub async fn run(self) -> anyhow::Result<u8> {
+        keep_to_oneself();
         match self.command.unwrap_or(Command::Serve(self.serve)) {
             Command::Serve(args) => Box::pin(serve::run(&args.sources())).await,
             Command::Demo(args) => Box::pin(demo::run(args)).await,
+            Command::Exec(args) => Box::pin(exec::run(args)).await,
             Command::Simulate(args) => simulate::run(args).await.map(|()| exit::OK),
             Command::Check(args) => {
                 let mut stdout = std::io::stdout();
@@ -126,6 +141,15 @@ impl Cli {
     }
 }
 
+/// No other process of this user reads the secrets in our memory or environment (`/proc/PID`), and
+/// no core file has them. Root still may.
+fn keep_to_oneself() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        eprintln!("genesys-proxy: programs of this user can read this process's memory: {error}");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -139,6 +163,7 @@ mod tests {
         for word in [
             "serve",
             "demo",
+            "exec",
             "simulate",
             "check",
             "token",

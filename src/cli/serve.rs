@@ -40,21 +40,9 @@ pub async fn run(sources: &Sources) -> anyhow::Result<u8> {
 async fn gateway(config: Config, output: &Output) -> anyhow::Result<u8> {
     let mut signals = Signals::new()?;
     descriptors(config.access.max_connections);
-    outlive_full_files(&config)?;
-    let server = match Server::start(config, &Handle::current(), output).await {
+    let server = match start(config, output).await {
         Ok(server) => server,
-        Err(
-            error @ (StartError::Thread(_)
-            | StartError::Listen { .. }
-            | StartError::Audit { source: Unusable::Taken, .. }),
-        ) => {
-            eprintln!("genesys-proxy: {error}");
-            return Ok(exit::UNAVAILABLE);
-        }
-        Err(error) => {
-            eprintln!("genesys-proxy: {error}");
-            return Ok(exit::CONFIG);
-        }
+        Err(code) => return Ok(code),
     };
     announce(&server);
     let signal = signals.next().await;
@@ -64,6 +52,29 @@ async fn gateway(config: Config, output: &Output) -> anyhow::Result<u8> {
         signal = signals.next() => tracing::warn!(signal, "a second signal: ending now"),
     }
     Ok(exit::OK)
+}
+
+/// Starts it, or says why not; then the exit code.
+pub(super) async fn start(config: Config, output: &Output) -> Result<Server, u8> {
+    outlive_full_files(&config).map_err(|error| {
+        eprintln!("genesys-proxy: {error}");
+        exit::UNAVAILABLE
+    })?;
+    Server::start(config, &Handle::current(), output).await.map_err(|error| {
+        eprintln!("genesys-proxy: {error}");
+        match error {
+            StartError::Thread(_)
+            | StartError::Listen { .. }
+            | StartError::Audit { source: Unusable::Taken, .. } => exit::UNAVAILABLE,
+            StartError::Audit { .. }
+            | StartError::Tls(_)
+            | StartError::Edge(_)
+            | StartError::Issuer(_)
+            | StartError::Vault(_)
+            | StartError::NoClient
+            | StartError::Upstream(_) => exit::CONFIG,
+        }
+    })
 }
 
 /// As many descriptors as the system lets this process have; says so if that is too few.
@@ -94,7 +105,7 @@ fn outlive_full_files(config: &Config) -> std::io::Result<()> {
 }
 
 /// Where it listens: what scripts wait for.
-fn announce(server: &Server) {
+pub(super) fn announce(server: &Server) {
     for url in server.urls() {
         tracing::info!("listening on {url}");
     }

@@ -22,6 +22,7 @@ mod connections;
 mod corpus;
 mod crowds;
 mod draining;
+mod exec;
 mod fair;
 mod first_look;
 mod forbidden;

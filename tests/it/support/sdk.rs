@@ -54,13 +54,26 @@ impl Sdk {
     /// Runs a test against this world, with more environment variables; it must succeed.
     pub async fn runs(self, test: (&str, &str), world: &World, variables: &[(&str, String)]) {
         let mut command = self.command(test);
-        let home = tempfile::tempdir().unwrap();
         command
-            // The SDKs read a configuration file there.
-            .env("HOME", home.path())
             .env("GENESYS_BASE_URL", world.gateway.url(""))
             .env("GENESYS_SIMULATOR_URL", format!("http://{}", world.genesys.addr()))
             .envs(variables.iter().cloned());
+        self.succeeds(test, command).await;
+    }
+
+    /// Runs a test as the command of another, which has all its variables but the SDK's own.
+    pub async fn runs_below(self, test: (&str, &str), mut above: Command) {
+        let command = self.command(test);
+        above.arg(command.get_program()).args(command.get_args());
+        above.current_dir(command.get_current_dir().unwrap());
+        above.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        self.succeeds(test, above).await;
+    }
+
+    async fn succeeds(self, test: (&str, &str), mut command: Command) {
+        let home = tempfile::tempdir().unwrap();
+        // The SDKs read a configuration file there.
+        command.env("HOME", home.path());
         let ran = tokio::task::spawn_blocking(move || command.output());
         let Output { status, stdout, stderr } = ran.await.unwrap().unwrap();
         let output = String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned();
