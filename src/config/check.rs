@@ -71,7 +71,7 @@ pub(super) fn config(settings: &mut Settings<'_>) -> Checked<Config> {
         claims: !matches!(jwt, Ok(None)),
         certificates: tls::asks_for_certificates(settings),
     };
-    let callers = callers::callers(settings, &known_by);
+    let callers = callers::callers(settings, known_by);
     if let (Ok(access), Ok(callers)) = (&access, &callers) {
         callers::reachable(settings, access.mode, callers);
     }

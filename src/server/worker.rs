@@ -156,7 +156,9 @@ impl Worker {
                 // Not waited for: a blocking write to a replay file must not delay the end.
                 runtime.shutdown_background();
                 // Only now: tasks that went with the runtime wrote their lines as they were dropped.
-                logs.iter().for_each(|log| log.flush());
+                for log in &logs {
+                    log.flush();
+                }
             })?;
         Ok(Self { thread, connections, over })
     }

@@ -40,7 +40,7 @@ pub struct OfToken {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Token {
+struct TokenOf {
     #[prometheus(flatten)]
     org: OfOrganisation,
     client: String,
@@ -157,8 +157,8 @@ pub struct Metrics {
     org: OfOrganisation,
     mints: Family<Mint, Counter>,
     verifications: Family<Verification, Counter>,
-    expires_in: Family<Token, Gauge<f64, AtomicU64>>,
-    generation: Family<Token, Gauge<i64, AtomicI64>>,
+    expires_in: Family<TokenOf, Gauge<f64, AtomicU64>>,
+    generation: Family<TokenOf, Gauge<i64, AtomicI64>>,
     live_secret: Family<OfSecret, Gauge<i64, AtomicI64>>,
     skew: Family<OfClient, Gauge<i64, AtomicI64>>,
     retries: Family<OfReason, Counter>,
@@ -262,6 +262,7 @@ impl Default for Metrics {
 
 impl Metrics {
     /// The same page, as another organisation counts in it.
+    #[must_use]
     pub fn of_organisation(&self, name: &str) -> Self {
         Self { org: OfOrganisation(Some(name.into())), ..self.clone() }
     }
@@ -281,7 +282,7 @@ impl Metrics {
     /// A token as it is now.
     pub fn token(&self, of: &OfToken, expires_in: f64, generation: u64) {
         let (org, OfToken { client, token }) = (self.org.clone(), of.clone());
-        let of = Token { org, client, token };
+        let of = TokenOf { org, client, token };
         self.expires_in.get_or_create(&of).set(expires_in);
         let generation = i64::try_from(generation).unwrap_or(i64::MAX);
         self.generation.get_or_create(&of).set(generation);

@@ -95,7 +95,7 @@ pub(super) struct KnownBy {
 }
 
 /// Every `[[caller]]`, in the file's order.
-pub(super) fn callers(settings: &mut Settings<'_>, known_by: &KnownBy) -> Checked<Vec<Caller>> {
+pub(super) fn callers(settings: &mut Settings<'_>, known_by: KnownBy) -> Checked<Vec<Caller>> {
     let mut written = Vec::new();
     let all = settings.tables(&CALLERS, |own, table| {
         written.push(caller(own, table)?);
@@ -143,7 +143,7 @@ fn caller(own: &mut Settings<'_>, table: &Place) -> Checked<Written> {
     let (key, key_place) = key.unzip();
     let (uids, claims, terms, policy) = (uids?, claims?, terms?, policy?);
     let certificates = certificate?.into_iter().collect();
-    let caller = Caller { name, networks, key, certificates, uids, claims, terms, policy };
+    let caller = Caller { name, networks, key, uids, claims, certificates, terms, policy };
     if !caller.is_known_by_something() {
         own.report(Problem::at(table, "nothing tells this [[caller]] from others").hint(
             "write key_file = \"/path\", key_sha256 = \"…\", client_cert = \"CN=…\", networks = [\"10.2.0.0/16\"], \

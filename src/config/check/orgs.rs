@@ -128,7 +128,7 @@ fn read(
     let rate_limit = rate_limit::rate_limit(settings);
     let retry = retry::retry(settings);
     let saving = saving::saving(settings);
-    let callers = callers::callers(settings, &shared.known_by);
+    let callers = callers::callers(settings, shared.known_by);
     if let Ok(callers) = &callers
         && callers.is_empty()
         && shared.mode == Mode::Key
