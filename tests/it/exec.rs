@@ -154,8 +154,8 @@ async fn the_port_serves_who_has_the_key_and_nobody_else_whatever_the_configurat
         .basic_auth(&environment["GENESYS_CLIENT_ID"], Some(&environment["GENESYS_CLIENT_SECRET"]))
         .form(&[("grant_type", "client_credentials")]);
     let login = Answer::of(login.send().await.unwrap()).await.json();
-    let token = login["access_token"].as_str().unwrap();
-    assert_eq!(status(get().bearer_auth(token)).await, 200);
+    let bearer = login["access_token"].as_str().unwrap();
+    assert_eq!(status(get().bearer_auth(bearer)).await, 200);
     assert!(login["expires_in"].as_u64().unwrap() > 86_400, "as long as the command runs");
     assert_eq!(running.end().code, Some(1), "what `read` says at the end of stdin");
     assert!(client().get(format!("{url}{ME}")).send().await.is_err(), "it is over");
