@@ -10,8 +10,8 @@ use std::{
 use super::{ConfigArgs, exit, live, serve::LAST_LINES};
 use crate::{
     config::{
-        Audit, Config, Credentials, Http2, Listen, ListenTls, OnFailure, Saving, SecretSource,
-        Sources, VaultAuth, load, show_duration, show_size,
+        Audit, Config, Credentials, Http2, IdentityProvider, Listen, ListenTls, Mode, OnFailure,
+        Organisation, Saving, SecretSource, Sources, VaultAuth, load, show_duration, show_size,
     },
     secret::loose,
     server::tls::note,
@@ -117,10 +117,40 @@ fn facts(config: &Config) -> Vec<(&'static str, String)> {
         ("connections", access.max_connections.to_string()),
         ("kept ready", warm(upstream.warm_connections)),
     ];
+    facts.push(("callers", callers(config)));
+    let jwt = |jwt: &IdentityProvider| format!("of {}, for {}", jwt.issuer, jwt.audience);
+    facts.extend(config.jwt.as_ref().map(|provider| ("jwt", jwt(provider))));
+    facts.extend(config.organisations.iter().map(|org| ("organisation", organisation(org))));
     facts.extend(config.tls.as_ref().map(|files| ("tls", tls(files))));
     facts.extend(config.audit.as_ref().map(|log| ("audit", audit(log))));
     facts.extend(saving(&config.saving).map(|fact| ("saving", fact)));
     facts
+}
+
+/// Who may call.
+fn callers(config: &Config) -> String {
+    let named = match config.callers.len() {
+        1 => "1 named".to_owned(),
+        count => format!("{count} named"),
+    };
+    match config.access.mode {
+        Mode::Open => format!("whoever reaches a listener; {named}"),
+        Mode::Key => format!("{named}, and nobody else"),
+    }
+}
+
+/// Where it is, and what leads there.
+fn organisation(Organisation { name, hosts, config }: &Organisation) -> String {
+    let leads: Vec<_> = hosts.iter().cloned().chain(config.listen.iter().map(place)).collect();
+    let ids: Vec<_> =
+        config.oauth.clients.iter().map(|client| client.id_source.to_string()).collect();
+    format!(
+        "{name}: {} to {}, client id from {}; {}",
+        leads.join(", "),
+        config.upstream.api,
+        ids.join(", "),
+        callers(config)
+    )
 }
 
 fn tls(ListenTls { cert, client_ca, .. }: &ListenTls) -> String {
@@ -145,6 +175,18 @@ fn saving(Saving { coalesce, cache, memory }: &Saving) -> Option<String> {
 /// What is not wrong, and yet should be known: secrets that others can read, and those that were
 /// not looked at.
 fn notes(config: &Config, live: bool) -> Vec<String> {
+    let all = std::iter::once(config).chain(config.organisations.iter().map(|org| &org.config));
+    let mut notes: BTreeSet<String> = all.flat_map(|config| notes_of(config, live)).collect();
+    notes.extend(config.in_the_clear().map(|address| {
+        format!(
+            "callers' keys reach {address} unencrypted: write [tls], or keep the network private"
+        )
+    }));
+    notes.into_iter().collect()
+}
+
+/// Those of one organisation.
+fn notes_of(config: &Config, live: bool) -> Vec<String> {
     let Config { oauth, vault, .. } = config;
     let mut sources = Vec::new();
     for client in &oauth.clients {
@@ -265,7 +307,43 @@ mod tests {
         replay        16MiB of a body, 1MiB of it in memory, 256MiB in all
         connections   10000
         kept ready    1 to api for each worker
+        callers       whoever reaches a listener; 0 named
         "#);
+    }
+
+    #[test]
+    fn who_may_call_and_which_organisations_there_are_is_in_the_summary() {
+        let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let caller = format!("[{{ name = 'billing', key_sha256 = '{digest}' }}]");
+        let (code, text) = checked(&[
+            ("GENESYS_CLIENT_ID", "an-id"),
+            ("GENESYS_CLIENT_SECRET", "hunter2"),
+            ("GENESYS_PROXY__LISTEN", "0.0.0.0:8080,127.0.0.1:8082"),
+            ("GENESYS_PROXY__ACCESS__MODE", "key"),
+            ("GENESYS_PROXY__CALLER", &caller),
+            ("GENESYS_PROXY__JWT__ISSUER", "https://idp.example"),
+            ("GENESYS_PROXY__JWT__AUDIENCE", "genesys-proxy"),
+            ("GENESYS_PROXY__JWT__JWKS_URL", "https://idp.example/keys"),
+            ("GENESYS_PROXY__ORGS__EU__HOSTS", "eu.internal"),
+            ("GENESYS_PROXY__ORGS__EU__LISTEN", "127.0.0.1:9090"),
+            ("GENESYS_PROXY__ORGS__EU__CALLER", &caller),
+            ("GENESYS_PROXY__ORGS__EU__UPSTREAM__REGION", "eu-central-1"),
+            ("GENESYS_PROXY__ORGS__EU__OAUTH__CLIENT_ID", "{ env = 'EU' }"),
+            ("GENESYS_PROXY__ORGS__EU__OAUTH__CLIENT_SECRET", "{ env = 'EU' }"),
+            ("EU", "hunter2"),
+        ]);
+        assert_eq!(code, exit::OK, "{text}");
+        for line in [
+            "callers       1 named, and nobody else\n",
+            "jwt           of https://idp.example, for genesys-proxy\n",
+            "organisation  eu: eu.internal, 127.0.0.1:9090 to https://api.mypurecloud.de, client id \
+             from variable EU; 1 named, and nobody else\n",
+            "note          callers' keys reach 0.0.0.0:8080 unencrypted: write [tls], or keep the \
+             network private\n",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+        assert!(!text.contains("hunter2") && !text.contains("127.0.0.1:8082 unencrypted"));
     }
 
     #[test]

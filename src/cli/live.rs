@@ -82,24 +82,28 @@ pub(super) fn warnings(config: &Config) -> io::Result<Output> {
     log::init(&Telemetry { log: log.to_owned(), ..config.telemetry.clone() })
 }
 
-/// Tries every client; the exit code is the worst of them.
+/// Tries every client of every organisation; the exit code is the worst of them.
 ///
 /// # Errors
 /// When `out` cannot be written to.
 pub async fn run(config: &Config, out: &mut dyn Write) -> io::Result<u8> {
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    let logins = match logins(config, &tasks, &Handle::current(), &stop) {
-        Ok(logins) => logins,
-        Err(error) => {
-            writeln!(out, "\n{error}")?;
-            return Ok(exit::CONFIG);
-        }
-    };
     let mut report = Report { out, worst: Found::Good };
-    for login in &logins {
-        let name = login.client().escape_debug();
-        writeln!(report.out, "\nclient {name} at {}", host(&config.oauth.token_url))?;
-        client(config, login, &mut report).await?;
+    let others = config.organisations.iter().map(|org| (Some(&org.name), &org.config));
+    for (org, config) in std::iter::once((None, config)).chain(others) {
+        let logins = match logins(config, &tasks, &Handle::current(), &stop) {
+            Ok(logins) => logins,
+            Err(error) => {
+                writeln!(report.out, "\n{error}")?;
+                return Ok(exit::CONFIG);
+            }
+        };
+        let of = org.map_or_else(String::new, |org| format!("[orgs.{org}] "));
+        for login in &logins {
+            let name = login.client().escape_debug();
+            writeln!(report.out, "\n{of}client {name} at {}", host(&config.oauth.token_url))?;
+            client(config, login, &mut report).await?;
+        }
     }
     stop.cancel();
     tasks.close();

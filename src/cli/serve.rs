@@ -40,10 +40,14 @@ pub async fn run(sources: &Sources) -> anyhow::Result<u8> {
 async fn gateway(config: Config, output: &Output) -> anyhow::Result<u8> {
     let mut signals = Signals::new()?;
     descriptors(config.access.max_connections);
+    let in_the_clear: Vec<_> = config.in_the_clear().collect();
     let server = match start(config, output).await {
         Ok(server) => server,
         Err(code) => return Ok(code),
     };
+    for address in in_the_clear {
+        tracing::warn!(%address, "callers' keys come unencrypted: write [tls], or keep the network private");
+    }
     announce(&server);
     let signal = signals.next().await;
     tracing::info!(signal, "draining: no new connections, requests in flight end");

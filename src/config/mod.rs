@@ -376,6 +376,20 @@ pub struct Telemetry {
     pub access_log: bool,
 }
 
+impl Config {
+    /// Callers' keys cross a network that others may listen on: the addresses where they would.
+    pub fn in_the_clear(&self) -> impl Iterator<Item = SocketAddr> {
+        let all = self.organisations.iter().flat_map(|org| &org.config.listen);
+        let keyed = self.access.mode == Mode::Key && self.tls.is_none();
+        self.listen.iter().chain(all).filter_map(move |listen| match listen {
+            Listen::Tcp(address) if keyed && !address.ip().to_canonical().is_loopback() => {
+                Some(*address)
+            }
+            Listen::Tcp(_) | Listen::Unix(_) => None,
+        })
+    }
+}
+
 impl std::fmt::Display for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let scheme = match self.scheme {

@@ -192,6 +192,7 @@ fn without_live_nobody_is_asked_and_the_summary_says_so() {
     replay        16MiB of a body, 1MiB of it in memory, 256MiB in all
     connections   10000
     kept ready    1 to api for each worker
+    callers       whoever reaches a listener; 0 named
     note          FILE can be read by others (mode 0644): chmod 600 FILE, or in Kubernetes defaultMode: 0400
     note          Vault secret/data/g#client_secret is not asked without --live
     note          command pass is not run without --live
