@@ -4,6 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderValue, Method, Version, request::Parts, uri::Authority};
+use percent_encoding::percent_decode_str;
 
 use crate::{
     config::Access,
@@ -219,8 +220,12 @@ fn target(request: &Parts, longest: usize) -> Result<(), Failure> {
         None if request.version < Version::HTTP_2 || request.uri.authority().is_none() => {}
         Some(_) | None => return Err(Failure::BadRequest("The scheme must be http or https")),
     }
-    let carries_token =
-        |query: &str| query.split('&').any(|pair| pair.split('=').next() == Some("access_token"));
+    // As whoever decodes it would read it, and who takes `;` for `&`.
+    let is_token = |pair: &str| {
+        let name = pair.split('=').next().unwrap_or_default();
+        percent_decode_str(name).eq(b"access_token".iter().copied())
+    };
+    let carries_token = |query: &str| query.split(['&', ';']).any(is_token);
     if request.uri.query().is_some_and(carries_token) {
         return Err(Failure::BadRequest("Send no access_token: the gateway adds its own"));
     }
@@ -307,7 +312,14 @@ mod tests {
     #[test]
     fn a_token_in_the_query_is_refused_and_words_like_it_are_not() {
         let with = |query| verdict("GET", query, &[("host", "localhost")]);
-        for query in ["/?access_token=x", "/?a=b&access_token=x", "/?access_token"] {
+        for query in [
+            "/?access_token=x",
+            "/?a=b&access_token=x",
+            "/?access_token",
+            "/?access%5ftoken=x",
+            "/?%61ccess_token=x",
+            "/?a=b;access_token=x",
+        ] {
             assert!(matches!(with(query), Err(Failure::BadRequest(_))), "{query}");
         }
         assert_eq!(with("/?my_access_token=x&a=access_token"), Ok(()));
@@ -323,8 +335,8 @@ mod tests {
     }
 
     #[test]
-    fn tracing_and_tunnelling_methods_are_refused() {
-        for method in ["TRACE", "TRACK", "CONNECT"] {
+    fn methods_that_trace_or_tunnel_or_are_not_all_capitals_are_refused() {
+        for method in ["TRACE", "TRACK", "CONNECT", "trace", "get", "head", "Delete", "PATCh"] {
             let target = if method == "CONNECT" { "localhost:1" } else { "/" };
             let host = [("host", "localhost")];
             assert_eq!(verdict(method, target, &host), Err(Failure::MethodRefused), "{method}");

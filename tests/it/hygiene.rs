@@ -54,6 +54,11 @@ fn only_what_is_the_callers_to_say_crosses() {
          X-Original-URL: /admin\r\n\
          X-Rewrite-URL: /admin\r\n\
          X-HTTP-Method-Override: DELETE\r\n\
+         X-HTTP-Method: DELETE\r\n\
+         X_Method-Override: DELETE\r\n\
+         X-Original-Method: DELETE\r\n\
+         X-Original-URI: /admin\r\n\
+         X-Override-URL: /admin\r\n\
          True-Client-IP: 10.0.0.1\r\n\
          Accept: */*\r\n\
          User-Agent: caller\r\n\
