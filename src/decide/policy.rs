@@ -77,6 +77,15 @@ impl Policy {
         }
         Ok(())
     }
+
+    /// The same for a call that asks for a `WebSocket` besides: what is said on one is no mere read, and
+    /// no rule sees it.
+    ///
+    /// # Errors
+    /// With what speaks against it.
+    pub fn judge_tunnel(&self) -> Result<(), Refused<'_>> {
+        if self.read_only { Err(Refused::NotARead) } else { Ok(()) }
+    }
 }
 
 /// As logs name it: the rule itself, or the key that has none for the call.
@@ -161,6 +170,14 @@ mod tests {
         }
         let secret = verdict(&policy, "GET", "/api/v2/oauth/clients/7");
         assert_eq!(secret, "deny GET /api/v2/oauth/clients/**");
+    }
+
+    #[test]
+    fn who_may_only_read_gets_no_tunnel_and_others_do() {
+        let policy = Policy::new(Vec::new(), Vec::new(), true, false);
+        assert_eq!(policy.judge_tunnel(), Err(Refused::NotARead));
+        let policy = Policy::new(rules(&["GET /**"]), rules(&["POST /**"]), false, false);
+        assert_eq!(policy.judge_tunnel(), Ok(()));
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub struct Call<'a> {
     pub method: &'a Method,
     /// Its path, as it came.
     pub path: &'a str,
+    /// It asks for a `WebSocket`.
+    pub tunnel: bool,
 }
 
 /// Lets the call pass, or refuses it; what ruled stands in its record.
@@ -42,7 +44,9 @@ pub fn authorize(
         return Err(Failure::Denied);
     }
     let Some(policy) = callers.policy(call.principal) else { return Ok(()) };
-    let Err(refused) = policy.judge(call.method, call.path) else { return Ok(()) };
+    let tunnel = |()| if call.tunnel { policy.judge_tunnel() } else { Ok(()) };
+    let judged = policy.judge(call.method, call.path).and_then(tunnel);
+    let Err(refused) = judged else { return Ok(()) };
     let rule = refused.to_string();
     let Policy { observe, .. } = *policy;
     if said.news(&(call.principal, &rule, record.call()), Instant::now()) {

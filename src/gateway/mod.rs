@@ -310,7 +310,8 @@ impl Gateway {
     ) -> Result<Passed, Failure> {
         let Shared { callers, config, said, .. } = &*self.shared;
         let (principal, path) = (record.principal, parts.uri.path());
-        let call = authorize::Call { principal, method: &parts.method, path };
+        let tunnel = asked.websocket();
+        let call = authorize::Call { principal, method: &parts.method, path, tunnel };
         authorize::authorize(&call, &config.access.deny, callers, said, record)?;
         if callers.have_keys() {
             headers::withhold_key(&mut parts.headers);
