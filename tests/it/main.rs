@@ -21,6 +21,7 @@ mod commands;
 mod connections;
 mod corpus;
 mod crowds;
+mod deploy;
 mod draining;
 mod exec;
 mod fair;
