@@ -63,6 +63,7 @@ mod simulate;
 mod slow_callers;
 mod standing;
 mod streaming;
+mod threats;
 mod tls;
 mod token_command;
 mod token_trouble;

@@ -30,6 +30,24 @@ fn a_certificate_has_the_names_of_its_subject_and_the_alternative_ones() {
 }
 
 #[test]
+fn a_name_that_only_looks_like_a_callers_is_not_it() {
+    let ia5 = |text: &str| Ia5String::try_from(text.to_owned()).unwrap();
+    for like in ["billing\0.evil.example", "billing, CN=billing", "Billing", "billing ", "b*", "*"]
+    {
+        let names = names_of(|params| {
+            params.distinguished_name.push(DnType::CommonName, like);
+            params.distinguished_name.push(DnType::OrganizationalUnitName, "billing");
+            let dns = SanType::DnsName(ia5(&format!("{}.internal", like.trim())));
+            params.subject_alt_names = vec![dns, SanType::Rfc822Name(ia5("billing"))];
+        });
+        assert!(!names.contains(&CertName::CommonName("billing".to_owned())), "{names:?}");
+        // But for its case, which names of hosts do not have.
+        let same = names.contains(&CertName::Dns("billing.internal".to_owned()));
+        assert_eq!(same, like.trim().eq_ignore_ascii_case("billing"), "{names:?}");
+    }
+}
+
+#[test]
 fn what_is_no_certificate_has_no_name() {
     assert!(names_in(&CertificateDer::from(b"0\x03\x02\x01\x01".to_vec())).is_empty());
     assert!(names_in(&CertificateDer::from(Vec::new())).is_empty());

@@ -137,6 +137,24 @@ fn nothing_unsigned_and_nothing_signed_with_a_public_key_passes() {
 }
 
 #[test]
+fn a_key_that_a_token_brings_along_or_points_to_is_not_looked_at() {
+    let (ours, theirs) = (ec(false), ec(false));
+    let keys = set(&[named(&ours, &json!({ "kid": "ours" }))]);
+    let brought: Jwk = serde_json::from_value(theirs.public.clone()).unwrap();
+    for pair in [&ours, &theirs] {
+        let header = Header {
+            kid: Some("ours".to_owned()),
+            jwk: Some(brought.clone()),
+            jku: Some("https://evil.example/keys".to_owned()),
+            x5u: Some("https://evil.example/chain".to_owned()),
+            ..Header::new(Algorithm::ES256)
+        };
+        let token = encode(&header, &json!({}), &pair.private).unwrap();
+        assert_eq!(keys.signed(&token), std::ptr::eq(pair, &ours));
+    }
+}
+
+#[test]
 fn a_key_for_something_else_is_not_used() {
     let pair = ec(false);
     let good = token(&pair, Algorithm::ES256, None);
