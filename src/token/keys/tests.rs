@@ -141,7 +141,7 @@ fn a_key_that_a_token_brings_along_or_points_to_is_not_looked_at() {
     let (ours, theirs) = (ec(false), ec(false));
     let keys = set(&[named(&ours, &json!({ "kid": "ours" }))]);
     let brought: Jwk = serde_json::from_value(theirs.public.clone()).unwrap();
-    for pair in [&ours, &theirs] {
+    for (pair, is_ours) in [(&ours, true), (&theirs, false)] {
         let header = Header {
             kid: Some("ours".to_owned()),
             jwk: Some(brought.clone()),
@@ -150,7 +150,7 @@ fn a_key_that_a_token_brings_along_or_points_to_is_not_looked_at() {
             ..Header::new(Algorithm::ES256)
         };
         let token = encode(&header, &json!({}), &pair.private).unwrap();
-        assert_eq!(keys.signed(&token), std::ptr::eq(pair, &ours));
+        assert_eq!(keys.signed(&token), is_ours);
     }
 }
 
