@@ -29,6 +29,7 @@ pub mod policy;
 pub mod queue;
 pub mod quota;
 pub mod rank;
+pub mod redact;
 pub mod renewals;
 pub mod retry;
 pub mod retry_budget;

@@ -12,7 +12,7 @@ use std::{
 use http::Request;
 use hyper::client::conn::TrySendError;
 
-use super::{credential::Signed, interim::Interim};
+use super::{credential::Signed, interim::Before};
 use crate::decide::answer::Head;
 use crate::upstream::{
     answer::Answered,
@@ -55,14 +55,14 @@ pub struct Patience<'a> {
 /// its answer goes to `interim`.
 pub async fn forward(
     signed: Signed,
-    interim: Option<&Interim>,
+    interim: Option<Before<'_>>,
     body: &Replay,
     patience: Patience<'_>,
 ) -> Result<Box<Answered>, Broken> {
     match signed {
         Signed::Http1(mut exchange, ticket) => {
             let mut say = |head: &Head| {
-                if let Some(interim) = interim {
+                if let Some(interim) = &interim {
                     interim.push(head.status, &head.fields);
                 }
             };

@@ -16,6 +16,9 @@ use std::{
 use atomic_waker::AtomicWaker;
 use http::{HeaderMap, StatusCode};
 
+use super::recover::reflected::conceal_in;
+use crate::token::Token;
+
 /// A bound against an upstream that sends nothing else.
 const MAX_WAITING: usize = 16 * 1024;
 
@@ -26,6 +29,24 @@ pub struct Interim {
     bytes: Mutex<Vec<u8>>,
     /// The connection, which writes them.
     connection: AtomicWaker,
+}
+
+/// The way there from a call that was signed with this token.
+#[derive(Debug, Clone, Copy)]
+pub struct Before<'a> {
+    /// The caller's connection.
+    pub to: &'a Interim,
+    /// What no answer may say.
+    pub token: &'a Token,
+}
+
+impl Before<'_> {
+    /// As [`Interim::push`], without the token.
+    pub fn push(&self, status: StatusCode, fields: &HeaderMap) {
+        let mut fields = fields.clone();
+        conceal_in(&mut fields, self.token);
+        self.to.push(status, &fields);
+    }
 }
 
 impl Interim {

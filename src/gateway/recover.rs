@@ -8,6 +8,7 @@
 
 mod look;
 mod readmit;
+pub mod reflected;
 mod rest;
 mod retries;
 mod tokens;
@@ -22,6 +23,7 @@ use super::{
     admit::{Asker, Asking, Permit},
     credential::Head,
     forward::{Broken, forward},
+    interim::Before,
     saving::Place,
 };
 use crate::{
@@ -43,6 +45,7 @@ use crate::{
 };
 
 use look::{Look, unproved};
+use reflected::conceal;
 use rest::discard;
 pub use retries::Retries;
 use retries::{Last, outcome};
@@ -83,6 +86,8 @@ pub struct Recovered {
     pub not_replayable: bool,
     /// The answer came before the upload ended.
     pub early: bool,
+    /// What it was asked with: no trailer may say it.
+    pub token: Arc<Token>,
 }
 
 /// Renewals for one request: of its token, and of one more when that could not be renewed.
@@ -161,7 +166,7 @@ impl Gateway {
             match (next, tried) {
                 (Next::Renew, Ok(answer)) => {
                     if self.rejected(&token, &permit, &call.head) == Verdict::PassOn {
-                        return Ok(settle(call, answer, permit, &token));
+                        return Ok(settle(call, answer, permit, token));
                     }
                     call.body.stop();
                     Box::pin(discard(answer)).await;
@@ -172,13 +177,13 @@ impl Gateway {
                 }
                 (Next::Fruitless, Ok(answer)) => {
                     self.fruitless(&call, &permit, &token, refused.as_ref());
-                    return Ok(settle(call, answer, permit, &token));
+                    return Ok(settle(call, answer, permit, token));
                 }
                 (next @ (Next::Requeue { until } | Next::HandOn { until }), Ok(answer)) => {
                     let call_of = (&call.head.method, call.head.path.path());
                     self.shared.admission.limited(&permit, call_of, until);
                     if matches!(next, Next::HandOn { .. }) && !self.elsewhere(&call, &permit) {
-                        return Ok(settle(call, answer, permit, &token));
+                        return Ok(settle(call, answer, permit, token));
                     }
                     call.body.stop();
                     Box::pin(discard(answer)).await;
@@ -196,7 +201,7 @@ impl Gateway {
                         let turn = Box::pin(self.turn_again(&call, ticket, tried, record));
                         match turn.await {
                             Ok(again) => permit = again,
-                            Err(last) => return hand_on(call, *last, &token),
+                            Err(last) => return hand_on(call, *last, token),
                         }
                     }
                 }
@@ -209,13 +214,13 @@ impl Gateway {
                     let turn = Box::pin(self.retry(&call, permit, tried, at, funds, record));
                     match turn.await {
                         Ok(again) => permit = again,
-                        Err(last) => return hand_on(call, *last, &token),
+                        Err(last) => return hand_on(call, *last, token),
                     }
                 }
                 (Next::Answer | Next::Fail, Ok(answer)) => {
                     let renewed = history.renewed || (looks > 1 && !self.shared.tokens.several());
                     self.learn(&token, &permit, &call, &answer, renewed);
-                    return Ok(settle(call, answer, permit, &token));
+                    return Ok(settle(call, answer, permit, token));
                 }
                 (_, Err(broken)) => return Err(failure(&broken, &call.body)),
             }
@@ -294,11 +299,12 @@ impl Gateway {
         permit.spend(sent);
         record.attempts += 1;
         let patience = self.patient(self.shared.config.upstream.response_timeout);
-        let interim = call.interim.as_ref().map(|caller| &caller.interim);
-        let tried = forward(signed, interim, &call.body, patience).await;
+        let interim = call.interim.as_ref().map(|caller| Before { to: &caller.interim, token });
+        let mut tried = forward(signed, interim, &call.body, patience).await;
         let ended = Instant::now();
         record.upstream = ended - sent;
-        if let Ok(answer) = &tried {
+        if let Ok(answer) = &mut tried {
+            conceal(answer, token);
             self.hear(call, answer, permit);
             if looked_at_the_token(answer.parts.status) {
                 token.worked(ended);
@@ -348,7 +354,7 @@ fn family(head: &Head) -> u64 {
 }
 
 /// There is no other try: the caller gets what came of the last one.
-fn hand_on(call: Call, last: Last, token: &Token) -> Result<Recovered, Failure> {
+fn hand_on(call: Call, last: Last, token: Arc<Token>) -> Result<Recovered, Failure> {
     match last.tried {
         Ok(answer) => Ok(settle(call, answer, last.permit, token)),
         Err(broken) => Err(failure(&broken, &call.body)),
@@ -359,7 +365,7 @@ fn settle(
     call: Call,
     answer: Box<Answered>,
     permit: impl Into<Option<Permit>>,
-    token: &Token,
+    token: Arc<Token>,
 ) -> Recovered {
     let refused = answer.parts.status == StatusCode::UNAUTHORIZED;
     let not_replayable = refused && !call.body.replayable();
@@ -371,7 +377,7 @@ fn settle(
     }
     let early = call.body.unread();
     call.body.settle();
-    Recovered { answer, permit: permit.into(), not_replayable, early }
+    Recovered { answer, permit: permit.into(), not_replayable, early, token }
 }
 
 fn failure(broken: &Broken, body: &Replay) -> Failure {

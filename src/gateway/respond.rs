@@ -15,8 +15,14 @@ use http_body::{Body, Frame, SizeHint};
 use serde::Serialize;
 
 use super::{
-    admit::Permit, credential::X_REQUEST_ID, forbidden::Glance, forward::Patience, login::Reply,
-    recover::Recovered, said::Said, saving::Saved,
+    admit::Permit,
+    credential::X_REQUEST_ID,
+    forbidden::Glance,
+    forward::Patience,
+    login::Reply,
+    recover::{Recovered, reflected::conceal_in},
+    said::Said,
+    saving::Saved,
 };
 use crate::{
     decide::{failure::Failure, headers, turns::Standing},
@@ -25,6 +31,7 @@ use crate::{
         digits::{push, push_millis},
         words::word,
     },
+    token::Token,
     upstream::{
         answer::{self, Answered},
         deadline::Deadline,
@@ -63,6 +70,8 @@ pub struct Held {
     body: answer::Body,
     _permit: Option<Permit>,
     record: Box<Record>,
+    /// What it was asked with.
+    token: Arc<Token>,
     /// At a 403's body.
     glance: Option<Box<Glance>>,
     idle: Idle,
@@ -96,7 +105,7 @@ pub fn pass(
     said: &Arc<Said>,
     patience: Patience<'_>,
 ) -> Response<AnswerBody> {
-    let Recovered { answer, permit, not_replayable, early } = recovered;
+    let Recovered { answer, permit, not_replayable, early, token } = recovered;
     let Answered { mut parts, told, body } = *answer;
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
         // Hop by hop, so it is ours to say on this hop (RFC 9110 section 7.8).
@@ -122,7 +131,7 @@ pub fn pass(
     mark(&mut parts, &record);
     let Patience { deadlines, timeout } = patience;
     let idle = Idle { timeout, deadline: deadlines.after(timeout), moved: false };
-    let mut held = Box::new(Held { body, _permit: permit, record, glance, idle, cut: None });
+    let mut held = Box::new(Held { body, _permit: permit, record, token, glance, idle, cut: None });
     if held.body.is_end_stream() {
         held.complete();
     }
@@ -334,7 +343,10 @@ impl Held {
         };
         self.idle.moved = true;
         match frame {
-            Some(Ok(frame)) => {
+            Some(Ok(mut frame)) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    conceal_in(trailers, &self.token);
+                }
                 if let (Some(glance), Some(data)) = (&mut self.glance, frame.data_ref()) {
                     glance.see(data);
                 }

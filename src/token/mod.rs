@@ -77,6 +77,12 @@ impl Token {
         }
     }
 
+    /// Its bytes, without the scheme: what no answer may hold.
+    pub fn secret(&self) -> &[u8] {
+        let whole = self.authorization.as_bytes();
+        whole.strip_prefix(b"Bearer ").unwrap_or(whole)
+    }
+
     /// It worked, and not longer ago than `age`.
     pub fn worked_within(&self, age: Duration) -> bool {
         let at = self.worked.load(Ordering::Relaxed);

@@ -50,6 +50,7 @@ mod pages;
 mod parking;
 mod pool;
 mod rate;
+mod reflected;
 mod retries;
 mod revoked;
 mod saving;

@@ -95,7 +95,7 @@ impl Gateway {
             }
         };
         let tally = Tally::of(record);
-        let Recovered { answer, permit, not_replayable, early } = recovered;
+        let Recovered { answer, permit, not_replayable, early, token } = recovered;
         let Answered { parts, told, body } = *answer;
         let mut room = place.saving().room.place();
         let read = if shareable(&parts.headers) {
@@ -114,7 +114,7 @@ impl Gateway {
             Read::Some(body) => {
                 place.end(Outcome::Alone, (tally, patience));
                 let answer = Box::new(Answered { parts, told, body });
-                let rest = Recovered { answer, permit, not_replayable, early };
+                let rest = Recovered { answer, permit, not_replayable, early, token };
                 Some(Own::Streamed(Box::new((rest, tally))))
             }
             Read::Broken(failure) => {
