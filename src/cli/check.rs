@@ -254,13 +254,11 @@ fn audit(log: &Audit) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     fn checked(pairs: &[(&str, &str)]) -> (u8, String) {
         let dir = tempfile::tempdir().unwrap();
-        let env: BTreeMap<_, _> =
+        let env =
             pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let sources = Sources { env, dir: dir.path().to_owned(), ..Sources::default() };
         let mut out = Vec::new();

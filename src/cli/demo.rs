@@ -2,7 +2,6 @@
 //! It never needs a credential, a file or the network.
 
 use std::{
-    collections::BTreeMap,
     io::Write,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
@@ -84,7 +83,7 @@ async fn start(args: &DemoArgs, genesys: SocketAddr) -> anyhow::Result<(Server, 
 
 /// The same checks as any configuration, from variables of our own making.
 fn config(listen: SocketAddr, genesys: SocketAddr) -> anyhow::Result<Config> {
-    let env: BTreeMap<String, String> = [
+    let env = [
         ("GENESYS_CLIENT_ID", "demo".to_owned()),
         ("GENESYS_CLIENT_SECRET", "demo".to_owned()),
         ("GENESYS_PROXY__UPSTREAM__API_URL", format!("http://{genesys}")),

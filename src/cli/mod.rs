@@ -122,7 +122,7 @@ impl Cli {
     pub async fn run(self) -> anyhow::Result<u8> {
         keep_to_oneself();
         match self.command.unwrap_or(Command::Serve(self.serve)) {
-            Command::Serve(args) => Box::pin(serve::run(&args.sources())).await,
+            Command::Serve(args) => Box::pin(serve::run(args.sources())).await,
             Command::Demo(args) => Box::pin(demo::run(args)).await,
             Command::Exec(args) => Box::pin(exec::run(args)).await,
             Command::Simulate(args) => simulate::run(args).await.map(|()| exit::OK),

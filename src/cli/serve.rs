@@ -13,7 +13,7 @@ use super::exit;
 use crate::{
     config::{Config, Sources, load},
     server::{Server, StartError},
-    telemetry::{audit::Unusable, log, output::Output},
+    telemetry::{audit::Unusable, log, output::Output, panics},
 };
 
 /// What the last lines may take to be written: a stderr that nobody reads must not hang the end.
@@ -23,8 +23,13 @@ pub(super) const LAST_LINES: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// When signals cannot be received.
-pub async fn run(sources: &Sources) -> anyhow::Result<u8> {
-    let config = match load(sources) {
+pub async fn run(sources: Sources) -> anyhow::Result<u8> {
+    // Before there is a secret.
+    let no_core = rlimit::setrlimit(rlimit::Resource::CORE, 0, 0);
+    let loaded = load(&sources);
+    // The variables are zeroed.
+    drop(sources);
+    let config = match loaded {
         Ok(config) => config,
         Err(problems) => {
             eprint!("{}", problems.render(std::io::stderr().is_terminal()));
@@ -32,6 +37,10 @@ pub async fn run(sources: &Sources) -> anyhow::Result<u8> {
         }
     };
     let output = log::init(&config.telemetry)?;
+    panics::tell(output.clone());
+    if let Err(error) = no_core {
+        tracing::warn!(%error, "a crash may leave a core file, and secrets in it");
+    }
     let code = gateway(config, &output).await;
     output.flush(LAST_LINES);
     code

@@ -1,8 +1,14 @@
 //! The environment: the process's variables, `.env` below them, and `GENESYS_PROXY__SECTION__KEY`.
 //! It never changes the environment (`set_var` races with every thread) and never prints a value.
 
-use std::{collections::BTreeMap, io, path::Path};
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    ops::{Deref, DerefMut},
+    path::Path,
+};
 
+use secrecy::zeroize::{Zeroize, Zeroizing};
 use toml::{Spanned, de::DeValue};
 
 use super::{
@@ -17,8 +23,48 @@ use super::{
 /// Two underscores: Kubernetes makes `GENESYS_PROXY_PORT` and its kin for a service of that name.
 const PREFIX: &str = "GENESYS_PROXY__";
 
-/// Variables by name.
-pub(super) type Variables = BTreeMap<String, String>;
+/// Variables by name, some of them secrets: the values are zeroed when they are dropped.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Variables(BTreeMap<String, String>);
+
+impl Deref for Variables {
+    type Target = BTreeMap<String, String>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Variables {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
+
+impl FromIterator<(String, String)> for Variables {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(pairs: I) -> Self {
+        Self(pairs.into_iter().collect())
+    }
+}
+
+impl<const N: usize> From<[(String, String); N]> for Variables {
+    fn from(pairs: [(String, String); N]) -> Self {
+        Self(pairs.into())
+    }
+}
+
+impl Drop for Variables {
+    fn drop(&mut self) {
+        self.0.values_mut().for_each(Zeroize::zeroize);
+    }
+}
+
+/// Without the values.
+impl fmt::Debug for Variables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
 
 /// The given variables and, below them, those of `.env` in `dir`; its bad lines are problems.
 pub(super) fn with_dotenv(
@@ -28,7 +74,7 @@ pub(super) fn with_dotenv(
 ) -> Variables {
     let mut all = process.clone();
     let text = match std::fs::read_to_string(dir.join(".env")) {
-        Ok(text) => text,
+        Ok(text) => Zeroizing::new(text),
         // A directory of that name is a Python environment, not ours to complain about.
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory) => {
             return all;
@@ -82,7 +128,7 @@ pub(super) fn overlay<'i>(
     orgs: &mut Organisations<'i>,
     problems: &mut Vec<Problem>,
 ) {
-    for (name, raw) in variables {
+    for (name, raw) in variables.iter() {
         let Some(path) = name.strip_prefix(PREFIX) else { continue };
         let place = Place::Variable(name.clone());
         if let Some(path) = path.to_lowercase().strip_prefix("orgs__") {
@@ -165,7 +211,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(".env"), "A=1\nhunter2\nB=two hunter2\nC=3\n").unwrap();
         let mut problems = Vec::new();
-        let all = with_dotenv(&Variables::new(), dir.path(), &mut problems);
+        let all = with_dotenv(&Variables::default(), dir.path(), &mut problems);
         assert_eq!(all, variables(&[("A", "1"), ("C", "3")]));
         let shown: Vec<_> = problems.iter().map(ToString::to_string).collect();
         assert_eq!(

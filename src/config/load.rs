@@ -2,7 +2,6 @@
 //! It never changes the environment, and reads each source once.
 
 use std::{
-    collections::BTreeMap,
     fmt,
     io::{self, Read as _},
     path::{Path, PathBuf},
@@ -14,7 +13,8 @@ use toml::{
 };
 
 use super::{
-    Config, LogFormat, check, env,
+    Config, LogFormat, check,
+    env::{self, Variables},
     file::{self, Item, Items, Key},
     read::{Reported, Settings},
     redact::redact,
@@ -45,7 +45,7 @@ pub struct Sources {
     /// `--insecure-open-listener`: whoever can reach the port may use the credentials.
     pub insecure_open_listener: bool,
     /// The process's environment.
-    pub env: BTreeMap<String, String>,
+    pub env: Variables,
     /// Where `proxy.toml` and `.env` are looked for.
     pub dir: PathBuf,
 }

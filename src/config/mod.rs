@@ -42,6 +42,7 @@ pub use self::{
     caller::{Caller, CertName, KeyDigest},
     check::read_audit_key,
     credential::Kind as SecretKind,
+    env::Variables,
     listen_tls::{ListenTls, Shown, TlsFile, Unusable},
     load::{Sources, load},
     oauth::{

@@ -3,7 +3,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::HeaderValue;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::{ExposeSecret as _, SecretString, zeroize::Zeroizing};
 
 use super::asked::{Asked, Lines};
 
@@ -99,9 +99,8 @@ pub fn is_local(token: &str) -> bool {
 impl Login {
     /// What follows `Basic` (RFC 7617): base64 of a name without a colon, a colon, and the key.
     pub fn basic(encoded: &str) -> Option<Self> {
-        let text = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
-        let whole = SecretString::from(text);
-        let (name, key) = whole.expose_secret().split_once(':')?;
+        let whole = Zeroizing::new(STANDARD.decode(encoded).ok()?);
+        let (name, key) = std::str::from_utf8(&whole).ok()?.split_once(':')?;
         Some(Self { name: name.to_owned(), key: key.into() })
     }
 
@@ -109,10 +108,12 @@ impl Login {
     #[must_use]
     pub fn form_decoded(&self) -> Self {
         let decode = |text: &str| {
-            let spaced = text.replace('+', " ");
-            percent_encoding::percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
+            let spaced = Zeroizing::new(text.replace('+', " "));
+            let decoded = percent_encoding::percent_decode_str(&spaced).decode_utf8_lossy();
+            Zeroizing::new(decoded.into_owned())
         };
-        Self { name: decode(&self.name), key: decode(self.key.expose_secret()).into() }
+        let key = decode(self.key.expose_secret());
+        Self { name: decode(&self.name).to_string(), key: key.as_str().into() }
     }
 }
 

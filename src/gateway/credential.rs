@@ -26,6 +26,8 @@ pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// How many fields we add to nearly every request.
 const OURS: usize = 4;
+/// For what else the last field and the end of a head take, and the size of a first chunk.
+const LAST_ROOM: usize = 64;
 /// A trace's name (W3C Trace Context, section 3.2).
 type Traceparent = [u8; 55];
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -188,6 +190,8 @@ impl Head {
         } else if self.trailers {
             out.extend_from_slice(b"connection: te\r\nte: trailers\r\n");
         }
+        // From here on it does not move: what is left behind by one that grows is not zeroed.
+        out.reserve(authorization.len() + LAST_ROOM);
         write_field(out, "authorization", authorization.as_bytes());
         out.extend_from_slice(b"\r\n");
     }

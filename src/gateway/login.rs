@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::{ExposeSecret as _, SecretString, zeroize::Zeroizing};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -259,8 +259,12 @@ impl Reply {
     }
 
     fn json(status: StatusCode, body: &impl Serialize) -> Self {
-        let body = serde_json::to_vec(body).unwrap_or_default().into();
-        Self { body, ..Self::empty(status) }
+        // There may be a token in it: in a buffer that grows, a copy would stay behind.
+        let mut json = Zeroizing::new(Vec::with_capacity(1024));
+        if serde_json::to_writer(&mut *json, body).is_err() {
+            json.clear();
+        }
+        Self { body: Bytes::from_owner(json), ..Self::empty(status) }
     }
 
     /// As an authorization server says it.

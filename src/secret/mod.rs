@@ -7,6 +7,7 @@ mod file;
 mod json;
 mod vault;
 mod watch;
+pub mod wiped;
 
 pub use self::{
     command::read_output,

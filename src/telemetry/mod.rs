@@ -8,6 +8,7 @@ pub mod digits;
 pub mod log;
 pub mod metrics;
 pub mod output;
+pub mod panics;
 pub mod seldom;
 pub mod stamp;
 pub mod words;

@@ -9,6 +9,7 @@ use std::{
 use aws_lc_rs::digest;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderValue, StatusCode};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -16,7 +17,7 @@ use super::{
     claims::{self, Claims},
     error::{Kind, MintError},
 };
-use crate::decide::skew::Skew;
+use crate::{decide::skew::Skew, secret::wiped};
 
 /// A larger answer is no token answer.
 pub const MAX_ANSWER: usize = 16 * 1024;
@@ -30,7 +31,7 @@ const SHORTEST: usize = 4;
 /// A token as it came.
 #[derive(Clone)]
 pub struct Minted {
-    /// `Bearer …`, marked sensitive.
+    /// `Bearer …`, marked sensitive, zeroed with its last clone.
     pub authorization: HeaderValue,
     /// How long it lives from now.
     pub life: Duration,
@@ -79,7 +80,7 @@ pub(super) fn bearer(authorization: &HeaderValue) -> &str {
 
 #[derive(Deserialize)]
 struct Granted {
-    access_token: String,
+    access_token: SecretString,
     token_type: Option<String>,
     expires_in: Option<Value>,
     scope: Option<Value>,
@@ -152,17 +153,17 @@ fn read_granted(body: &[u8]) -> Result<Minted, &'static str> {
     if granted.token_type.is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
         return Err("the token answer's token_type is not bearer");
     }
-    let token = granted.access_token;
-    if !is_b64token(&token) {
+    let token = granted.access_token.expose_secret();
+    if !is_b64token(token) {
         return Err("the access_token is empty or holds characters that no bearer token has");
     }
     if token.len() < SHORTEST {
         return Err("the access_token is shorter than any token: it was cut");
     }
-    if let Some(why) = cut(&token) {
+    if let Some(why) = cut(token) {
         return Err(why);
     }
-    let claims = claims::read(&token);
+    let claims = claims::read(token);
     let answered = granted
         .expires_in
         .as_ref()
@@ -178,9 +179,8 @@ fn read_granted(body: &[u8]) -> Result<Minted, &'static str> {
         .as_ref()
         .and_then(|claims| claims.scope.clone())
         .or_else(|| granted.scope.as_ref().and_then(|value| claims::list(value, true)));
-    let mut authorization = HeaderValue::try_from(format!("Bearer {token}"))
+    let authorization = wiped::field(&["Bearer ", token])
         .map_err(|_| "the access_token cannot be a header value")?;
-    authorization.set_sensitive(true);
     Ok(Minted { scopes, claims, ..Minted::opaque(authorization, life.min(MAX_LIFE)) })
 }
 

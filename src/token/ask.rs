@@ -4,7 +4,7 @@
 use std::{sync::atomic::Ordering, time::SystemTime};
 
 use http::{HeaderMap, header};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use url::Url;
 
 use super::{
@@ -22,6 +22,7 @@ use crate::{
         retry, scopes,
         skew::{self, Say, Skew},
     },
+    secret::wiped,
 };
 
 impl Login {
@@ -34,7 +35,7 @@ impl Login {
             .post(url.clone())
             .header(header::ACCEPT, "application/json")
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(token_form(&self.oauth, &proof).expose_secret().to_owned());
+            .body(wiped::body(&token_form(&self.oauth, &proof)));
         for (name, value) in &self.oauth.extra_headers {
             request = request.header(name, value);
         }

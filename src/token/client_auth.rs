@@ -11,10 +11,13 @@ use base64::{
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
 use http::HeaderValue;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
 use url::{Url, form_urlencoded};
 
-use crate::config::{ClientAuth, Credentials, OAuth, OAuthClient};
+use crate::{
+    config::{ClientAuth, Credentials, OAuth, OAuthClient},
+    secret::wiped,
+};
 use key::{BadKey, SigningKey};
 
 /// How long an assertion is good: long enough for a slow request, too short to be worth stealing.
@@ -61,10 +64,7 @@ impl Prover<'_> {
             // Form-encoded first, as RFC 6749 section 2.3.1 wants it: ids and secrets may hold a
             // colon.
             ClientAuth::Basic => Ok(Proof {
-                authorization: Some(basic(
-                    &encode(&self.client.id),
-                    &encode(self.secret.expose_secret()),
-                )),
+                authorization: Some(basic(&self.client.id, self.secret)),
                 fields: Vec::new(),
             }),
             ClientAuth::Body => Ok(Proof {
@@ -117,10 +117,17 @@ fn unique() -> Result<String, BadKey> {
 impl Proof {
     /// The form body of a request: its own fields, then ours.
     pub fn form<'f>(&self, fields: impl IntoIterator<Item = (&'f str, &'f str)>) -> SecretString {
-        let mut form = form_urlencoded::Serializer::new(String::new());
+        let fields: Vec<_> = fields.into_iter().collect();
+        let ours = self.fields.iter().map(|(name, value)| (*name, value.expose_secret()));
+        // A byte takes three at most, and two separate. It never moves: what is left behind by a
+        // text that grows is not zeroed.
+        let room =
+            fields.iter().copied().chain(ours.clone()).map(|(n, v)| 3 * (n.len() + v.len()) + 2);
+        let mut form = form_urlencoded::Serializer::new(String::with_capacity(room.sum()));
         form.extend_pairs(fields);
-        form.extend_pairs(self.fields.iter().map(|(name, value)| (*name, value.expose_secret())));
-        form.finish().into()
+        form.extend_pairs(ours);
+        let form = Zeroizing::new(form.finish());
+        form.as_str().into()
     }
 }
 
@@ -135,16 +142,19 @@ pub fn token_form(oauth: &OAuth, proof: &Proof) -> SecretString {
     proof.form(fields)
 }
 
-fn basic(id: &str, secret: &str) -> HeaderValue {
-    let encoded = STANDARD.encode(format!("{id}:{secret}"));
-    let mut value =
-        HeaderValue::try_from(format!("Basic {encoded}")).expect("base64 is visible ASCII");
-    value.set_sensitive(true);
-    value
+fn basic(id: &str, secret: &SecretString) -> HeaderValue {
+    let pair = wiped::joined(&[&*encode(id), ":", &*encode(secret.expose_secret())]);
+    // Four for three, and a last group.
+    let mut encoded = Zeroizing::new(String::with_capacity(pair.len() / 3 * 4 + 4));
+    STANDARD.encode_string(&*pair, &mut encoded);
+    wiped::field(&["Basic ", &*encoded]).expect("base64 is visible ASCII")
 }
 
-fn encode(text: &str) -> String {
-    form_urlencoded::byte_serialize(text.as_bytes()).collect()
+fn encode(text: &str) -> Zeroizing<String> {
+    // A byte takes three at most.
+    let mut encoded = Zeroizing::new(String::with_capacity(3 * text.len()));
+    encoded.extend(form_urlencoded::byte_serialize(text.as_bytes()));
+    encoded
 }
 
 #[cfg(test)]

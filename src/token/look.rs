@@ -54,6 +54,7 @@ impl Login {
         let mut response = request.send().await.map_err(|error| self.unreachable(url, &error))?;
         let status = response.status();
         let body = self.body(&mut response, url, MAX_BODY).await?;
-        Ok(Seen { status, body })
+        // It says what the token may do, and not the token.
+        Ok(Seen { status, body: body.to_vec() })
     }
 }

@@ -2,7 +2,7 @@
 //! It never takes an answer that it does not understand for a verdict: a check that fails says so.
 
 use http::{HeaderValue, StatusCode, header};
-use secrecy::ExposeSecret;
+use secrecy::zeroize::Zeroizing;
 use serde::Deserialize;
 use url::Url;
 
@@ -10,7 +10,7 @@ use super::{
     answer::{MAX_ANSWER, bearer},
     issuer::Login,
 };
-use crate::config::Verify;
+use crate::{config::Verify, secret::wiped};
 
 /// What a check found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +92,7 @@ impl Login {
         &self,
         url: &Url,
         authorization: &HeaderValue,
-    ) -> Result<(StatusCode, Vec<u8>), String> {
+    ) -> Result<(StatusCode, Zeroizing<Vec<u8>>), String> {
         // Checks are many and the source may be slow, or a quota: a mint reads it anew.
         let secret = self.at_hand(self.live_secret()).await.map_err(|error| error.why)?;
         let proof = self.proof(&secret, url).map_err(|error| error.why)?;
@@ -103,7 +103,7 @@ impl Login {
             .post(url.clone())
             .header(header::ACCEPT, "application/json")
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(form.expose_secret().to_owned());
+            .body(wiped::body(&form));
         if let Some(authorization) = proof.authorization {
             request = request.header(header::AUTHORIZATION, authorization);
         }

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, zeroize::Zeroizing};
 use url::Url;
 
 use super::{
+    answer::MAX_ANSWER,
     error::{Kind, MintError, innermost},
     issuer::Login,
 };
@@ -32,8 +33,9 @@ impl Login {
         response: &mut reqwest::Response,
         url: &Url,
         most: usize,
-    ) -> Result<Vec<u8>, MintError> {
-        let mut body = Vec::new();
+    ) -> Result<Zeroizing<Vec<u8>>, MintError> {
+        // A token's answer never outgrows it: what a vector leaves behind is not zeroed.
+        let mut body = Zeroizing::new(Vec::with_capacity(MAX_ANSWER));
         loop {
             match response.chunk().await {
                 Ok(Some(chunk)) if body.len() + chunk.len() > most => {

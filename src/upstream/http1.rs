@@ -20,6 +20,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
+use secrecy::zeroize::Zeroizing;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     task::unconstrained,
@@ -52,7 +53,8 @@ const MAX_KEPT: usize = 4 * 1024;
 pub struct Connection<S> {
     stream: S,
     /// The next request's head, then whatever frames its body.
-    out: Vec<u8>,
+    /// The head holds the token: zeroed when it goes.
+    out: Zeroizing<Vec<u8>>,
     /// Read, and not yet taken apart.
     read: BytesMut,
     /// What the next answer may need: what the last one did.
@@ -86,7 +88,7 @@ impl<S> fmt::Debug for Connection<S> {
 impl<S> Connection<S> {
     /// A connection that has carried nothing yet.
     pub fn new(stream: S) -> Box<Self> {
-        let (out, read) = (Vec::new(), BytesMut::new());
+        let (out, read) = (Zeroizing::default(), BytesMut::new());
         Box::new(Self { stream, out, read, expect: FIRST_READ, closed: false })
     }
 
@@ -98,7 +100,7 @@ impl<S> Connection<S> {
 
     /// It will not be used for a while: its buffers go.
     pub fn rest(&mut self) {
-        (self.out, self.read) = (Vec::new(), BytesMut::new());
+        (self.out, self.read) = (Zeroizing::default(), BytesMut::new());
     }
 
     /// Between two requests it keeps what nearly every one needs.
@@ -107,7 +109,7 @@ impl<S> Connection<S> {
             self.read = BytesMut::new();
         }
         if self.out.capacity() > MAX_KEPT {
-            self.out = Vec::new();
+            self.out = Zeroizing::default();
         }
     }
 }

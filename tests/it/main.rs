@@ -56,6 +56,7 @@ mod revoked;
 mod saving;
 mod sdk;
 mod sdk_limits;
+mod secrecy;
 mod secrets;
 mod serving;
 mod shared_turns;

@@ -15,7 +15,7 @@ use std::{
 
 use aws_lc_rs::rand;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use secrecy::SecretString;
+use secrecy::{SecretString, zeroize::Zeroizing};
 use tokio::time::Instant;
 
 use crate::{
@@ -23,6 +23,8 @@ use crate::{
     decide::{callers::Principal, offered::TOKEN_PREFIX},
 };
 
+/// Of a token: the prefix, and 32 bytes in base64url.
+const LENGTH: usize = TOKEN_PREFIX.len() + 43;
 /// Tokens at once, of all callers together.
 const MOST: usize = 10_000;
 /// So many go at once when there is no more room, so that not each login looks through all.
@@ -60,9 +62,11 @@ impl Tokens {
     /// A new one; of a named caller it is known from now on, of anybody else it says nothing.
     /// `None` when the system has no randomness.
     pub fn issue(&self, principal: Principal, now: Instant) -> Option<SecretString> {
-        let mut random = [0; 32];
-        rand::fill(&mut random).ok()?;
-        let token = format!("{TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(random));
+        let mut random = Zeroizing::new([0; 32]);
+        rand::fill(&mut *random).ok()?;
+        let mut token = Zeroizing::new(String::with_capacity(LENGTH));
+        token.push_str(TOKEN_PREFIX);
+        URL_SAFE_NO_PAD.encode_string(*random, &mut token);
         if let Principal::Named(_) = principal {
             let used = AtomicU64::new(self.millis(now));
             let held = Held { principal, until: now + self.life, used };
@@ -72,7 +76,7 @@ impl Tokens {
             }
             all.insert(KeyDigest::of(token.as_bytes()), held);
         }
-        Some(token.into())
+        Some(token.as_str().into())
     }
 
     /// Whose it is; it counts as used now.

@@ -6,6 +6,7 @@ use std::{future::poll_fn, time::Duration};
 
 use bytes::Bytes;
 use http_body::Frame;
+use secrecy::zeroize::Zeroizing;
 use tokio::{
     io::{AsyncRead, AsyncWrite, split},
     sync::mpsc,
@@ -43,7 +44,7 @@ where
         let Self { body: Body { connection, rest, persists, .. }, mut upload } = self;
         let Connection { stream, mut out, read, expect, closed } = *connection;
         let (reader, mut writer) = split(stream);
-        let halved = Connection { stream: reader, out: Vec::new(), read, expect, closed };
+        let halved = Connection { stream: reader, out: Zeroizing::default(), read, expect, closed };
         let mut body = Body::new(Box::new(halved), rest, persists);
         let up = async {
             // A request that breaks off, or stands still, does not take its answer with it.

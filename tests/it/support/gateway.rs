@@ -4,12 +4,14 @@ use std::{
     io::{BufRead, BufReader, Write},
     net::SocketAddr,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex, OnceLock, PoisonError},
     thread::JoinHandle,
     time::Duration,
 };
 
 use tokio::{sync::watch, time::Instant};
+
+use super::planted::{given_away, nothing_planted_in};
 
 /// Everything but a hang is faster than this, on a slow machine too.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -73,6 +75,8 @@ struct Log {
     more: Condvar,
     /// The same for whoever must not block a thread: a bump a line.
     bumped: watch::Sender<()>,
+    /// The first line that gives a secret away: no test passes with one.
+    given_away: OnceLock<String>,
 }
 
 impl Gateway {
@@ -115,6 +119,9 @@ impl Gateway {
         let (stderr, collected) = (child.stderr.take().unwrap(), Arc::clone(&log));
         let reader = std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                if let Some(why) = given_away(&line) {
+                    collected.given_away.get_or_init(|| why);
+                }
                 collected.lines.lock().unwrap().push(line);
                 collected.more.notify_all();
                 collected.bumped.send_replace(());
@@ -141,7 +148,9 @@ impl Gateway {
         let base = line.rsplit_once("http://").unwrap().1.split('/').next().unwrap();
         let url = format!("http://{base}{path}");
         let answer = super::world::client().get(url).send().await.unwrap();
-        answer.error_for_status().unwrap().text().await.unwrap()
+        let page = answer.error_for_status().unwrap().text().await.unwrap();
+        nothing_planted_in(&page);
+        page
     }
 
     /// Waits until a line of the log contains `text`; returns it.
@@ -265,6 +274,12 @@ impl Drop for Gateway {
             let lines: Vec<_> = log.lines().collect();
             let newest = lines.get(lines.len().saturating_sub(100)..).unwrap_or_default();
             eprintln!("--- the newest of the gateway's log ---\n{}", newest.join("\n"));
+            return;
         }
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
+        let given_away = self.log.given_away.get();
+        assert!(given_away.is_none(), "the log: {}", given_away.unwrap());
     }
 }

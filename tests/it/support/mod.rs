@@ -9,6 +9,7 @@ pub mod front;
 pub mod gateway;
 pub mod load;
 pub mod oidc;
+pub mod planted;
 pub mod raw;
 pub mod scene;
 pub mod sdk;
