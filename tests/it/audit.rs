@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::support::{
     Gateway,
     gateway::{ADMIN, PATIENCE},
+    planted::nothing_planted_in,
     raw::{Answer, Caller, Line, Peer, SECRET, TOKEN, grants, ok},
 };
 
@@ -137,7 +138,7 @@ fn start(toml: &str) -> Gateway {
 
 fn run(arguments: &[&str]) -> Output {
     // Whatever should end and does not is killed.
-    Command::new("timeout")
+    let output = Command::new("timeout")
         .args(["60", env!("CARGO_BIN_EXE_genesys-proxy")])
         .args(arguments)
         .env_clear()
@@ -145,7 +146,11 @@ fn run(arguments: &[&str]) -> Output {
         .env("GENESYS_CLIENT_ID", "demo")
         .env("GENESYS_CLIENT_SECRET", SECRET)
         .output()
-        .unwrap()
+        .unwrap();
+    for said in [&output.stdout, &output.stderr] {
+        nothing_planted_in(&String::from_utf8_lossy(said));
+    }
+    output
 }
 
 /// What `audit verify` says of these, and its exit code.

@@ -267,12 +267,19 @@ fn replace(path: &std::path::Path, text: &str) {
     std::fs::rename(&next, path).unwrap();
 }
 
-/// Where these bytes are in the memory of a process, and what is around them.
-fn in_memory(pid: u32, wanted: &[u8]) -> Vec<String> {
+/// A secret like no other, in no part of it. Long, because memory that is freed in small pieces is
+/// soon somebody else's.
+fn unique() -> String {
+    (0..28).fold(planted("secret"), |secret, _| format!("{secret}{:032x}", fastrand::u128(..)))
+}
+
+/// Where any part of a secret is in the memory of a process, and what is around it.
+fn in_memory(pid: u32, secret: &str) -> Vec<String> {
     use std::{
         fs::File,
         io::{Read as _, Seek as _, SeekFrom},
     };
+    let parts = secret.as_bytes()[planted("secret").len()..].chunks(32);
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
     let mut memory = File::open(format!("/proc/{pid}/mem")).unwrap();
     let mut found = Vec::new();
@@ -283,8 +290,9 @@ fn in_memory(pid: u32, wanted: &[u8]) -> Vec<String> {
         memory.seek(SeekFrom::Start(from)).unwrap();
         // Some mappings are not for reading.
         let _ = (&mut memory).take(to - from).read_to_end(&mut bytes);
-        found.extend(memchr::memmem::find_iter(&bytes, wanted).map(|at| {
-            let around = &bytes[at.saturating_sub(40)..(at + wanted.len() + 40).min(bytes.len())];
+        let at = parts.clone().find_map(|part| memchr::memmem::find(&bytes, part));
+        found.extend(at.map(|at| {
+            let around = &bytes[at.saturating_sub(40)..(at + 72).min(bytes.len())];
             format!("{line}: {}", around.escape_ascii())
         }));
     }
@@ -293,7 +301,7 @@ fn in_memory(pid: u32, wanted: &[u8]) -> Vec<String> {
 
 /// Mints with one secret, then with another: of the first nothing is left in memory.
 async fn forgotten(client_auth: &str) {
-    let [old, new] = ["old", "new"].map(|which| format!("{which}-{}", planted("secret")));
+    let (old, new) = (unique(), unique());
     let options = Options {
         clients: vec![Client::new("demo", &old)],
         token_life: std::time::Duration::from_secs(2),
@@ -311,14 +319,14 @@ async fn forgotten(client_auth: &str) {
     ));
     genesys.until(|seen| seen.mints >= 2).await;
     // The scan sees what is there.
-    assert_ne!(in_memory(gateway.pid(), old.as_bytes()), [""; 0]);
+    assert_ne!(in_memory(gateway.pid(), &old), [""; 0]);
     replace(&path, &new);
     genesys.client(Client::new("demo", &new));
     gateway.logged("secret changed: the new one is live").await;
     let mints = genesys.counters().mints;
     genesys.until(|seen| seen.mints >= mints + 2).await;
-    assert_eq!(in_memory(gateway.pid(), old.as_bytes()), [""; 0]);
-    assert_ne!(in_memory(gateway.pid(), new.as_bytes()), [""; 0]);
+    assert_eq!(in_memory(gateway.pid(), &old), [""; 0]);
+    assert_ne!(in_memory(gateway.pid(), &new), [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -333,12 +341,12 @@ async fn so_is_one_that_was_sent_in_a_form() {
 
 #[test]
 fn variables_are_in_memory_where_the_system_put_them_and_nowhere_else() {
-    let secret = planted("environment");
+    let secret = unique();
     let gateway = Gateway::start_with(
         "[upstream]\napi_url = \"http://127.0.0.1:9\"",
         &[("SOMEBODYS_SECRET", &secret)],
     );
-    let found = in_memory(gateway.pid(), secret.as_bytes());
+    let found = in_memory(gateway.pid(), &secret);
     // The block that the system gave the process is not ours to clear.
     let at: Vec<bool> = found.iter().map(|at| at.contains("[stack]")).collect();
     assert_eq!(at, [true], "{found:#?}");

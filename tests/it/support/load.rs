@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{World, gateway::PATIENCE};
+use super::{World, gateway::PATIENCE, planted::nothing_planted_in};
 
 /// An answer as a caller has read it.
 #[derive(Debug, Clone)]
@@ -24,7 +24,12 @@ impl Answer {
     /// Reads an answer to its end.
     pub async fn of(response: reqwest::Response) -> Self {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Self { status, headers, body: response.text().await.unwrap() }
+        let body = response.text().await.unwrap();
+        let own = |value: &http::HeaderValue| value.as_bytes().starts_with(b"genesys-proxy; error");
+        if headers.get_all("proxy-status").iter().any(own) {
+            nothing_planted_in(&format!("{headers:?}\n{body}"));
+        }
+        Self { status, headers, body }
     }
 
     /// The body as JSON.

@@ -15,7 +15,7 @@ pub fn planted(what: &str) -> String {
 }
 
 /// Words that every test may plant; no line of a log has another reason to hold one.
-const WORDS: [&str; 5] = [MARK, TOKEN, SECRET, "tHe-kEy-of-", "S3cret"];
+const WORDS: [&str; 6] = [MARK, TOKEN, SECRET, "tHe-kEy-of-", "S3cret", "hush-hush"];
 
 /// As long as a local token's random part is the shortest run that is taken for a token of the
 /// simulator's: 86 characters of base64url.
