@@ -141,7 +141,7 @@ def port_of(process: Process, log: Path, patience: float = 20) -> int:
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline and process.running:
         text = log.read_text(errors="replace")
-        if found := re.search(r"(?:listening|Genesys Cloud) on http://127\.0\.0\.1:(\d+)", text):
+        if found := re.search(r"(?:listening|Genesys Cloud) on https?://127\.0\.0\.1:(\d+)", text):
             return int(found[1])
         time.sleep(0.05)
     raise SystemExit(f"goodput: {process.command[1]} did not start:\n{process.last_words()}")

@@ -1,6 +1,7 @@
 """Just enough HTTP/1.1 to call a server on this machine and read its answer, over kept connections."""
 
 import asyncio
+import ssl
 from dataclasses import dataclass, field
 
 
@@ -18,6 +19,7 @@ class Client:
     port: int
     headers: dict[str, str] = field(default_factory=dict)
     idle: list = field(default_factory=list)
+    tls: ssl.SSLContext | None = None
 
     async def call(self, method: str, target: str, body: bytes = b"", **headers: str) -> Answer:
         """One exchange. A kept connection that turns out to be closed is replaced, once."""
@@ -27,7 +29,7 @@ class Client:
                 return await self.exchange(connection, method, target, body, headers)
             except (ConnectionError, asyncio.IncompleteReadError):
                 connection[1].close()
-        connection = await asyncio.open_connection("127.0.0.1", self.port)
+        connection = await asyncio.open_connection("127.0.0.1", self.port, ssl=self.tls)
         return await self.exchange(connection, method, target, body, headers)
 
     async def exchange(self, connection, method, target, body, headers) -> Answer:

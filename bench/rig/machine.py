@@ -58,3 +58,10 @@ def cpuinfo(key: str) -> str:
         if name.strip() == key:
             return value.strip()
     return platform.machine()
+
+
+def busy() -> float:
+    """Seconds that all CPUs together have worked since the machine was started; for others, too."""
+    fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
+    user, nice, system, _, _, irq, softirq, steal = map(int, fields)
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")

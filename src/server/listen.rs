@@ -19,6 +19,10 @@ use crate::config::Listen;
 
 /// Connections that may wait to be accepted. The kernel caps it (net.core.somaxconn).
 const BACKLOG: i32 = 4096;
+/// Bytes of an answer that a socket takes ahead of its caller. The kernel's own bound is megabytes,
+/// and all sockets of the machine share its memory: without it, some hundred callers that read
+/// nothing slow down every connection there is. What is on its way does not count.
+const AHEAD: u32 = 128 * 1024;
 
 /// A listener of one worker, not yet registered with a runtime.
 #[derive(Debug)]
@@ -104,6 +108,8 @@ fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = socket(address)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
+    // Accepted sockets inherit it. What cannot be set is a loss, not an error.
+    socket.set_tcp_notsent_lowat(AHEAD).ok();
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

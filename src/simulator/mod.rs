@@ -85,6 +85,10 @@ impl Simulator {
         }
         let genesys = TcpListener::bind(addr).await?;
         let storage = TcpListener::bind(SocketAddr::new(addr.ip(), 0)).await?;
+        for listener in [&genesys, &storage] {
+            // A large body waits here, not in the kernel: accepted sockets inherit it.
+            socket2::SockRef::from(listener).set_tcp_notsent_lowat(128 * 1024).ok();
+        }
         let world = World::new(options, genesys.local_addr()?, storage.local_addr()?)?;
         Ok(Self { genesys, storage, world: Arc::new(world) })
     }

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use socket2::SockRef;
 use tokio::time::Instant;
 
 use crate::support::raw::{Caller, Record, Stage, ok};
@@ -125,6 +126,18 @@ fn a_reader_that_stalls_is_cut_and_its_upstream_connection_with_it() {
 }
 
 #[test]
+fn of_an_answer_that_nobody_reads_the_kernel_is_given_little() {
+    let stage = stage(SHORT);
+    let mut caller = stage.caller();
+    SockRef::from(&caller.stream).set_recv_buffer_size(1 << 12).unwrap();
+    caller.send("GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let line = stage.gateway().wait_for_log(" end=cut ");
+    // All that was taken from upstream's answer: 4 MB, if the kernel may have it.
+    let taken = line.split_once("bytes=").unwrap().1.split_once(' ').unwrap().0;
+    assert!(taken.parse::<u64>().unwrap() < 1 << 20, "{line}");
+}
+
+#[test]
 fn a_slow_caller_disturbs_nobody() {
     // Far more patience than the test takes: the slow ones stay all the time.
     let stage = stage("access.header_timeout = \"60s\"\naccess.body_timeout = \"60s\"\n");
@@ -150,4 +163,33 @@ fn a_slow_caller_disturbs_nobody() {
     times.sort_unstable();
     assert!(times[95] < Duration::from_secs(2), "p95 is {:?}", times[95]);
     drop(slow);
+}
+
+/// `count` callers that have said this, and say `more` all the while, cost `bound` bytes each at most,
+/// and others are answered.
+fn held_open(count: usize, first: &str, more: &str, bound: u64) {
+    let stage = stage("access.header_timeout = \"60s\"\nupstream.idle_timeout = \"60s\"\n");
+    assert_eq!(stage.get("/").status, 200);
+    let before = stage.gateway().resident();
+    let mut crowd: Vec<Caller> = (0..count).map(|_| stage.caller()).collect();
+    for caller in &mut crowd {
+        SockRef::from(&caller.stream).set_recv_buffer_size(1 << 12).unwrap();
+        caller.send(first);
+    }
+    for _ in 0..10 {
+        for caller in &mut crowd {
+            caller.stream.write_all(more.as_bytes()).unwrap();
+        }
+        for _ in 0..10 {
+            assert_eq!(stage.get("/").status, 200);
+        }
+    }
+    let each = stage.gateway().peak_resident().saturating_sub(before) / count as u64;
+    assert!(each < bound, "{first:?}: {each} bytes each");
+}
+
+#[test]
+fn crowds_of_slow_callers_cost_what_is_documented_and_nobody_waits_for_them() {
+    held_open(500, "GET / HTTP/1.1\r\nHost: localhost\r\nX: ", "y", 32 << 10);
+    held_open(100, "GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n", "", 384 << 10);
 }
