@@ -12,8 +12,11 @@ fn environment(given: &[(&str, &str)], toml: &str) -> BTreeMap<String, String> {
     let env = given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let mut env: BTreeMap<_, _> = env.collect();
     env.insert("GENESYS_REGION".to_owned(), "eu-central-1".to_owned());
-    let sources =
-        Sources { env: env.clone(), dir: PathBuf::from(dir.path()), ..Sources::default() };
+    let sources = Sources {
+        env: env.clone().into_iter().collect(),
+        dir: PathBuf::from(dir.path()),
+        ..Sources::default()
+    };
     let config = load(&sources).unwrap();
     let given = env.iter().map(|(name, value)| (name.into(), value.into()));
     let gateway = ([127, 0, 0, 1], 4711).into();
