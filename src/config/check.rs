@@ -70,6 +70,7 @@ pub(super) fn config(settings: &mut Settings<'_>) -> Checked<Config> {
     let known_by = KnownBy {
         claims: !matches!(jwt, Ok(None)),
         certificates: tls::asks_for_certificates(settings),
+        open: !access::by_key(settings),
     };
     let callers = callers::callers(settings, known_by);
     if let (Ok(access), Ok(callers)) = (&access, &callers) {

@@ -247,6 +247,11 @@ impl<'r> Readings<'r> {
             either(&mut matched, &parts);
         }
         if text.contains('%') {
+            // What is trimmed may be decoded after that, too.
+            let bare = trimmed(text);
+            if bare != text {
+                either(&mut matched, &self.segment(&bare, layer, after));
+            }
             if layer < MAX_LAYERS {
                 let bytes: Vec<u8> = percent_decode_str(text).collect();
                 for decoded in [String::from_utf8_lossy(&bytes), overlong(&bytes).into()] {
@@ -266,8 +271,7 @@ impl<'r> Readings<'r> {
 
     /// A segment as it is, or without what some servers trim.
     fn name(&mut self, text: &str, after: &Matched) -> Matched {
-        let nothing = |c: char| c.is_control() || c == char::REPLACEMENT_CHARACTER;
-        let bare = text.replace(nothing, "");
+        let bare = uncontrolled(text);
         let dots = bare.trim();
         let bare = dots.trim_end_matches(|c: char| c == '.' || c.is_whitespace());
         let mut matched = if dots == ".." {
@@ -301,6 +305,16 @@ impl<'r> Readings<'r> {
         }
         matched
     }
+}
+
+/// A name without what some servers take out of it, and off its end.
+fn trimmed(text: &str) -> String {
+    let blank = |c: char| c == '.' || c.is_whitespace();
+    uncontrolled(text).trim_end_matches(blank).to_owned()
+}
+
+fn uncontrolled(text: &str) -> String {
+    text.replace(|c: char| c.is_control() || c == char::REPLACEMENT_CHARACTER, "")
 }
 
 /// ASCII in more bytes than one, which RFC 3629 section 3 forbids and some decoders take. Empty when

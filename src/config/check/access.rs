@@ -33,7 +33,7 @@ const USUALLY_DENIED: [&str; 3] = [
 
 /// Whether callers must prove who they are; what else stands there is judged with the section.
 pub(super) fn by_key(settings: &Settings<'_>) -> bool {
-    settings.items.get(&MODE).is_some_and(|item| item.value.as_str() == Some("key"))
+    settings.items.get(&MODE).is_some_and(|item| item.value.as_str().or(item.raw) == Some("key"))
 }
 
 /// The whole section.

@@ -92,6 +92,8 @@ pub(super) struct KnownBy {
     pub(super) claims: bool,
     /// Callers are asked for a certificate.
     pub(super) certificates: bool,
+    /// Nobody needs to be known.
+    pub(super) open: bool,
 }
 
 /// Every `[[caller]]`, in the file's order.
@@ -109,6 +111,17 @@ pub(super) fn callers(settings: &mut Settings<'_>, known_by: KnownBy) -> Checked
                 Problem::at(&written.claims, format!("`{CLAIMS}` are of no identity provider"))
                     .hint("say whose tokens they are in: issuer, audience and jwks_url in [jwt]"),
             );
+        }
+    }
+    for Written { caller, name, .. } in written.iter().filter(|_| known_by.open) {
+        let by_where = !(caller.networks.is_empty() && caller.uids.is_empty());
+        if !caller.policy.is_empty() && !by_where {
+            let what =
+                format!("the rules of `{}` bind nobody: it may leave its key away", caller.name);
+            settings.report(Problem::at(name, what).hint(
+                "set access.mode = \"key\", or tell this caller by networks or uids: while the mode is \
+                 open, who shows nothing may call anything",
+            ));
         }
     }
     for written in written.iter().filter(|written| !written.caller.certificates.is_empty()) {

@@ -347,3 +347,20 @@ fn known_callers_may_come_from_other_machines() {
         .config();
     assert_eq!(config.access.mode, Mode::Key);
 }
+
+#[test]
+fn rules_that_their_caller_can_leave_behind_are_none() {
+    let toml = |mode: &str, by: &str| {
+        format!("[access]\nmode = '{mode}'\n[[caller]]\nname = 'a'\nread_only = true\n{by}\n")
+    };
+    let key = format!("key_sha256 = '{DIGEST}'");
+    insta::assert_snapshot!(World::new().toml(&toml("open", &key)).wrong(), @r#"
+    4: the rules of `a` bind nobody: it may leave its key away
+       set access.mode = "key", or tell this caller by networks or uids: while the mode is open, who shows nothing may call anything
+    "#);
+    for (mode, by) in
+        [("key", key.as_str()), ("open", "networks = ['::/0']"), ("open", "uids = [7]")]
+    {
+        World::new().toml(&toml(mode, by)).config();
+    }
+}
