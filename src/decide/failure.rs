@@ -28,6 +28,8 @@ pub enum Failure {
     CallerUnknown(&'static str),
     /// The keys that callers' tokens are verified with cannot be had.
     KeysUnavailable,
+    /// So many callers are being asked who they are that there is no room for one more.
+    CallersCrowd,
     /// `access.deny` names it.
     Denied,
     /// Its caller's own rules do not let it through.
@@ -156,6 +158,12 @@ impl Failure {
                 "The gateway cannot get the keys that your token is verified with",
                 "destination_unavailable",
             ),
+            Self::CallersCrowd => (
+                503,
+                "proxy.caller.crowd",
+                "Too many callers are logging in at once; try again in a moment",
+                "http_request_denied",
+            ),
             Self::NotAllowed => (
                 403,
                 "proxy.caller.not.allowed",
@@ -260,7 +268,7 @@ impl Failure {
                 let partial = u64::from(retry_after.subsec_nanos() > 0);
                 Some((retry_after.as_secs() + partial).max(1))
             }
-            Self::Draining => Some(1),
+            Self::Draining | Self::CallersCrowd => Some(1),
             // Its keys are fetched again no sooner.
             Self::KeysUnavailable => Some(keys::CALLERS_COOL_DOWN.as_secs()),
             // Disks are tried again after a quarter of a second, and filled by somebody for longer.
@@ -303,6 +311,7 @@ impl Failure {
             | Self::MethodRefused
             | Self::CallerUnknown(_)
             | Self::KeysUnavailable
+            | Self::CallersCrowd
             | Self::Denied
             | Self::NotAllowed
             | Self::RateLimited { .. }
@@ -346,6 +355,7 @@ mod tests {
             Failure::MethodRefused,
             Failure::CallerUnknown(""),
             Failure::KeysUnavailable,
+            Failure::CallersCrowd,
             Failure::Denied,
             Failure::NotAllowed,
             Failure::BodyBroken,

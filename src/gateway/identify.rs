@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use quick_cache::sync::Cache;
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value};
-use tokio::{net::UnixStream, time::Instant};
+use tokio::{net::UnixStream, sync::Semaphore, time::Instant};
 
 use super::login::tokens::Tokens;
 use crate::{
@@ -43,6 +43,8 @@ const DISTRUSTED: &str =
 /// One that is, of nobody here.
 const NO_CALLER: &str = "The token is good, and of no caller that this gateway knows";
 
+/// Strangers who may be kept at once: while a form comes, or the keys for a token.
+const ASKED_AT_ONCE: usize = 256;
 /// Verified tokens that are not verified again for each call.
 const REMEMBERED: usize = 1000;
 
@@ -60,6 +62,8 @@ pub struct Callers {
     users: HashMap<u32, Principal>,
     claims: Vec<(BTreeMap<String, String>, Principal)>,
     verified: Cache<KeyDigest, (Principal, SystemTime)>,
+    /// Who is being asked who they are, nobody known yet: what these hold is bounded.
+    pub asked: Semaphore,
     /// The tokens that callers got here.
     pub tokens: Tokens,
     provider: Option<Arc<Provider>>,
@@ -135,6 +139,7 @@ impl Callers {
                 .map(|(principal, caller)| (caller.claims.clone(), principal))
                 .collect(),
             verified: Cache::new(REMEMBERED),
+            asked: Semaphore::new(ASKED_AT_ONCE),
             tokens,
             provider,
         }

@@ -4,7 +4,7 @@
 
 pub mod tokens;
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::identify::{Callers, TOKEN_UNKNOWN};
 use crate::{
     decide::{
+        access::{Rule, denying},
         asked::Asked,
         callers::Principal,
         failure::Failure,
@@ -83,7 +84,7 @@ impl Request {
     /// What of a request is for the gateway itself.
     pub fn of(parts: &Parts, asked: &Asked) -> Option<Self> {
         let (method, path) = (&parts.method, parts.uri.path());
-        if is_login(path) {
+        if is_login(method, path) {
             let proper = match (method == Method::POST, is_form(&parts.headers)) {
                 (false, _) => Err(Refusal::Method),
                 (true, false) => Err(Refusal::Form),
@@ -122,13 +123,13 @@ fn is_form(fields: &HeaderMap) -> bool {
         .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded"))
 }
 
-/// `/oauth/token` and `/login/oauth/token`; some SDKs double a slash.
-fn is_login(path: &str) -> bool {
-    path.ends_with("oauth/token") && {
-        let names = path.split('/').filter(|name| !name.is_empty());
-        let names: Vec<&str> = names.take(4).collect();
-        matches!(names[..], ["oauth", "token"] | ["login", "oauth", "token"])
-    }
+/// `/oauth/token` and `/login/oauth/token`, in any way that a server may read a path: some SDKs double
+/// a slash, and a caller's key must not go on for its spelling.
+fn is_login(method: &Method, path: &str) -> bool {
+    static LOGIN: LazyLock<Vec<Rule>> = LazyLock::new(|| {
+        ["/oauth/token", "/login/oauth/token"].iter().filter_map(|p| Rule::parse(p).ok()).collect()
+    });
+    denying(&LOGIN, method, path).is_some()
 }
 
 /// Answers.

@@ -22,7 +22,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Version, request::P
 use http_body::Body as _;
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::time::Instant;
+use tokio::{sync::SemaphorePermit, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -296,6 +296,7 @@ impl Gateway {
         caller: &Arc<Caller>,
         record: &mut Record,
     ) -> Result<Passed, Failure> {
+        let _asked = self.asked()?;
         let verified = self.shared.callers.verify(record.principal, token.expose_secret());
         record.principal = verified.await?;
         self.authorize(parts, &asked, caller, record)
@@ -323,6 +324,11 @@ impl Gateway {
         Ok(Passed { head, asker: of, wait: asked.wait, upgrade, interim })
     }
 
+    /// Room for a stranger, until it is known or refused.
+    fn asked(&self) -> Result<SemaphorePermit<'_>, Failure> {
+        self.shared.callers.asked.try_acquire().map_err(|_| Failure::CallersCrowd)
+    }
+
     /// Answers what is asked of the gateway itself.
     async fn reply(
         &self,
@@ -331,7 +337,8 @@ impl Gateway {
         record: &mut Record,
     ) -> Result<login::Reply, Failure> {
         let Shared { callers, config, .. } = &*self.shared;
-        let reply = login::answer(asked, body, callers, config.access.body_timeout).await?;
+        let _asked = self.asked()?;
+        let reply = login::answer(asked, body, callers, config.access.header_timeout).await?;
         record.principal = reply.principal.unwrap_or(record.principal);
         Ok(reply)
     }

@@ -77,6 +77,8 @@ pub(super) struct Header {
     pub(super) kid: Option<String>,
     /// A JWE: the claims are for the API's eyes only.
     pub(super) encrypted: bool,
+    /// It names an extension that must be understood (RFC 7515 section 4.1.11), and none is here.
+    pub(super) critical: bool,
 }
 
 /// The header of a JWT, from its encoded form. jsonwebtoken's own knows only the algorithms that it
@@ -88,6 +90,7 @@ pub(super) fn header(encoded: &str) -> Option<Header> {
         alg: header.get("alg")?.as_str()?.to_owned(),
         kid: header.get("kid").and_then(Value::as_str).map(str::to_owned),
         encrypted: header.contains_key("enc"),
+        critical: header.contains_key("crit"),
     })
 }
 
@@ -134,6 +137,13 @@ mod tests {
     #[test]
     fn a_jwt_tells_its_life_whatever_the_clock_says() {
         assert_eq!(life(&jwt(r#"{"iat":100,"exp":3700}"#)), Some(Duration::from_secs(3600)));
+    }
+
+    #[test]
+    fn a_token_that_asks_for_more_than_is_known_here_is_told() {
+        let critical = |json: &str| header(&URL_SAFE_NO_PAD.encode(json)).unwrap().critical;
+        assert!(critical(r#"{"alg":"RS256","crit":["b64"],"b64":false}"#));
+        assert!(!critical(r#"{"alg":"RS256","b64":false}"#));
     }
 
     #[test]

@@ -175,7 +175,10 @@ impl Keys {
     pub fn refute(&self, token: &str) -> bool {
         let Ok(header) = jsonwebtoken::decode_header(token) else { return true };
         let known = self.known.load();
-        header.alg.family() == AlgorithmFamily::Hmac || known.fitting(&header).next().is_some()
+        let named = |key: &Key| header.kid.is_some() && key.id == header.kid;
+        header.alg.family() == AlgorithmFamily::Hmac
+            || known.fitting(&header).next().is_some()
+            || known.0.iter().any(named)
     }
 
     /// One of the keys at hand signed the token.

@@ -103,6 +103,10 @@ impl Provider {
     /// # Errors
     /// With the reason; the log has more.
     pub async fn verify(self: &Arc<Self>, token: &str) -> Result<Verified, Distrust> {
+        let header = token.split('.').next().and_then(claims::header);
+        if header.is_none_or(|header| header.critical) {
+            return Err(Distrust::Unsigned);
+        }
         if !self.keys.signed(token) {
             if self.keys.refute(token) {
                 return Err(Distrust::Unsigned);

@@ -5,7 +5,7 @@ use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::UnixStream,
+    net::{TcpStream, UnixStream},
 };
 
 use crate::support::{
@@ -198,6 +198,85 @@ async fn a_login_is_answered_at_each_address_that_sdks_use_and_nowhere_else() {
     assert_eq!(world.genesys.counters().requests, 0);
     let mints = world.genesys.counters().mints;
     assert!(mints <= 1, "logins of callers are not logins of ours");
+}
+
+/// The first line of the answer to these bytes, on a connection of its own.
+async fn raw(gateway: &Gateway, bytes: &str) -> (TcpStream, String) {
+    let mut socket = TcpStream::connect(gateway.address).await.unwrap();
+    socket.write_all(bytes.as_bytes()).await.unwrap();
+    let mut line = String::new();
+    let mut byte = [0];
+    while !line.ends_with('\n') && socket.read(&mut byte).await.unwrap() > 0 {
+        line.push(byte[0].into());
+    }
+    (socket, line)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_a_login_is_spelled_no_key_of_a_callers_goes_to_genesys() {
+    for mode in ["open", "key"] {
+        let toml = known().replace("mode = \"key\"", &format!("mode = \"{mode}\""));
+        let world = World::with(unlimited(), &toml).await;
+        let form = format!("grant_type=client_credentials&client_id=billing&client_secret={KEY}");
+        for path in [
+            "/oauth//token",
+            "//oauth///token",
+            "/OAuth/Token",
+            "/oauth/%74oken",
+            "/oauth/./token",
+            "/api/../oauth/token",
+            "/oauth/token/",
+            "/oauth/token;x",
+            "/login//oauth//token",
+            "/oauth%2ftoken",
+            "/oauth%252ftoken",
+            "/LOGIN/oauth/%2e/token",
+        ] {
+            let request = format!(
+                "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{form}",
+                form.len()
+            );
+            let (_, line) = raw(&world.gateway, &request).await;
+            assert!(line.starts_with("HTTP/1.1 200 "), "{mode} {path}: {line}");
+        }
+        assert_eq!(world.genesys.counters().requests, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_who_never_end_their_login_are_few_at_once_and_hold_up_nobody_else() {
+    let world = known_only("").await;
+    let unfinished =
+        "POST /oauth/token HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\ngrant";
+    let mut held = Vec::new();
+    for _ in 0..256 {
+        let mut socket = TcpStream::connect(world.gateway.address).await.unwrap();
+        socket.write_all(unfinished.as_bytes()).await.unwrap();
+        held.push(socket);
+    }
+    let form = [("grant_type", "client_credentials")];
+    let login =
+        || world.client.post(world.gateway.url("/oauth/token")).basic_auth("billing", Some(KEY));
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let answer = Answer::of(login().form(&form).send().await.unwrap()).await;
+        if answer.status == 503 {
+            assert_eq!(answer.json()["code"], "proxy.caller.crowd");
+            assert_eq!(answer.header("retry-after"), "1");
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "they are not all there");
+    }
+    let call = world.client.get(world.gateway.url(ME)).header("x-api-key", KEY);
+    assert_eq!(code(call).await.0, 200, "who is known needs no login");
+    drop(held);
+    loop {
+        let answer = Answer::of(login().form(&form).send().await.unwrap()).await;
+        if answer.status == 200 {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "they are gone");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -113,6 +113,15 @@ pub(super) fn callers(settings: &mut Settings<'_>, known_by: KnownBy) -> Checked
             );
         }
     }
+    for Written { caller, name, .. } in written.iter().filter(|_| !known_by.open) {
+        if caller.networks.iter().any(|network| network.prefix_len() == 0) {
+            let what = format!("everybody is `{}`: its networks are all addresses", caller.name);
+            settings.report(Problem::at(name, what).hint(
+                "name the networks that it calls from; where the network itself keeps strangers out, \
+                 write mode = \"open\" and start with --insecure-open-listener",
+            ));
+        }
+    }
     for Written { caller, name, .. } in written.iter().filter(|_| known_by.open) {
         let by_where = !(caller.networks.is_empty() && caller.uids.is_empty());
         if !caller.policy.is_empty() && !by_where {

@@ -364,3 +364,17 @@ fn rules_that_their_caller_can_leave_behind_are_none() {
         World::new().toml(&toml(mode, by)).config();
     }
 }
+
+#[test]
+fn where_callers_must_be_known_nobody_is_everybody() {
+    let toml = |mode: &str| {
+        format!(
+            "[access]\nmode = '{mode}'\n[[caller]]\nname = 'a'\nnetworks = ['10.0.0.0/8', '::/0']\n"
+        )
+    };
+    insta::assert_snapshot!(World::new().toml(&toml("key")).wrong(), @r#"
+    4: everybody is `a`: its networks are all addresses
+       name the networks that it calls from; where the network itself keeps strangers out, write mode = "open" and start with --insecure-open-listener
+    "#);
+    World::new().toml(&toml("open")).config();
+}

@@ -202,6 +202,7 @@ fn is_own(failure: Failure) -> bool {
         | Failure::MethodRefused
         | Failure::CallerUnknown(_)
         | Failure::KeysUnavailable
+        | Failure::CallersCrowd
         | Failure::Denied
         | Failure::NotAllowed
         | Failure::BodyBroken

@@ -154,6 +154,17 @@ fn a_key_that_a_token_brings_along_or_points_to_is_not_looked_at() {
     }
 }
 
+#[tokio::test]
+async fn what_no_fetch_can_make_good_is_refuted_and_a_new_key_is_not() {
+    let keys = Keys::default();
+    let known = named(rsa(), &json!({ "kid": "known", "alg": "RS256" }));
+    keys.replace(set(&[known])).await;
+    let refuted = |alg, kid| keys.refute(&token(rsa(), alg, kid));
+    assert!(refuted(Algorithm::RS512, Some("known")), "the key is for something else");
+    assert!(!refuted(Algorithm::RS512, Some("new")));
+    assert!(keys.refute("a.b.c"));
+}
+
 #[test]
 fn a_key_for_something_else_is_not_used() {
     let pair = ec(false);
