@@ -245,31 +245,29 @@ async fn however_a_login_is_spelled_no_key_of_a_callers_goes_to_genesys() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_who_never_end_their_login_are_few_at_once_and_hold_up_nobody_else() {
-    let world = known_only("").await;
-    let unfinished =
-        "POST /oauth/token HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\ngrant";
+    let patient = known().replace("mode = \"key\"", "mode = \"key\"\nheader_timeout = \"60s\"");
+    let world = World::with(unlimited(), &patient).await;
+    let unfinished = "POST /oauth/token HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\
+                      Expect: 100-continue\r\n\r\n";
     let mut held = Vec::new();
     for _ in 0..256 {
-        let mut socket = TcpStream::connect(world.gateway.address).await.unwrap();
-        socket.write_all(unfinished.as_bytes()).await.unwrap();
+        // Who is told to go on has its place, and keeps it.
+        let (socket, line) = raw(&world.gateway, unfinished).await;
+        assert!(line.starts_with("HTTP/1.1 100 "), "{line}");
         held.push(socket);
     }
+    let (_, line) = raw(&world.gateway, unfinished).await;
+    assert!(line.starts_with("HTTP/1.1 503 "), "{line}");
     let form = [("grant_type", "client_credentials")];
     let login =
         || world.client.post(world.gateway.url("/oauth/token")).basic_auth("billing", Some(KEY));
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    loop {
-        let answer = Answer::of(login().form(&form).send().await.unwrap()).await;
-        if answer.status == 503 {
-            assert_eq!(answer.json()["code"], "proxy.caller.crowd");
-            assert_eq!(answer.header("retry-after"), "1");
-            break;
-        }
-        assert!(tokio::time::Instant::now() < deadline, "they are not all there");
-    }
+    let answer = Answer::of(login().form(&form).send().await.unwrap()).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (503, "1"), "{answer:?}");
+    assert_eq!(answer.json()["code"], "proxy.caller.crowd");
     let call = world.client.get(world.gateway.url(ME)).header("x-api-key", KEY);
     assert_eq!(code(call).await.0, 200, "who is known needs no login");
     drop(held);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         let answer = Answer::of(login().form(&form).send().await.unwrap()).await;
         if answer.status == 200 {
