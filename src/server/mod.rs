@@ -125,9 +125,10 @@ impl Server {
             stop: CancellationToken::new(),
         };
         let edge = config.tls.as_ref().map(tls::Edge::new).transpose()?;
-        if let (Some(edge), Some(files)) = (&edge, &config.tls) {
-            common.spawn(tls::watch(Arc::clone(edge), files.clone()));
-        }
+        let edge = edge.zip(config.tls.clone()).map(|((edge, seen), files)| {
+            common.spawn(tls::watch(Arc::clone(&edge), files, seen));
+            edge
+        });
         let first = Organisation::first(config.clone(), &bound.addresses_of(0), &common)?;
         let mut organisations = vec![first];
         for (number, org) in (1..).zip(others) {

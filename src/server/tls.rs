@@ -23,7 +23,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use x509_parser::{extensions::GeneralName, prelude::FromDer, prelude::X509Certificate};
 
 use crate::config::{CertName, ListenTls, Shown, TlsFile, Unusable, read_credential};
-pub use watch::watch;
+pub use watch::{Seen, watch};
 
 /// The first byte of a TLS handshake (RFC 8446 section 5.1).
 const HANDSHAKE: u8 = 22;
@@ -54,10 +54,13 @@ type Bytes = (Vec<u8>, secrecy::zeroize::Zeroizing<Vec<u8>>, Option<Vec<u8>>);
 
 impl Edge {
     /// From the files, and warns of what is wrong with a certificate that can be used all the same.
-    pub fn new(files: &ListenTls) -> Result<Arc<Self>, TlsSetup> {
-        let shown = parse(&read(files)?)?;
+    ///
+    /// What it has read is for [`watch`]: a change since then is one.
+    pub fn new(files: &ListenTls) -> Result<(Arc<Self>, Seen), TlsSetup> {
+        let read = read(files)?;
+        let shown = parse(&read)?;
         warn(&shown);
-        Ok(Arc::new(Self(ArcSwap::from(server(&shown)?))))
+        Ok((Arc::new(Self(ArcSwap::from(server(&shown)?))), Seen::from(read)))
     }
 
     /// The next connection is shown this.

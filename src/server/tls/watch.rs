@@ -16,25 +16,32 @@ const SETTLES_IN: Duration = Duration::from_millis(100);
 
 type Looked = Result<Bytes, Unusable>;
 
-/// Until it is dropped.
-pub async fn watch(edge: Arc<Edge>, files: ListenTls) {
+/// What was last judged.
+pub struct Seen(Looked);
+
+impl From<Bytes> for Seen {
+    fn from(bytes: Bytes) -> Self {
+        Self(Ok(bytes))
+    }
+}
+
+/// Until it is dropped; `began` is what is shown now.
+pub async fn watch(edge: Arc<Edge>, files: ListenTls, began: Seen) {
     let files = Arc::new(files);
-    let mut judged = None;
+    let Seen(mut judged) = began;
     loop {
-        let seen = settled(&files, judged.as_ref()).await;
-        if let Some(seen) = seen {
-            // The first look finds what the start found, or what has changed since.
-            judge(&edge, &seen, judged.is_none());
-            judged = Some(seen);
+        if let Some(seen) = settled(&files, &judged).await {
+            judge(&edge, &seen);
+            judged = seen;
         }
         sleep(EVERY).await;
     }
 }
 
 /// What is there, if it is not what was judged, and stays so.
-async fn settled(files: &Arc<ListenTls>, judged: Option<&Looked>) -> Option<Looked> {
+async fn settled(files: &Arc<ListenTls>, judged: &Looked) -> Option<Looked> {
     let seen = look(files).await?;
-    if judged == Some(&seen) {
+    if *judged == seen {
         return None;
     }
     sleep(SETTLES_IN).await;
@@ -47,14 +54,13 @@ async fn look(files: &Arc<ListenTls>) -> Option<Looked> {
     spawn_blocking(move || read(&files)).await.ok()
 }
 
-fn judge(edge: &Edge, seen: &Looked, first: bool) {
+fn judge(edge: &Edge, seen: &Looked) {
     let taken = seen.as_ref().map_err(|wrong| wrong.clone().into()).and_then(|bytes| {
         let shown = parse(bytes)?;
         edge.show(&shown)?;
         Ok::<_, TlsSetup>(shown)
     });
     match taken {
-        Ok(_) if first => {}
         Ok(shown) => {
             tracing::info!("[tls] changed: new connections are shown the new certificate");
             warn(&shown);
