@@ -55,7 +55,7 @@ type Bytes = (Vec<u8>, secrecy::zeroize::Zeroizing<Vec<u8>>, Option<Vec<u8>>);
 impl Edge {
     /// From the files, and warns of what is wrong with a certificate that can be used all the same.
     ///
-    /// What it has read is for [`watch`]: a change since then is one.
+    /// What it has read is for [`watch()`]: a change since then is one.
     pub fn new(files: &ListenTls) -> Result<(Arc<Self>, Seen), TlsSetup> {
         let read = read(files)?;
         let shown = parse(&read)?;
