@@ -7,10 +7,15 @@
 
 mod violation;
 
+use std::time::Instant;
+
 use http::{Method, Uri};
 use memchr::memchr;
 
-use super::bytes::{self, TARGET, TOKEN};
+use super::{
+    bytes::{self, TARGET, TOKEN},
+    frames::Frames,
+};
 pub use violation::Violation;
 
 /// Where in the conversation the caller is; what its clock is for.
@@ -56,6 +61,9 @@ enum State {
     },
     ChunkEnd,
     Trailer,
+    /// HTTP/2, behind its preface.
+    Http2,
+    /// Upgraded.
     Opaque,
 }
 
@@ -75,6 +83,8 @@ pub struct Framing {
     first: bool,
     /// Heads that were whole.
     heads: u64,
+    /// Of HTTP/2.
+    frames: Frames,
 }
 
 impl Framing {
@@ -91,6 +101,7 @@ impl Framing {
             http_10: false,
             first: true,
             heads: 0,
+            frames: Frames::default(),
         }
     }
 
@@ -107,7 +118,7 @@ impl Framing {
             | State::ChunkData { .. }
             | State::ChunkEnd
             | State::Trailer => Phase::Body,
-            State::Opaque => Phase::Opaque,
+            State::Http2 | State::Opaque => Phase::Opaque,
         }
     }
 
@@ -115,7 +126,7 @@ impl Framing {
     /// still become the preface.
     pub fn speaks_http2(&self) -> Option<bool> {
         match self.state {
-            State::Preface(_) | State::Opaque => Some(true),
+            State::Preface(_) | State::Http2 => Some(true),
             State::RequestLine if self.first => {
                 (!b"PRI * HTTP/2.0\r\n".starts_with(&self.carry)).then_some(false)
             }
@@ -142,6 +153,23 @@ impl Framing {
         self.carry.shrink_to_fit();
     }
 
+    /// HTTP/2: so much of what we have to say was written.
+    pub fn wrote(&mut self, bytes: usize) {
+        if self.state == State::Http2 {
+            self.frames.wrote(bytes);
+        }
+    }
+
+    /// HTTP/2: it matters what time it is. [`Self::refill`] wants to be told.
+    pub fn low(&self) -> bool {
+        self.frames.low()
+    }
+
+    /// What time gives to a caller of HTTP/2.
+    pub fn refill(&mut self, now: Instant) {
+        self.frames.refill(now);
+    }
+
     /// How many of the last bytes fed belong to a line whose end has not come. Nobody should act on
     /// them before it has: half a line has no verdict yet.
     pub fn unfinished(&self) -> usize {
@@ -152,6 +180,7 @@ impl Framing {
     pub fn feed(&mut self, mut bytes: &[u8]) -> Result<(), Violation> {
         while !bytes.is_empty() {
             bytes = match self.state {
+                State::Http2 => return self.frames.feed(bytes).map_err(Violation::from),
                 State::Opaque => return Ok(()),
                 State::Body { left } => {
                     let (rest, left) = skip(bytes, left);
@@ -215,6 +244,7 @@ impl Framing {
             | State::Trailer
             | State::Body { .. }
             | State::ChunkData { .. }
+            | State::Http2
             | State::Opaque => (self.limits.head_bytes, Violation::HeadTooLarge),
         };
         if self.head > limit { Err(broken) } else { Ok(()) }
@@ -238,7 +268,7 @@ impl Framing {
             }
             State::Trailer => self.count_field(line).map(drop),
             // No lines in these states: `feed` does not come here.
-            State::Body { .. } | State::ChunkData { .. } | State::Opaque => Ok(()),
+            State::Body { .. } | State::ChunkData { .. } | State::Http2 | State::Opaque => Ok(()),
         }
     }
 
@@ -253,7 +283,7 @@ impl Framing {
             return Err(Violation::Version);
         }
         self.state =
-            if seen + 1 == PREFACE.len() { State::Opaque } else { State::Preface(seen + 1) };
+            if seen + 1 == PREFACE.len() { State::Http2 } else { State::Preface(seen + 1) };
         Ok(())
     }
 

@@ -14,6 +14,7 @@ pub mod bytes;
 pub mod callers;
 pub mod course;
 pub mod failure;
+pub mod frames;
 pub mod framing;
 pub mod freshness;
 pub mod headers;

@@ -5,6 +5,7 @@ mod answer_body;
 pub mod clock;
 pub mod connection;
 pub mod door;
+pub mod handshakes;
 pub mod listen;
 pub mod organisation;
 pub mod places;

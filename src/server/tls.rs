@@ -22,6 +22,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use x509_parser::{extensions::GeneralName, prelude::FromDer, prelude::X509Certificate};
 
+use super::handshakes::Handshakes;
 use crate::config::{CertName, ListenTls, Shown, TlsFile, Unusable, read_credential};
 pub use watch::{Seen, watch};
 
@@ -69,8 +70,12 @@ impl Edge {
         Ok(())
     }
 
-    /// The handshake. Has no deadline of its own.
-    pub async fn accept(&self, mut stream: TcpStream) -> io::Result<Box<TlsStream<TcpStream>>> {
+    /// The handshake, its steps among those of `others`. Has no deadline of its own.
+    pub async fn accept(
+        &self,
+        mut stream: TcpStream,
+        others: &Handshakes,
+    ) -> io::Result<Box<TlsStream<TcpStream>>> {
         let mut first = [0];
         stream.peek(&mut first).await?;
         let [first] = first;
@@ -83,7 +88,8 @@ impl Edge {
             }
             return Err(io::Error::new(io::ErrorKind::InvalidData, "not a TLS handshake"));
         }
-        TlsAcceptor::from(self.0.load_full()).accept(stream).await.map(Box::new)
+        let handshake = TlsAcceptor::from(self.0.load_full()).accept(stream);
+        others.run(handshake).await.map(Box::new)
     }
 }
 

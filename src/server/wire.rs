@@ -27,6 +27,9 @@ const HEAD: usize = 4096;
 /// Read at once where nothing but the caller's end is looked for.
 const AHEAD: usize = 64;
 
+/// GOAWAY with `ENHANCE_YOUR_CALM`; which streams were served is not said (RFC 9113 section 6.8).
+const CALM: &[u8] = b"\0\0\x08\x07\0\0\0\0\0\x7f\xff\xff\xff\0\0\0\x0b";
+
 /// Of all connections: it is strangers who cause it.
 static BAD_FRAMING: Seldom = Seldom::new();
 
@@ -66,13 +69,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         } else {
             tracing::debug!(code = "bad.framing", ?violation, "connection refused");
         }
-        if self.may_answer() {
-            let answer = refusal(violation);
+        if let Some(answer) = self.last_words(violation) {
             // Best effort: a caller that does not read gets only the close.
             let _ = Pin::new(&mut self.inner).poll_write(cx, &answer);
             let _ = Pin::new(&mut self.inner).poll_flush(cx);
         }
         io::Error::new(io::ErrorKind::InvalidData, violation.failure().facts().message)
+    }
+
+    /// What is still to be said, if there is room for it between two messages.
+    fn last_words(&self, violation: Violation) -> Option<Vec<u8>> {
+        match violation {
+            Violation::Flood => self.flushed().then(|| CALM.to_vec()),
+            Violation::BareLineFeed
+            | Violation::FoldedLine
+            | Violation::RequestLine
+            | Violation::Version
+            | Violation::Field
+            | Violation::ContentLength
+            | Violation::TransferEncoding
+            | Violation::TwoLengths
+            | Violation::Chunk
+            | Violation::HeadTooLarge
+            | Violation::TooManyFields => self.may_answer().then(|| refusal(violation)),
+        }
     }
 
     /// Nobody else answers: not the gateway, which tells of a broken body itself, and not for a
@@ -113,12 +133,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     fn note_write(&mut self, polled: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(written)) = polled {
+            self.framing.wrote(*written);
+        }
         self.connection.flushed.store(false, Ordering::Relaxed);
         self.connection.clock.stalled(polled.is_pending());
     }
 
     /// What was read is judged before hyper sees it; hyper sees whole lines only.
     fn judge(&mut self, fresh: &[u8]) -> Result<(), Violation> {
+        if self.framing.low() {
+            self.framing.refill(Instant::now().into_std());
+        }
         let judged = self.framing.feed(fresh);
         self.connection.clock.phase(self.framing.phase());
         self.connection.request.store(self.framing.request(), Ordering::Relaxed);

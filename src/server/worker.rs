@@ -17,6 +17,7 @@ use super::{
     clock::{Drain, Patience, Ticker},
     connection::{self, Protocols},
     door::Door,
+    handshakes::Handshakes,
     listen::{Bound, Listener},
     organisation::Organisation,
     places::{Places, Seat},
@@ -100,6 +101,7 @@ struct Inside {
     ticker: Arc<Ticker>,
     places: Arc<Places>,
     edge: Option<Arc<Edge>>,
+    handshakes: Arc<Handshakes>,
     connections: TaskTracker,
     stop_accepting: CancellationToken,
 }
@@ -190,6 +192,7 @@ impl WorkerPlan {
             ticker: Arc::default(),
             places,
             edge: self.edge,
+            handshakes: Arc::default(),
             connections,
             stop_accepting: self.stop_accepting,
         })
@@ -341,11 +344,13 @@ impl Inside {
             return;
         };
         let (edge, door) = (Arc::clone(edge), door.clone());
+        let handshakes = Arc::clone(&self.handshakes);
         let (protocols, ticker) = (Arc::clone(&self.protocols), Arc::clone(&self.ticker));
         let last_call = last_call(self.stop_accepting.clone());
         self.connections.spawn(async move {
             let shared = &door.owner.shared;
-            let handshake = timeout(shared.config.access.header_timeout, edge.accept(stream));
+            let handshake = edge.accept(stream, &handshakes);
+            let handshake = timeout(shared.config.access.header_timeout, handshake);
             let stream = tokio::select! {
                 ended = handshake => match ended {
                     Ok(Ok(stream)) => stream,

@@ -11,8 +11,8 @@ use crate::support::{
     raw::{
         Caller, Line, Record, Stage,
         http2::{
-            CANCEL, Caller2, DATA, END_HEADERS, END_STREAM, End, HEADERS, PING, RST_STREAM,
-            SETTINGS, frame, literals,
+            ACK, CANCEL, Caller2, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, End, GOAWAY,
+            HEADERS, PING, RST_STREAM, SETTINGS, frame, literals,
         },
         ok,
     },
@@ -20,6 +20,8 @@ use crate::support::{
 
 const CONTINUATION: u8 = 9;
 const WINDOW_UPDATE: u8 = 8;
+const PRIORITY: u8 = 2;
+const UNKNOWN: u8 = 99;
 /// What any of the floods may cost, in bytes: some hundred connections' worth.
 const BOUND: u64 = 32 << 20;
 const SHORT: &str = "access.header_timeout = \"1s\"\naccess.body_timeout = \"1s\"\n\
@@ -66,7 +68,7 @@ fn get(stream: u32, path: &str) -> Vec<u8> {
 }
 
 /// Says `flood` until the gateway hangs up; it never reads. Others are served all the while.
-fn survives(what: &str, opening: &[u8], flood: impl Fn(u32) -> Vec<u8> + Sync) {
+fn survives(what: &str, opening: &[u8], flood: impl Fn(u32) -> Vec<u8> + Sync) -> Stage {
     let stage = Stage::with(SHORT, script);
     assert_eq!(stage.get("/").status, 200);
     let before = stage.gateway().resident();
@@ -100,6 +102,7 @@ fn survives(what: &str, opening: &[u8], flood: impl Fn(u32) -> Vec<u8> + Sync) {
     });
     let cost = stage.gateway().peak_resident().saturating_sub(before);
     assert!(cost < BOUND, "{what}: {} MiB", cost >> 20);
+    stage
 }
 
 /// So many times what `one` makes of a number.
@@ -151,6 +154,58 @@ fn empty_frames_without_end_end_their_connection() {
 fn control_frames_whose_answers_nobody_reads_end_their_connection() {
     survives("PING", &[], |_| many(1000, |_| frame(PING, 0, 0, &[0; 8])));
     survives("SETTINGS", &[], |_| many(1000, |_| frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 9])));
+}
+
+#[test]
+fn control_frames_whose_answers_are_read_end_their_connection_all_the_same() {
+    let stage = Stage::with(SHORT, script);
+    for (what, kind, payload) in
+        [("PING", PING, &[0; 8][..]), ("SETTINGS", SETTINGS, &[0, 3, 0, 0, 0, 9])]
+    {
+        let mut caller = Caller2::new(stage.caller());
+        // One at a time, the next when the one before is answered.
+        let mut answered = 0;
+        let code = loop {
+            caller.send(kind, 0, 0, payload);
+            let last = std::iter::from_fn(|| caller.frame())
+                .find(|frame| frame.kind == GOAWAY || (frame.kind == kind && frame.flags == ACK))
+                .expect("an answer, or a word about the end");
+            if last.kind == GOAWAY {
+                break last.code();
+            }
+            answered += 1;
+            assert!(answered < 2000, "{what}: it goes on for ever");
+        };
+        assert_eq!(code, ENHANCE_YOUR_CALM, "{what}");
+        assert!(answered > 200, "{what}: {answered} were answered");
+        assert_eq!(stage.get("/").status, 200);
+    }
+    stage.gateway().wait_for_log("violation=Flood");
+}
+
+#[test]
+fn what_is_only_noted_ends_its_connection_in_the_end() {
+    for (what, frame) in [
+        ("WINDOW_UPDATE", frame(WINDOW_UPDATE, 0, 0, &1_u32.to_be_bytes())),
+        ("PRIORITY", frame(PRIORITY, 0, 1, &[0, 0, 0, 0, 16])),
+        ("unknown frames", frame(UNKNOWN, 0, 0, &[])),
+    ] {
+        let stage = survives(what, &[], |_| frame.repeat(1000));
+        stage.gateway().wait_for_log("violation=Flood");
+    }
+}
+
+#[test]
+fn who_calls_may_ping_as_well() {
+    let stage = Stage::with(SHORT, script);
+    let mut caller = Caller2::new(stage.caller());
+    for call in 0..400 {
+        for _ in 0..4 {
+            caller.send(PING, 0, 0, &[0; 8]);
+        }
+        caller.0.send(get(call * 2 + 1, "/"));
+        assert_eq!(caller.outcome(call * 2 + 1).end, End::Stream, "call {call}");
+    }
 }
 
 #[test]
@@ -238,7 +293,7 @@ fn a_window_that_opens_byte_by_byte_loses_nothing() {
     let stage = Stage::with(SHORT, |line| {
         while line.request().is_some() {
             line.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
-            line.send(&b"2\r\nab\r\n".repeat(5000));
+            line.send(&b"2\r\nab\r\n".repeat(1500));
             line.send(b"0\r\n\r\n");
         }
     });
@@ -246,13 +301,13 @@ fn a_window_that_opens_byte_by_byte_loses_nothing() {
     caller.send(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 1]);
     caller.0.send(get(1, "/"));
     let mut windows = Vec::new();
-    for _ in 0..9999 {
+    for _ in 0..2999 {
         windows.extend(frame(WINDOW_UPDATE, 0, 1, &1_u32.to_be_bytes()));
     }
     caller.0.send(windows);
     let outcome = caller.outcome(1);
     assert_eq!((outcome.status, outcome.end), (200, End::Stream));
-    assert_eq!(outcome.body, b"ab".repeat(5000));
+    assert_eq!(outcome.body, b"ab".repeat(1500));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What can be wrong with a caller's bytes, and what the caller is told.
 //! It never finds anything: the machine does.
 
-use crate::decide::failure::Failure;
+use crate::decide::{failure::Failure, frames::Flood};
 
 /// What is wrong with the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +28,14 @@ pub enum Violation {
     HeadTooLarge,
     /// More fields than the limit.
     TooManyFields,
+    /// HTTP/2 frames that do nothing for a request, and too many of them.
+    Flood,
+}
+
+impl From<Flood> for Violation {
+    fn from(Flood: Flood) -> Self {
+        Self::Flood
+    }
 }
 
 impl Violation {
@@ -63,6 +71,7 @@ impl Violation {
             Self::TooManyFields => {
                 Failure::HeadTooLarge("The request has more header fields than access.max_headers")
             }
+            Self::Flood => Failure::BadRequest("Too many HTTP/2 frames that carry no request"),
         }
     }
 }

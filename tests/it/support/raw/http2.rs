@@ -19,6 +19,7 @@ pub const END_HEADERS: u8 = 4;
 pub const INTERNAL_ERROR: u32 = 2;
 pub const REFUSED_STREAM: u32 = 7;
 pub const CANCEL: u32 = 8;
+pub const ENHANCE_YOUR_CALM: u32 = 11;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -28,6 +29,13 @@ pub struct Frame {
     pub flags: u8,
     pub stream: u32,
     pub payload: Vec<u8>,
+}
+
+impl Frame {
+    /// The error code of a GOAWAY.
+    pub fn code(&self) -> u32 {
+        number(&self.payload[4..])
+    }
 }
 
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -131,15 +139,20 @@ impl Caller2 {
         self.0.send(frame(kind, flags, stream, payload));
     }
 
+    /// The next frame, whatever it is of.
+    pub fn frame(&mut self) -> Option<Frame> {
+        next(|count| self.0.bytes(count))
+    }
+
     /// Everything on `stream`, until it ends.
     pub fn outcome(&mut self, stream: u32) -> Outcome {
         let mut outcome = Outcome { status: 0, body: Vec::new(), end: End::Closed };
-        while let Some(frame) = next(|count| self.0.bytes(count)) {
+        while let Some(frame) = self.frame() {
             match frame.kind {
                 SETTINGS if frame.flags & ACK == 0 => self.send(SETTINGS, ACK, 0, &[]),
                 PING if frame.flags & ACK == 0 => self.send(PING, ACK, 0, &frame.payload),
                 GOAWAY => {
-                    outcome.end = End::Error(number(&frame.payload[4..]));
+                    outcome.end = End::Error(frame.code());
                     // No error: the streams that are open end by themselves.
                     if outcome.end != End::Error(0) {
                         return outcome;
