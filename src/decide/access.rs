@@ -160,7 +160,7 @@ pub fn speaking<'r>(
 }
 
 /// Read by everybody in the same way: nearly every path.
-pub(super) fn is_plain(path: &str) -> bool {
+pub fn is_plain(path: &str) -> bool {
     let mut before = 0;
     let plain = path.bytes().all(|byte| {
         let odd = matches!(byte, b'%' | b'\\' | b';' | b'?' | b'#')

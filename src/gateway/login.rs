@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::identify::{Callers, TOKEN_UNKNOWN};
 use crate::{
     decide::{
-        access::{Rule, denying},
+        access::{Rule, denying, is_plain},
         asked::Asked,
         callers::Principal,
         failure::Failure,
@@ -126,6 +126,13 @@ fn is_form(fields: &HeaderMap) -> bool {
 /// `/oauth/token` and `/login/oauth/token`, in any way that a server may read a path: some SDKs double
 /// a slash, and a caller's key must not go on for its spelling.
 fn is_login(method: &Method, path: &str) -> bool {
+    // Nearly every path: everybody reads it in one way, and it ends in another word.
+    let end = path.trim_end_matches('/').as_bytes().last_chunk();
+    let token = end.is_some_and(|end: &[u8; 5]| end.eq_ignore_ascii_case(b"token"));
+    (token || !is_plain(path)) && reads_as_login(method, path)
+}
+
+fn reads_as_login(method: &Method, path: &str) -> bool {
     static LOGIN: LazyLock<Vec<Rule>> = LazyLock::new(|| {
         ["/oauth/token", "/login/oauth/token"].iter().filter_map(|p| Rule::parse(p).ok()).collect()
     });
@@ -292,6 +299,42 @@ impl Reply {
                 .then(|| HeaderValue::from_static("Basic realm=\"genesys-proxy\"")),
             code: Some("proxy.login.refused"),
             ..Self::json(status, &refused)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_path_is_a_login_if_any_server_would_read_it_so(
+            path in prop::collection::vec(
+                prop::sample::select(&["/", "/login", "/oauth", "/token", "/TOKEN", "/x", "/api",
+                    "..", ".", ";x", "s", "%6e", "%2f", "%", "\\", "?"][..]), 0..6),
+        ) {
+            let path = path.concat();
+            let read = reads_as_login(&Method::POST, &path);
+            prop_assert_eq!(is_login(&Method::POST, &path), read, "{}", path);
+        }
+    }
+
+    #[test]
+    fn what_only_begins_or_ends_like_a_login_is_none() {
+        for (path, login) in [
+            ("/oauth/token", true),
+            ("/login/oauth/token/", true),
+            ("/oauth/tokens", false),
+            ("/oauth/token/x", false),
+            ("/api/v2/token", false),
+            ("/token", false),
+            ("token", false),
+            ("", false),
+        ] {
+            assert_eq!(is_login(&Method::POST, path), login, "{path}");
         }
     }
 }
