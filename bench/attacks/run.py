@@ -25,9 +25,9 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from attacks import figures, report  # noqa: E402  (found only now)
-from goodput.live import port_of  # noqa: E402
-from rig import machine, tools  # noqa: E402
+from rig import machine, simulated, tools  # noqa: E402
 from rig.process import Process, kib  # noqa: E402
+from rig.simulated import port_of  # noqa: E402
 
 # Whatever the environment says of proxies.
 urlopen = build_opener(ProxyHandler({})).open
@@ -67,21 +67,7 @@ ATTACKS = [
     Attack("handshakes", "TLS handshakes", FLOOD, 32, flood=True, tls=True),
 ]
 SHARES = (1.0, 0.5)
-CONFIGURATION = """\
-listen = ["127.0.0.1:0"]
-admin = ""
-shutdown_timeout = "1s"
-
-[upstream]
-api_url = "{upstream}"
-login_url = "{upstream}"
-apps_url = "{upstream}"
-
-[oauth]
-client_id = "demo"
-client_secret = {{ env = "ATTACKS_SECRET" }}
-token_url = "{upstream}/oauth/token"
-
+REST = """\
 # Nobody waits for a turn: what is looked at is the gateway.
 [rate_limit]
 requests_per_minute = 0
@@ -151,11 +137,10 @@ class Cell:
                 pass
             tls = certificate(self.work) if self.attack.tls else ""
             file = self.work / "gateway.toml"
-            file.write_text(CONFIGURATION.format(upstream=url, tls=tls))
+            file.write_text(simulated.before(url) + REST.format(tls=tls))
             log = self.work / "gateway.log"
             command = [str(gateway), "serve", "--config", str(file)]
-            secret = {"ATTACKS_SECRET": "demo"}
-            with Process(command, self.cpus, log=log, env=secret, cwd=self.work) as self.gateway:
+            with Process(command, self.cpus, log=log, env=simulated.SECRET, cwd=self.work) as self.gateway:
                 self.port = port_of(self.gateway, log)
                 return self.rounds()
 

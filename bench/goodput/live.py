@@ -8,13 +8,14 @@ import hashlib
 import json
 import os
 import random
-import re
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from rig import simulated
 from rig.process import Process
+from rig.simulated import port_of
 
 from . import callers, figures
 from .wire import Client
@@ -27,21 +28,7 @@ TARGETS = (
     "/api/v2/tokens/me",
     "/api/v2/echo/call",
 )
-CONFIGURATION = """\
-listen = ["127.0.0.1:0"]
-admin = ""
-shutdown_timeout = "1s"
-
-[upstream]
-api_url = "{upstream}"
-login_url = "{upstream}"
-apps_url = "{upstream}"
-
-[oauth]
-client_id = "demo"
-client_secret = {{ env = "GOODPUT_SECRET" }}
-token_url = "{upstream}/oauth/token"
-
+REST = """\
 [rate_limit]
 requests_per_minute = {limit}
 window = "{window}"
@@ -98,8 +85,7 @@ def milliseconds(seconds: float) -> str:
 
 
 def configuration(upstream: str, scale: Scale, pacing: str, count: int) -> str:
-    text = CONFIGURATION.format(
-        upstream=upstream,
+    text = simulated.before(upstream) + REST.format(
         limit=scale.limit,
         window=milliseconds(scale.window),
         max_wait=milliseconds(scale.max_wait),
@@ -131,20 +117,8 @@ def run(gateway: Path, cell: Cell, scale: Scale) -> figures.Run:
             file.write_text(configuration(url, scale, pacing, count))
             log = work / "gateway.log"
             command = [str(gateway), "serve", "--config", str(file)]
-            secret = {"GOODPUT_SECRET": "demo"}
-            with Process(command, cpus, log=log, env=secret, cwd=work) as proxy:
+            with Process(command, cpus, log=log, env=simulated.SECRET, cwd=work) as proxy:
                 return asyncio.run(play(cell, scale, upstream, port_of(proxy, log)))
-
-
-def port_of(process: Process, log: Path, patience: float = 20) -> int:
-    """The port that it says it listens on."""
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline and process.running:
-        text = log.read_text(errors="replace")
-        if found := re.search(r"(?:listening|Genesys Cloud) on https?://127\.0\.0\.1:(\d+)", text):
-            return int(found[1])
-        time.sleep(0.05)
-    raise SystemExit(f"goodput: {process.command[1]} did not start:\n{process.last_words()}")
 
 
 class Play:
