@@ -22,7 +22,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use x509_parser::{extensions::GeneralName, prelude::FromDer, prelude::X509Certificate};
 
-use super::handshakes::Handshakes;
+use super::handshakes::Line;
 use crate::config::{CertName, ListenTls, Shown, TlsFile, Unusable, read_credential};
 pub use watch::{Seen, watch};
 
@@ -70,11 +70,11 @@ impl Edge {
         Ok(())
     }
 
-    /// The handshake, its steps among those of `others`. Has no deadline of its own.
+    /// The handshake, its steps in turn with those of others. Has no deadline of its own.
     pub async fn accept(
         &self,
         mut stream: TcpStream,
-        others: &Handshakes,
+        line: &Line,
     ) -> io::Result<Box<TlsStream<TcpStream>>> {
         let mut first = [0];
         stream.peek(&mut first).await?;
@@ -89,7 +89,7 @@ impl Edge {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "not a TLS handshake"));
         }
         let handshake = TlsAcceptor::from(self.0.load_full()).accept(stream);
-        others.run(handshake).await.map(Box::new)
+        line.run(handshake).await.map(Box::new)
     }
 }
 

@@ -344,12 +344,12 @@ impl Inside {
             return;
         };
         let (edge, door) = (Arc::clone(edge), door.clone());
-        let handshakes = Arc::clone(&self.handshakes);
+        let line = self.handshakes.line(peer.ip());
         let (protocols, ticker) = (Arc::clone(&self.protocols), Arc::clone(&self.ticker));
         let last_call = last_call(self.stop_accepting.clone());
         self.connections.spawn(async move {
             let shared = &door.owner.shared;
-            let handshake = edge.accept(stream, &handshakes);
+            let handshake = edge.accept(stream, &line);
             let handshake = timeout(shared.config.access.header_timeout, handshake);
             let stream = tokio::select! {
                 ended = handshake => match ended {
