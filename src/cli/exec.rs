@@ -1,5 +1,5 @@
 //! `genesys-proxy exec`: a gateway for one command, for as long as it runs.
-//! It never runs the command without a gateway, and never hands it a secret of ours.
+//! It never runs the command without a gateway that has logged in, and never hands it a secret of ours.
 
 mod environment;
 mod signals;
@@ -22,14 +22,15 @@ use tokio::process::{Child, Command};
 
 use self::{environment::Secrets, signals::Signals};
 use super::{
-    Format, exit,
+    Format, exit, live,
     serve::{LAST_LINES, announce, start},
 };
 use crate::{
-    config::{Caller, Config, KeyDigest, Mode, Sources, load},
+    config::{Caller, Config, KeyDigest, Mode, Sources, load_for_one},
     decide::{callers::Terms, policy::Policy},
     server::Server,
     telemetry::log,
+    token::{NoToken, issuer::MintError},
 };
 
 /// The one caller.
@@ -48,12 +49,14 @@ The command gets GENESYS_BASE_URL, GENESYS_API_KEY, and a GENESYS_CLIENT_ID and
 GENESYS_CLIENT_SECRET that log in at the gateway; the real ones are taken away.
 
 Exit codes: the command's own, 128 and the signal that ended it, 127 when there is no such command,
-126 when it cannot be executed. Before it starts: 78 wrong configuration, 69 cannot listen.";
+126 when it cannot be executed. Before it starts: 78 wrong configuration or credentials, 69 cannot
+listen, or Genesys Cloud cannot be reached.";
 
 /// Run one command with a gateway of its own, which keeps the secret from it
 ///
 /// The gateway listens on a random port of this machine, serves only those who have the command's
-/// key, and ends with the command, after the calls that are under way.
+/// key, and ends with the command, after the calls that are under way. The command starts when the
+/// gateway has logged in: with a wrong secret it does not run.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ExecArgs {
@@ -93,20 +96,22 @@ impl ExecArgs {
 /// # Errors
 /// When the system has no randomness, or signals cannot be received.
 pub async fn run(args: ExecArgs) -> anyhow::Result<u8> {
-    let mut config = match load(&args.sources()) {
-        Ok(config) => config,
+    let (mut config, named) = match load_for_one(&args.sources()) {
+        Ok(loaded) => loaded,
         Err(problems) => {
             eprint!("{}", problems.render(io::IsTerminal::is_terminal(&io::stderr())));
             return Ok(exit::CONFIG);
         }
     };
-    let secrets = Secrets::of(&config);
+    let secrets = Secrets::of(&config, named);
     let key = key()?;
     private(&mut config, &key);
     modest(&mut config);
     let output = log::init(&config.telemetry)?;
+    // A log-in begins with the start: what ends it must be heard by then.
+    let mut signals = Signals::new()?;
     let code = match start(config, &output).await {
-        Ok(server) => beside(server, &args.command, &secrets, &key).await,
+        Ok(server) => beside(server, &args.command, &mut signals, (&secrets, &key)).await,
         Err(code) => Ok(code),
     };
     output.flush(LAST_LINES);
@@ -121,14 +126,11 @@ fn key() -> anyhow::Result<SecretString> {
 }
 
 /// Nobody calls but who has the key, whatever the configuration says of callers: the port is open to
-/// everybody on this machine. Of several organisations there is the first.
+/// everybody on this machine.
 fn private(config: &mut Config, key: &SecretString) {
     config.access.mode = Mode::Key;
     config.access.login_life = LOGIN_LIFE;
     config.access.login_idle = LOGIN_LIFE;
-    config.jwt = None;
-    config.tls = None;
-    config.organisations.clear();
     config.callers = vec![Caller {
         name: CALLER.to_owned(),
         networks: Vec::new(),
@@ -154,8 +156,8 @@ fn modest(config: &mut Config) {
 async fn beside(
     server: Server,
     command: &[OsString],
-    secrets: &Secrets,
-    key: &SecretString,
+    signals: &mut Signals,
+    (secrets, key): (&Secrets, &SecretString),
 ) -> anyhow::Result<u8> {
     announce(&server);
     let (Some(address), Some((program, arguments))) =
@@ -166,10 +168,12 @@ async fn beside(
     let mut process = Command::new(program);
     process.args(arguments);
     secrets.changes(std::env::vars_os(), *address, key).apply(&mut process);
-    let mut signals = Signals::new()?;
-    let code = match process.spawn() {
-        Ok(child) => ended(child, &mut signals).await.map(code),
-        Err(error) => Ok(not_started(Path::new(program), &error)),
+    let code = match logged_in(&server, signals).await {
+        Err(code) => Ok(code),
+        Ok(()) => match process.spawn() {
+            Ok(child) => ended(child, signals).await.map(code),
+            Err(error) => Ok(not_started(Path::new(program), &error)),
+        },
     };
     // Its own children may still be calling.
     tokio::select! {
@@ -177,6 +181,22 @@ async fn beside(
         signal = signals.asked_to_end() => tracing::warn!(?signal, "a signal: ending now"),
     }
     Ok(code?)
+}
+
+/// Without a token nothing that the command calls works: then it is not started, and this is the exit
+/// code, as `token` has it.
+async fn logged_in(server: &Server, signals: &mut Signals) -> Result<(), u8> {
+    let hopeless = |error: &MintError| live::exit_code(error) == exit::CONFIG;
+    let failures = tokio::select! {
+        first = server.first_token(hopeless) => first,
+        signal = signals.asked_to_end() => return Err(by_signal(signal.as_raw())),
+    };
+    let Err(failures) = failures else { return Ok(()) };
+    for NoToken { client, error } in &failures {
+        eprint!("{}", live::no_token_for(client, error));
+    }
+    let codes = failures.iter().map(|failure| live::exit_code(&failure.error));
+    Err(codes.max().unwrap_or(exit::UNAVAILABLE))
 }
 
 /// Waits for the command, and hands it the signals that are for it.
@@ -193,9 +213,15 @@ async fn ended(mut child: Child, signals: &mut Signals) -> io::Result<ExitStatus
 
 /// As shells say it.
 fn code(status: ExitStatus) -> u8 {
-    let by_signal = || status.signal().map(|signal| signal + i32::from(exit::BY_SIGNAL));
-    let code = status.code().or_else(by_signal);
-    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
+    match (status.code(), status.signal()) {
+        (Some(code), _) => u8::try_from(code).unwrap_or(u8::MAX),
+        (None, Some(signal)) => by_signal(signal),
+        (None, None) => u8::MAX,
+    }
+}
+
+fn by_signal(signal: i32) -> u8 {
+    u8::try_from(signal).unwrap_or(u8::MAX).saturating_add(exit::BY_SIGNAL)
 }
 
 fn not_started(program: &Path, error: &io::Error) -> u8 {

@@ -235,6 +235,12 @@ pub(super) fn exit_code(error: &MintError) -> u8 {
     no_token(error).found.code()
 }
 
+/// A mint that failed, for people.
+pub(super) fn no_token_for(client: &str, error: &MintError) -> String {
+    let client = client.escape_debug();
+    format!("genesys-proxy: no token for client {client}: {error}\n  {}\n", error.advice)
+}
+
 /// Why there is no token.
 fn no_token(error: &MintError) -> Diagnosis {
     let found = match error.kind {

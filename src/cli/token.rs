@@ -84,9 +84,7 @@ pub async fn run(
                 }
             }
             Err(error) => {
-                let client = login.client().escape_debug();
-                writeln!(err, "genesys-proxy: no token for client {client}: {error}")?;
-                writeln!(err, "  {}", error.advice)?;
+                err.write_all(live::no_token_for(login.client(), &error).as_bytes())?;
                 code = code.max(live::exit_code(&error));
             }
         }

@@ -15,7 +15,8 @@ use toml::{
 use super::{
     Config, LogFormat, check,
     env::{self, Variables},
-    file::{self, Item, Items, Key},
+    file::{self, Item, Items, Key, Organisations},
+    left_out::{self, Named},
     read::{Reported, Settings},
     redact::redact,
     report::{Place, Problem, Problems},
@@ -80,6 +81,19 @@ impl fmt::Debug for Sources {
 
 /// The configuration, or everything that is wrong with it.
 pub fn load(sources: &Sources) -> Result<Config, Problems> {
+    loaded(sources, |_, _, _| ()).map(|(config, ())| config)
+}
+
+/// The same for one command, which nobody else calls: what is only about others is not looked at,
+/// neither its mistakes. Besides, the variables that all of it names.
+pub fn load_for_one(sources: &Sources) -> Result<(Config, Named), Problems> {
+    loaded(sources, left_out::leave_out)
+}
+
+fn loaded<T>(
+    sources: &Sources,
+    prune: impl FnOnce(&mut Items<'_>, &mut Organisations<'_>, &Variables) -> T,
+) -> Result<(Config, T), Problems> {
     let mut problems = Vec::new();
     let variables = env::with_dotenv(&sources.env, &sources.dir, &mut problems);
     let file = read_file(sources).unwrap_or_else(|problem| {
@@ -93,6 +107,7 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
     problems.append(&mut unknown);
     env::overlay(&variables, &mut items, &mut orgs, &mut problems);
     flags(sources, &mut items);
+    let pruned = prune(&mut items, &mut orgs, &variables);
     let apart = env::without_usual(&variables);
 
     let mut settings = Settings {
@@ -107,7 +122,7 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
     };
     let config = check::config(&mut settings);
     match config {
-        Ok(config) if errors.is_empty() => Ok(with_flags(config, sources)),
+        Ok(config) if errors.is_empty() => Ok((with_flags(config, sources), pruned)),
         Ok(_) | Err(Reported) => {
             let problems = with_syntax(&file.text, &errors, settings.problems);
             Err(Problems::new(&file.name, quotable, problems))

@@ -6,6 +6,7 @@ mod check;
 mod credential;
 mod env;
 mod file;
+mod left_out;
 mod listen_tls;
 mod load;
 mod nearest;
@@ -43,8 +44,9 @@ pub use self::{
     check::read_audit_key,
     credential::Kind as SecretKind,
     env::Variables,
+    left_out::Named,
     listen_tls::{ListenTls, Shown, TlsFile, Unusable},
-    load::{Sources, load},
+    load::{Sources, load, load_for_one},
     oauth::{
         ClientAuth, ClientCert, Command, CredentialSource, Credentials, KvEngine, MissingScope,
         OAuth, OAuthClient, SecretSource, Vault, VaultAuth, VaultSecret, Verify,

@@ -29,7 +29,10 @@ use crate::{
         metrics::Metrics,
         output::Output,
     },
-    token::issuer::Unbuildable,
+    token::{
+        NoToken,
+        issuer::{MintError, Unbuildable},
+    },
     upstream::{self, replay::Memory},
 };
 use listen::Bound;
@@ -151,6 +154,17 @@ impl Server {
             address
         });
         Ok(Self { addresses, admin, config, organisations, workers, stop_accepting, common })
+    }
+
+    /// Waits for a token of the organisation at the top, as a call would; why there is none, as soon as
+    /// `hopeless` says so of every client.
+    pub async fn first_token(
+        &self,
+        hopeless: impl Fn(&MintError) -> bool,
+    ) -> Result<(), Vec<NoToken>> {
+        let Some(first) = self.organisations.first() else { return Ok(()) };
+        let deadline = tokio::time::Instant::now() + self.config.rate_limit.max_wait;
+        first.shared.tokens.first(hopeless, deadline).await
     }
 
     /// Stops accepting, lets what is in flight end within `shutdown_timeout`, then cuts the rest.

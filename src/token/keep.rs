@@ -42,10 +42,10 @@ impl Tokens {
                     issuer.show(&self.metrics);
                     match minted {
                         Ok(minted) if minted.life <= asked.elapsed() => {
-                            self.failed(&MintError::dead_on_arrival(), issuer);
+                            self.failed(MintError::dead_on_arrival(), issuer);
                         }
                         Ok(minted) => self.install(minted, asked),
-                        Err(error) => self.failed(&error, issuer),
+                        Err(error) => self.failed(error, issuer),
                     }
                 }
             }
@@ -67,6 +67,7 @@ impl Tokens {
         let mut freshness = self.freshness();
         let generation = freshness.fetched(born.into_std(), minted.life, fastrand::f64());
         self.suspect.store(None);
+        self.failure.store(None);
         self.current.store(Some(Arc::new(Token {
             authorization: minted.authorization,
             generation,
@@ -86,7 +87,7 @@ impl Tokens {
         self.changed.send_modify(|count| *count += 1);
     }
 
-    fn failed(&self, error: &MintError, issuer: &impl Issuer) {
+    fn failed(&self, error: MintError, issuer: &impl Issuer) {
         self.metrics.minted(
             &self.of,
             match error.trouble() {
@@ -95,7 +96,8 @@ impl Tokens {
                 Trouble::Permanent => MintOutcome::permanent,
             },
         );
-        self.note(error, issuer.outdated());
+        self.note(&error, issuer.outdated());
+        self.failure.store(Some(Arc::new(error)));
         self.changed.send_modify(|count| *count += 1);
     }
 

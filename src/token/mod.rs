@@ -46,6 +46,7 @@ use crate::{
     },
     telemetry::metrics::{Metrics, OfToken},
 };
+use error::MintError;
 use issuer::Issuer;
 use verify::Check;
 
@@ -125,6 +126,15 @@ impl Unavailable {
     const LATE: Self = Self { refused: false, retry_after: Duration::from_secs(1) };
 }
 
+/// Why a client has no token.
+#[derive(Debug, Clone)]
+pub struct NoToken {
+    /// Its id.
+    pub client: String,
+    /// What its last try ended in.
+    pub error: Arc<MintError>,
+}
+
 /// The token's keeper, shared by all workers.
 #[derive(Debug)]
 pub struct Tokens {
@@ -139,6 +149,8 @@ pub struct Tokens {
     suspicion: Mutex<Suspicion>,
     /// The token that a 401 made us give up; it may be good after all.
     suspect: ArcSwapOption<Token>,
+    /// Why the last mint brought none, if it did not.
+    failure: ArcSwapOption<MintError>,
     /// Bumped on every success and failure, of any of the tokens: waiters look again.
     changed: watch::Sender<u64>,
     /// A rejection: the minting task looks again.
@@ -215,6 +227,7 @@ impl Tokens {
             renewals: Arc::clone(renewals),
             suspicion: Mutex::default(),
             suspect: ArcSwapOption::empty(),
+            failure: ArcSwapOption::empty(),
             changed: keeping.changed.clone(),
             nudge: Notify::new(),
             doubt: Notify::new(),
@@ -264,6 +277,12 @@ impl Tokens {
         let refused = trouble == Trouble::Permanent;
         (refused || retry_at >= deadline)
             .then(|| Unavailable { refused, retry_after: retry_at - now })
+    }
+
+    /// Why the last try brought no token, if it has ended and did not.
+    fn failure(&self) -> Option<NoToken> {
+        let error = self.failure.load_full()?;
+        Some(NoToken { client: self.of.client.clone(), error })
     }
 
     /// The last mint failed, and the next one is not yet due.

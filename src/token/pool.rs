@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::{Token, Tokens, Unavailable};
+use super::{NoToken, Token, Tokens, Unavailable, error::MintError};
 use crate::decide::lanes::Lane;
 
 /// At least one token's keeper.
@@ -59,6 +59,40 @@ impl Pool {
     pub fn ready(&self) -> bool {
         let now = Instant::now();
         self.all().any(|tokens| tokens.current(now).is_some())
+    }
+
+    /// Waits for the first token: until none is to be hoped for, or until `deadline` and the end of a
+    /// try. Then why there is none, once for each client.
+    pub async fn first(
+        &self,
+        hopeless: impl Fn(&MintError) -> bool,
+        deadline: Instant,
+    ) -> Result<(), Vec<NoToken>> {
+        // All tokens tell of their changes by the same channel.
+        let mut changed = self.first.changed.subscribe();
+        let mut late = false;
+        loop {
+            changed.borrow_and_update();
+            if self.ready() {
+                return Ok(());
+            }
+            let failures: Vec<Option<NoToken>> =
+                self.all().map(|tokens| tokens.failure()).collect();
+            let known = |failure: &Option<NoToken>| {
+                failure.as_ref().is_some_and(|failure| hopeless(&failure.error))
+            };
+            let mut told: Vec<NoToken> = failures.iter().flatten().cloned().collect();
+            if (late && !told.is_empty()) || failures.iter().all(known) {
+                told.dedup_by(|later, first| later.client == first.client);
+                return Err(told);
+            }
+            // A try that is under way then has a deadline of its own.
+            if late {
+                changed.changed().await.unwrap_or_default();
+            } else {
+                late = timeout_at(deadline, changed.changed()).await.is_err();
+            }
+        }
     }
 
     /// Waits until `deadline` for the token of `lane`, or for any other.

@@ -287,6 +287,35 @@ async fn a_token_that_expired_in_its_sleep_is_not_used() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_first_token_is_waited_for_as_long_as_it_may_be_hoped_for() {
+    let stop = CancellationToken::new();
+    let keeping = Keeping::new(EVERY, &TaskTracker::new(), &Handle::current(), stop);
+    let start = |number, answers: &[Result<u64, Trouble>]| {
+        let script = Script { answers: answers.to_vec(), mints: Arc::default() };
+        Tokens::spawn(Arc::new(script), (), Lane::new(number), &Arc::default(), &keeping)
+    };
+    let hopeless = |error: &MintError| error.kind == Kind::WrongSecret;
+    let refused = [Err(Trouble::Permanent)];
+    let (flaky, down) = ([Err(Trouble::Transient), Ok(3600)], [Err(Trouble::Transient); 100]);
+    let began = Instant::now();
+    let both = pool::Pool::new(start(0, &refused), vec![start(1, &refused)]);
+    let told = both.first(hopeless, within(12)).await.unwrap_err();
+    assert_eq!((told.len(), told[0].error.kind.clone()), (1, Kind::WrongSecret), "of one client");
+    assert_eq!(began.elapsed(), Duration::from_millis(100), "the try itself");
+    let mixed = pool::Pool::new(start(0, &refused), vec![start(1, &flaky)]);
+    assert!(mixed.first(hopeless, within(12)).await.is_ok());
+    let began = Instant::now();
+    let none = pool::Pool::new(start(0, &down), Vec::new());
+    assert_eq!(none.first(hopeless, within(12)).await.unwrap_err().len(), 1);
+    assert_eq!(began.elapsed(), Duration::from_secs(12));
+    // No time to wait is time for one try.
+    let impatient = pool::Pool::new(start(0, &flaky), Vec::new());
+    assert_eq!(impatient.first(hopeless, within(0)).await.unwrap_err().len(), 1);
+    let at_once = pool::Pool::new(start(0, &[Ok(3600)]), Vec::new());
+    assert!(at_once.first(hopeless, within(0)).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_several_tokens_any_will_do_and_refusal_needs_all_of_them() {
     let stop = CancellationToken::new();
     let keeping = Keeping::new(EVERY, &TaskTracker::new(), &Handle::current(), stop);

@@ -161,6 +161,20 @@ async fn the_port_serves_who_has_the_key_and_nobody_else_whatever_the_configurat
     assert!(client().get(format!("{url}{ME}")).send().await.is_err(), "it is over");
 }
 
+/// The gateway of all, and what it needs, is elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shared_gateways_configuration_does_wherever_its_files_and_secrets_are_not() {
+    let company = Company::with(&format!(
+        "{NO_LIMIT}\n[access]\nmode = \"key\"\n\
+         [tls]\ncert = \"/no/such/cert\"\nkey = \"/no/such/key\"\n\
+         [orgs.eu]\nhosts = [\"eu.internal\"]\n[orgs.eu.upstream]\nregion = \"eu-west-1\"\n\
+         [orgs.eu.oauth]\nclient_id = \"eu\"\nclient_secret = {{ env = \"NOT_HERE\" }}"
+    ))
+    .await;
+    let Ended { code, stdout, stderr } = run(company.python(&[], CALLS));
+    assert_eq!((code, stdout.as_str(), stderr.as_str()), (Some(0), "200\n", ""));
+}
+
 /// Unmodified, with nothing but its environment.
 async fn calls(sdk: Sdk) {
     let company = Company::new().await;
@@ -243,6 +257,60 @@ async fn without_a_gateway_the_command_does_not_run() {
     assert!(wrong.stderr.contains("lisen"), "{}", wrong.stderr);
     assert_clean(&wrong.stderr);
     assert!(!trace.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_token_the_command_does_not_run_and_why_is_told_as_token_tells_it() {
+    let company = Company::new().await;
+    let directory = tempfile::tempdir().unwrap();
+    let trace = directory.path().join("ran");
+    let script = format!("touch {}", trace.display());
+    let with = |env: &[(&str, &str)]| {
+        let mut exec = company.shell(&["--log", "off"], &script);
+        exec.envs(env.iter().copied());
+        run(exec)
+    };
+    let faults = |patch| company.genesys.faults(serde_json::from_value(patch).unwrap());
+    // Long enough that who waits for it is killed.
+    let patient = ("GENESYS_PROXY__RATE_LIMIT__MAX_WAIT", "1h");
+    let secret = ("GENESYS_CLIENT_SECRET", "another");
+    let wrong = with(&[patient, secret]);
+    assert_eq!(wrong.code, Some(78), "{}", wrong.stderr);
+    let advice = "  check oauth.client_secret: it was replaced, or belongs to another client\n";
+    assert!(wrong.stderr.starts_with("genesys-proxy: no token for client demo: "));
+    assert!(
+        wrong.stderr.ends_with(advice) && wrong.stderr.lines().count() == 2,
+        "{}",
+        wrong.stderr
+    );
+    let unknown = with(&[patient, ("GENESYS_CLIENT_ID", "nobody")]);
+    assert_eq!(unknown.code, Some(78));
+    assert!(unknown.stderr.contains("check oauth.client_id"), "{}", unknown.stderr);
+    faults(json!({"token": "status:404"}));
+    assert_eq!(with(&[patient]).code, Some(78));
+    let impatient = ("GENESYS_PROXY__RATE_LIMIT__MAX_WAIT", "0s");
+    let nowhere = ("GENESYS_PROXY__UPSTREAM__API_URL", "http://127.0.0.1:9");
+    let unreachable = with(&[impatient, nowhere]);
+    assert_eq!(unreachable.code, Some(69), "{}", unreachable.stderr);
+    assert!(unreachable.stderr.contains("cannot be reached"), "{}", unreachable.stderr);
+    faults(json!({"token": "down"}));
+    assert_eq!(with(&[impatient]).code, Some(69));
+    assert!(!trace.exists());
+    // What passes is waited for.
+    faults(json!({"token": {"mode": "down", "times": 1}}));
+    assert_eq!(with(&[patient]).code, Some(0));
+    assert!(trace.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_while_it_logs_in_ends_it_and_the_command_does_not_run() {
+    let company = Company::new().await;
+    company.genesys.faults(serde_json::from_value(json!({"token": "hold"})).unwrap());
+    let running = Running::start(company.shell(&["--log", "info"], "echo it ran"));
+    timeout(PATIENCE, company.genesys.until(|seen| seen.held == 1)).await.unwrap();
+    running.signal(Signal::TERM);
+    let ended = running.end();
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(128 + 15), ""), "{}", ended.stderr);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,13 +3,14 @@
 
 use std::{ffi::OsString, fmt, net::SocketAddr};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use memchr::memmem;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::{ExposeSecret as _, SecretString, zeroize::Zeroizing};
 use tokio::process::Command;
 
 use super::CALLER;
 use crate::config::{
-    CREDENTIALS_DIRECTORY, Config, CredentialSource, Credentials, SecretSource, VaultAuth,
+    CREDENTIALS_DIRECTORY, Config, CredentialSource, Credentials, Named, SecretSource, VaultAuth,
 };
 
 /// Settings of ours may hold a secret, and Vault's lead to one.
@@ -38,10 +39,11 @@ pub(super) struct Secrets {
 }
 
 impl Secrets {
-    pub(super) fn of(config: &Config) -> Self {
-        let mut found = Self { names: Vec::new(), values: Vec::new() };
+    /// `named` is what the configuration names anywhere, in what is not used, too.
+    pub(super) fn of(config: &Config, named: Named) -> Self {
+        let Named { names, values } = named;
+        let mut found = Self { names, values };
         found.add_all(config);
-        config.organisations.iter().for_each(|other| found.add_all(&other.config));
         found
     }
 
@@ -52,8 +54,10 @@ impl Secrets {
             }
             match &client.credentials {
                 Credentials::Secret { current, next } => {
-                    self.add(Some(current));
-                    self.add(next.as_ref());
+                    for source in [Some(current), next.as_ref()] {
+                        self.add(source);
+                        self.add_basic(&client.id, source);
+                    }
                 }
                 Credentials::PrivateKey { key, .. } => self.add(Some(key)),
                 Credentials::Certificate => {}
@@ -75,6 +79,16 @@ impl Secrets {
             // What they read is not known here, and in no variable that we know of.
             Some(SecretSource::File(_) | SecretSource::Command(_) | SecretSource::Vault(_))
             | None => {}
+        }
+    }
+
+    /// As programs keep it that log in with a ready `Authorization: Basic …`.
+    fn add_basic(&mut self, id: &str, source: Option<&SecretSource>) {
+        if let Some(SecretSource::Variable { value, .. }) = source {
+            let pair = Zeroizing::new(format!("{id}:{}", value.expose_secret()));
+            // Whole groups: what follows, as a newline, changes the letters of the last one.
+            let (groups, _) = pair.as_bytes().as_chunks::<3>();
+            self.values.push(STANDARD_NO_PAD.encode(groups.as_flattened()).into());
         }
     }
 

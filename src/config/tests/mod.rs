@@ -3,6 +3,7 @@
 
 mod any;
 mod callers;
+mod left_out;
 mod orgs;
 mod rate_limit;
 mod sources;

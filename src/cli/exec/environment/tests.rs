@@ -1,7 +1,7 @@
 use std::{collections::BTreeMap, os::unix::ffi::OsStringExt as _, path::PathBuf};
 
 use super::*;
-use crate::config::{Sources, load};
+use crate::config::{Sources, load_for_one};
 
 const KEY: &str = "the-key-of-this-run";
 
@@ -17,10 +17,10 @@ fn environment(given: &[(&str, &str)], toml: &str) -> BTreeMap<String, String> {
         dir: PathBuf::from(dir.path()),
         ..Sources::default()
     };
-    let config = load(&sources).unwrap();
+    let (config, named) = load_for_one(&sources).unwrap();
     let given = env.iter().map(|(name, value)| (name.into(), value.into()));
     let gateway = ([127, 0, 0, 1], 4711).into();
-    let changes = Secrets::of(&config).changes(given, gateway, &KEY.into());
+    let changes = Secrets::of(&config, named).changes(given, gateway, &KEY.into());
     env.retain(|name, _| !changes.removed.iter().any(|removed| removed == name.as_str()));
     env.extend(changes.set.into_iter().map(|(name, value)| (name.to_owned(), value)));
     env
@@ -71,7 +71,10 @@ fn what_holds_a_secret_or_leads_to_one_is_taken_away_whatever_its_name() {
         region = 'eu-west-1'
         [orgs.eu.oauth]
         client_id = 'third'
-        client_secret = { env = 'EU' }";
+        client_secret = { env = 'EU' }
+        [[orgs.us.oauth.client]]
+        client_id = { env = 'US_ID' }
+        client_secret = { env = 'US' }";
     let given = [
         ("FIRST_ID", "an-id"),
         ("FIRST", "hunter2-hunter2"),
@@ -88,10 +91,29 @@ fn what_holds_a_secret_or_leads_to_one_is_taken_away_whatever_its_name() {
         ("GENESYSCLOUD_GATEWAY_PATH_NAME", "login"),
         ("PATH", "/usr/bin"),
         ("EU", "hunter5"),
+        ("COPY_OF_EU", "hunter5"),
+        ("US_ID", "an-id-of-us"),
+        ("US", "hunter6-hunter6"),
+        ("US_URL", "https://me:hunter6-hunter6@host/"),
+        ("GENESYS_PROXY__ORGS__ASIA__OAUTH__CLIENT_SECRET", "hunter7"),
+        ("COPY_OF_ASIA", "hunter7"),
     ];
     let left = environment(&given, toml);
     let left: Vec<_> = given.iter().filter(|(name, _)| left.contains_key(*name)).collect();
     assert_eq!(left, [&given[6], &given[13]]);
+}
+
+#[test]
+fn the_id_and_the_secret_in_one_ready_header_are_taken_away() {
+    let (basic, echoed) = ("YW4taWQ6aHVudGVyMi1odW50ZXIy", "YW4taWQ6aHVudGVyMi1odW50ZXIyCg==");
+    let header = format!("Authorization: Basic {basic}");
+    let given =
+        [&USUAL[..], &[("BASIC", basic), ("HEADER", &header), ("ECHOED", echoed), ("ID", "an-id")]];
+    let left = environment(&given.concat(), "");
+    for gone in ["BASIC", "HEADER", "ECHOED"] {
+        assert!(!left.contains_key(gone), "{left:?}");
+    }
+    assert_eq!(left["ID"], "an-id", "no secret");
 }
 
 #[test]

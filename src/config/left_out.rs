@@ -1,0 +1,110 @@
+//! What a gateway for one command leaves out of a shared configuration: who else calls it, and where.
+//! It never forgets a variable that a part which is left out reads a secret from.
+
+use secrecy::SecretString;
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::{
+    env::Variables,
+    file::{Item, Items, Key, Organisations},
+    redact::names_a_secret,
+    report::Place,
+};
+
+/// Its listener is its own, and so is its caller.
+const SECTIONS: [&str; 2] = ["tls", "jwt"];
+const KEYS: [Key; 4] = [
+    Key("", "caller"),
+    Key("access", "mode"),
+    Key("access", "login_life"),
+    Key("access", "login_idle"),
+];
+
+/// The variables that the configuration names anywhere, and the secrets among what they hold.
+#[derive(Debug, Default)]
+pub struct Named {
+    /// Of each `{ env = "NAME" }`.
+    pub names: Vec<String>,
+    /// What is in those that a secret is read from, and secrets that an override has as they are.
+    pub values: Vec<SecretString>,
+}
+
+/// Takes out what one command does not use; what the whole names.
+pub(super) fn leave_out(
+    items: &mut Items<'_>,
+    orgs: &mut Organisations<'_>,
+    variables: &Variables,
+) -> Named {
+    let mut named = Named::default();
+    for (key, item) in items.iter().chain(orgs.values().flat_map(|org| &org.items)) {
+        named.add_item(*key, item, variables);
+    }
+    orgs.clear();
+    let of_vault = items.iter().any(|(key, item)| key.0 == "oauth" && in_vault(&item.value));
+    items.retain(|key, _| {
+        !SECTIONS.contains(&key.0) && !KEYS.contains(key) && (of_vault || key.0 != "vault")
+    });
+    named
+}
+
+impl Named {
+    fn add_item(&mut self, key: Key, item: &Item<'_>, variables: &Variables) {
+        let secret = names_a_secret(key.1);
+        if let (true, Some(raw), Place::Variable(_), DeValue::String(_)) =
+            (secret, item.raw, &item.place, &item.value)
+        {
+            self.values.push(raw.into());
+        }
+        self.add(&item.value, secret, variables);
+    }
+
+    fn add(&mut self, value: &DeValue<'_>, secret: bool, variables: &Variables) {
+        match value {
+            DeValue::Table(table) => {
+                if let Some(name) = text(table, "env") {
+                    self.names.push(name.to_owned());
+                    let value = variables.get(name).filter(|value| secret && !value.is_empty());
+                    self.values.extend(value.map(|value| SecretString::from(value.as_str())));
+                }
+                for (key, value) in table {
+                    let secret = secret || names_a_secret(key.get_ref());
+                    self.add(value.get_ref(), secret, variables);
+                }
+            }
+            DeValue::Array(entries) => {
+                entries.iter().for_each(|entry| self.add(entry.get_ref(), secret, variables));
+            }
+            DeValue::String(_)
+            | DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_) => {}
+        }
+    }
+}
+
+fn text<'t>(table: &'t DeTable<'_>, name: &str) -> Option<&'t str> {
+    table
+        .iter()
+        .find(|(key, _)| key.get_ref() == name)
+        .and_then(|(_, value)| value.get_ref().as_str())
+}
+
+/// One of its sources is `{ vault = "…" }`.
+fn in_vault(value: &DeValue<'_>) -> bool {
+    let within = |value: &Spanned<DeValue<'_>>| in_vault(value.get_ref());
+    match value {
+        DeValue::Table(table) => {
+            text(table, "vault").is_some() || table.iter().any(|(_, value)| within(value))
+        }
+        DeValue::Array(entries) => entries.iter().any(within),
+        DeValue::String(_)
+        | DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_) => false,
+    }
+}
