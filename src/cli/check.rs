@@ -29,7 +29,7 @@ pub struct CheckArgs {
     #[arg(long)]
     live: bool,
     #[command(flatten)]
-    config: ConfigArgs,
+    pub(super) config: ConfigArgs,
 }
 
 /// Writes the report or the summary to `out`, with `--live` what a try shows, and returns the exit
@@ -312,7 +312,9 @@ mod tests {
     #[test]
     fn who_may_call_and_which_organisations_there_are_is_in_the_summary() {
         let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        let caller = format!("[{{ name = 'billing', key_sha256 = '{digest}' }}]");
+        let caller = format!(
+            "[{{ name = 'billing', key_sha256 = '{digest}', claims = {{ sub = 'billing' }} }}]"
+        );
         let (code, text) = checked(&[
             ("GENESYS_CLIENT_ID", "an-id"),
             ("GENESYS_CLIENT_SECRET", "hunter2"),

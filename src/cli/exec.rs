@@ -62,7 +62,7 @@ listen, or Genesys Cloud cannot be reached.";
 pub struct ExecArgs {
     /// Configuration file [default: proxy.toml here, if there is one]
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
     /// Health listener; without it there is none
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<String>,

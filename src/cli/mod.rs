@@ -13,7 +13,7 @@ pub mod token;
 
 use std::{io::IsTerminal, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, error::ErrorKind};
 #[cfg(target_os = "linux")]
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
@@ -43,7 +43,6 @@ read, 69 a server cannot be reached, 78 wrong configuration or credentials.";
 /// away from 401s and 429s.
 #[derive(Debug, Parser)]
 #[command(name = "genesys-proxy", version, after_help = EXAMPLES)]
-#[command(args_conflicts_with_subcommands = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -65,7 +64,7 @@ enum Command {
 }
 
 /// Where the configuration comes from.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Args)]
 pub struct ConfigArgs {
     /// Configuration file [default: proxy.toml here, if there is one]
     #[arg(long, value_name = "FILE")]
@@ -84,7 +83,7 @@ pub struct ConfigArgs {
     insecure_open_listener: bool,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
 enum Format {
     /// For people
     Text,
@@ -114,14 +113,53 @@ impl ConfigArgs {
     }
 }
 
+impl Command {
+    /// Where its configuration file is named, if it reads one.
+    fn config(&mut self) -> Option<&mut Option<PathBuf>> {
+        match self {
+            Self::Serve(args) => Some(&mut args.config),
+            Self::Exec(args) => Some(&mut args.config),
+            Self::Check(args) => Some(&mut args.config.config),
+            Self::Token(args) => Some(&mut args.config),
+            Self::Demo(_) | Self::Simulate(_) | Self::Audit(_) => None,
+        }
+    }
+}
+
 impl Cli {
+    /// The subcommand, with a `--config` that stands before it. Other options of `serve` stand after
+    /// it: which subcommand they are for must be plain.
+    fn asked(self) -> Result<Command, clap::Error> {
+        let wrong = |what| Self::command().error(ErrorKind::ArgumentConflict, what);
+        let ConfigArgs { config, .. } = self.serve.clone();
+        let Some(mut command) = self.command else { return Ok(Command::Serve(self.serve)) };
+        if self.serve != (ConfigArgs { config: config.clone(), ..ConfigArgs::default() }) {
+            return Err(wrong("of the options only --config stands before a subcommand, too"));
+        }
+        match (command.config(), config) {
+            (_, None) => {}
+            (None, Some(_)) => return Err(wrong("this subcommand reads no --config")),
+            (Some(Some(_)), Some(_)) => return Err(wrong("--config is there twice")),
+            (Some(place), given) => *place = given,
+        }
+        Ok(command)
+    }
+
     /// Does what was asked; the exit code.
     ///
     /// # Errors
     /// When the system refuses something that no configuration explains.
     pub async fn run(self) -> anyhow::Result<u8> {
         keep_to_oneself();
-        match self.command.unwrap_or(Command::Serve(self.serve)) {
+        let command = match self.asked() {
+            Ok(command) => command,
+            Err(error) => {
+                // Nobody is left to tell when stderr is gone.
+                let _ = error.print();
+                return Ok(exit::USAGE);
+            }
+        };
+        match command {
             Command::Serve(args) => Box::pin(serve::run(args.sources())).await,
             Command::Demo(args) => Box::pin(demo::run(args)).await,
             Command::Exec(args) => Box::pin(exec::run(args)).await,
@@ -152,9 +190,34 @@ fn keep_to_oneself() {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
+
+    /// The configuration file of what was asked; else what is wrong.
+    fn file(words: &str) -> Result<Option<PathBuf>, String> {
+        let words = ["genesys-proxy"].into_iter().chain(words.split(' '));
+        let asked = Cli::try_parse_from(words).and_then(Cli::asked);
+        let mut command = asked.map_err(|error| error.kind().to_string())?;
+        Ok(command.config().and_then(Option::take))
+    }
+
+    #[test]
+    fn the_configuration_file_may_be_named_before_or_after_the_subcommand() {
+        for command in ["serve", "check", "check --live", "token", "exec"] {
+            let rest = if command == "exec" { " -- true" } else { "" };
+            for words in [
+                format!("--config a.toml {command}{rest}"),
+                format!("{command} --config a.toml{rest}"),
+            ] {
+                assert_eq!(file(&words), Ok(Some("a.toml".into())), "{words}");
+            }
+            assert!(file(&format!("--config a.toml {command} --config b.toml{rest}")).is_err());
+        }
+        assert_eq!(file("--config a.toml"), Ok(Some("a.toml".into())));
+        for words in ["--config a.toml demo", "--listen 127.0.0.1:1 serve", "--admin= check"] {
+            let wrong = file(words).unwrap_err();
+            assert_eq!(wrong, ErrorKind::ArgumentConflict.to_string(), "{words}");
+        }
+    }
 
     #[test]
     fn the_command_line_is_sound_and_its_help_names_what_a_stranger_needs() {

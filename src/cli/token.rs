@@ -27,7 +27,7 @@ use crate::{
 pub struct TokenArgs {
     /// Configuration file [default: proxy.toml here, if there is one]
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
     /// Print the token itself, too: whoever sees it can use it until it expires
     #[arg(long)]
     reveal: bool,
