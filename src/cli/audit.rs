@@ -32,7 +32,7 @@ enum Command {
 /// Check the chain of an audit log: that no line was changed, taken out, moved or put in
 ///
 /// The files of one log may be given in any order. The exit code is 0 when the chain is whole, 1 when
-/// it is not (the first line that does not fit is named), 66 when a file cannot be read, 2 when an
+/// it is not (the first line that does not fit is named) or has no line, 66 when a file cannot be read, 2 when an
 /// argument is wrong. Lines that were cut off at the end leave a whole chain: compare the last hash
 /// with one that the gateway has logged, or look for that one with --anchor. Without a key, who can
 /// write the file can also write all of it anew: then, too, only an anchor tells.
@@ -90,6 +90,12 @@ fn verify(args: &VerifyArgs) -> Result<String, Wrong> {
         one(path, &mut check)?;
     }
     let said = summary(&check);
+    if check.head().is_none() {
+        return Err(Wrong::Broken(format!(
+            "{said}The first start of a gateway writes one: all of them were cut off, or this is another \
+             file.\n"
+        )));
+    }
     if check.anchored {
         return Ok(said);
     }
