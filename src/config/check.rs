@@ -86,6 +86,10 @@ pub(super) fn config(settings: &mut Settings<'_>) -> Checked<Config> {
         listen: addresses.chain(admin_address).collect(),
     };
     let organisations = orgs::organisations(settings, &shared);
+    if let (Ok(Some(_)), Ok(callers), Ok(organisations)) = (&jwt, &callers, &organisations) {
+        let others = organisations.iter().flat_map(|own| &own.callers);
+        jwt::of_use(settings, callers.iter().chain(others));
+    }
     if !settings.problems.is_empty() {
         return Err(Reported);
     }

@@ -20,6 +20,7 @@ use toml::{
 };
 
 use super::{
+    env::is_usual,
     file::{Item, Key},
     nearest::did_you_mean,
     oauth::{Command, CredentialSource, KvEngine, SecretSource, VaultSecret},
@@ -308,6 +309,12 @@ fn of_variable(name: &str, value: SecretString) -> Found {
 
 fn variable(settings: &Settings<'_>, key: Key, name: &str, place: &Place, kind: Kind) -> Search {
     let shown = if looks_like_a_variable(name) { name } else { "the variable it names" };
+    if settings.of_another_organisation() && is_usual(name) {
+        let what = format!("`{key}`: {name} is read for the organisation at the top only");
+        let own = name.replace("GENESYS", "EU_GENESYS");
+        return Err(Problem::at(place, what)
+            .hint(format!("name a variable of this organisation's own, such as {own}")));
+    }
     let Some(value) = settings.variables.get(name) else {
         let message = match place {
             Place::Nowhere => format!("`{key}` is missing: {shown} is not set"),

@@ -20,6 +20,8 @@ use super::{
     report::{Place, Problem},
 };
 
+/// Where the organisation at the top is found without a word in the file.
+const USUAL: [&str; 3] = ["GENESYS_CLIENT_ID", "GENESYS_CLIENT_SECRET", "GENESYS_REGION"];
 /// Two underscores: Kubernetes makes `GENESYS_PROXY_PORT` and its kin for a service of that name.
 const PREFIX: &str = "GENESYS_PROXY__";
 
@@ -116,9 +118,13 @@ fn bad_line(text: &str, error: &dotenvy::Error) -> Problem {
 /// What an organisation beside the first may look up: the usual variables are the first one's, and
 /// must not become another's credentials for want of its own.
 pub(super) fn without_usual(variables: &Variables) -> Variables {
-    let usual = ["GENESYS_CLIENT_ID", "GENESYS_CLIENT_SECRET", "GENESYS_REGION"];
-    let others = variables.iter().filter(|(name, _)| !usual.contains(&name.as_str()));
+    let others = variables.iter().filter(|(name, _)| !is_usual(name));
     others.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// It is the first organisation's, and no other's.
+pub(super) fn is_usual(name: &str) -> bool {
+    USUAL.contains(&name)
 }
 
 /// Puts each `GENESYS_PROXY__…` over what the file says.

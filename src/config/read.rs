@@ -60,6 +60,11 @@ impl<'i> Settings<'i> {
         self.items.get(&key).map_or(Place::Nowhere, |item| item.place.clone())
     }
 
+    /// What is read is an organisation's beside the first.
+    pub(super) fn of_another_organisation(&self) -> bool {
+        std::ptr::eq(self.variables, self.variables_of_orgs)
+    }
+
     /// Records a problem.
     pub(super) fn report(&mut self, problem: Problem) -> Reported {
         self.problems.push(problem);

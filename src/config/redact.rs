@@ -12,7 +12,7 @@ use toml::{
 /// `broken`: the file has syntax errors, so that the table may lack what the text still shows.
 pub(super) fn redact(text: &str, table: &DeTable<'_>, broken: bool) -> String {
     let mut hidden = Vec::new();
-    secret_values(table, &mut hidden);
+    secret_values("", table, &mut hidden);
     secret_lines(text, broken, &mut hidden);
     user_parts(text, &mut hidden);
     let mut bytes = text.as_bytes().to_vec();
@@ -24,9 +24,17 @@ pub(super) fn redact(text: &str, table: &DeTable<'_>, broken: bool) -> String {
     String::from_utf8(bytes).unwrap_or_default()
 }
 
+/// Keys of certificates, which are no secret, nor where they are: too near to `client_secret`.
+const NO_SECRETS: [&str; 2] = ["clientcert", "clientcerts"];
+/// Keys whose values are paths of files with a secret in them.
+const PATHS: [&str; 2] = ["key_file", "client_key"];
+
 /// Whether a key, however misspelt, names something that must not be printed.
 pub(super) fn names_a_secret(key: &str) -> bool {
     let plain: String = key.to_lowercase().chars().filter(|c| c.is_alphanumeric()).collect();
+    if NO_SECRETS.contains(&plain.as_str()) {
+        return false;
+    }
     ["secret", "password", "passwd", "privatekey", "apikey", "extraheaders"]
         .iter()
         .any(|word| plain.contains(word))
@@ -48,22 +56,36 @@ pub(super) fn looks_like_a_path(path: &str) -> bool {
     path.contains(['/', '\\', '.'])
 }
 
-fn secret_values(table: &DeTable<'_>, hidden: &mut Vec<Range<usize>>) {
+/// A path and nothing else: what holds a key or a token in Base64 may have its signs, too.
+fn is_plainly_a_path(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./~".contains(c);
+    let extension = |text: &str| {
+        let (_, last) = text.rsplit_once('.').unwrap_or_default();
+        (1..=5).contains(&last.len()) && !last.contains('/')
+    };
+    text.len() < 256
+        && text.chars().all(plain)
+        && (text.starts_with(['/', '.', '~']) || extension(text))
+}
+
+/// `section`: the table's own name.
+fn secret_values(section: &str, table: &DeTable<'_>, hidden: &mut Vec<Range<usize>>) {
     for (key, value) in table {
-        let misplaced =
-            key.get_ref() == "key_file" && !value.get_ref().as_str().is_some_and(looks_like_a_path);
-        if misplaced || names_a_secret(key.get_ref()) {
+        let name: &str = key.get_ref();
+        let path = PATHS.contains(&name) || (section, name) == ("tls", "key");
+        let harmless = path && value.get_ref().as_str().is_some_and(is_plainly_a_path);
+        if !harmless && (path || names_a_secret(name)) {
             hide(value, hidden);
         } else {
-            tables_within(value, hidden);
+            tables_within(name, value, hidden);
         }
     }
 }
 
-fn tables_within(value: &Spanned<DeValue<'_>>, hidden: &mut Vec<Range<usize>>) {
+fn tables_within(name: &str, value: &Spanned<DeValue<'_>>, hidden: &mut Vec<Range<usize>>) {
     match value.get_ref() {
-        DeValue::Table(table) => secret_values(table, hidden),
-        DeValue::Array(items) => items.iter().for_each(|item| tables_within(item, hidden)),
+        DeValue::Table(table) => secret_values(name, table, hidden),
+        DeValue::Array(items) => items.iter().for_each(|item| tables_within(name, item, hidden)),
         DeValue::String(_)
         | DeValue::Integer(_)
         | DeValue::Float(_)
@@ -174,6 +196,13 @@ mod tests {
             "[[caller]]\nkey_file = \"hunter2\"",
             "[[caller]]\nkey_sha256 = \"hunter2\"",
             "caller = [{ name = 'a', key_sha265 = 'hunter2' }]",
+            "[oauth]\nclient_key = \"hunter2\"",
+            "[oauth]\nclient_key = \"\"\"\n-----BEGIN PRIVATE KEY-----\nhunter2/x\n\"\"\"",
+            "[tls]\nkey = \"hunter2/x+y=\"",
+            "tls.key = \"/x\\nhunter2\"",
+            "[[caller]]\nkey = \"/hunter2\"",
+            "[audit]\nkey_file = \"a/hunter2\"",
+            "[audit]\nkey_file = \"eyJ.hunter2.c2lnbmF0dXJl\"",
             "[oauth]\nextra_headers = { Authorization = \"hunter2\" }",
             "[oauth.extra_headers]\nx-key = \"hunter2\"",
         ] {
@@ -190,6 +219,11 @@ mod tests {
             "[oauth]\nclient_secret = { env = \"GENESYS_CLIENT_SECRET\" }\nclient_id = \"me\"",
             "[oauth]\nclient_secret = { file = \"/run/secrets/genesys\" }",
             "[upstream]\napi_url = \"https://api.mypurecloud.com\"",
+            "[tls]\ncert = \"/etc/tls/cert.pem\"\nkey = \"/etc/tls/key.pem\"\nclient_ca = \"ca.pem\"",
+            "tls.key = \"keys/tls.key\"",
+            "[oauth]\nclient_cert = \"/etc/cert.pem\"\nclient_key = \"../client.key\"",
+            "[[caller]]\nclient_cert = \"CN=billing\" # a name\nkey_file = \"/run/secrets/billing\"",
+            "[audit]\nfile = \"/var/log/audit.jsonl\"\nkey_file = \"./audit-key\"",
         ] {
             assert_eq!(redacted(text), text);
         }

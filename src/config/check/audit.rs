@@ -67,6 +67,20 @@ fn file(settings: &mut Settings<'_>) -> Checked<Option<PathBuf>> {
     if text.ends_with('/') || !full.file_name().and_then(|name| name.to_str()).is_some_and(named) {
         return wrong("not a plain file name".to_owned(), EXAMPLE_HINT);
     }
+    // What is opened at the start is one of ours or new; a link could lead elsewhere by then.
+    match full.symlink_metadata().map(|found| found.file_type()) {
+        Ok(kind) if kind.is_dir() => {
+            let hint = format!("name a file in it: \"{}/audit.jsonl\"", text.escape_debug());
+            return wrong("it is a directory".to_owned(), &hint);
+        }
+        Ok(kind) if kind.is_symlink() => {
+            return wrong("it is a symbolic link".to_owned(), "name the file that it leads to");
+        }
+        Ok(kind) if !kind.is_file() => {
+            return wrong("it is a device or the like".to_owned(), EXAMPLE_HINT);
+        }
+        Ok(_) | Err(_) => {}
+    }
     let beside = full.parent().filter(|parent| !parent.as_os_str().is_empty());
     if beside.is_some_and(|directory| !directory.is_dir()) {
         return wrong("its directory is not there".to_owned(), "make it, for the gateway alone");

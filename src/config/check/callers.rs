@@ -105,6 +105,7 @@ pub(super) fn callers(settings: &mut Settings<'_>, known_by: KnownBy) -> Checked
     });
     // Those that are well written must be apart, whatever the others have.
     apart(settings, written.iter());
+    hidden(settings, &written);
     for written in written.iter().filter(|written| !written.caller.claims.is_empty()) {
         if !known_by.claims {
             settings.report(
@@ -356,5 +357,27 @@ fn apart<'a>(settings: &mut Settings<'_>, callers: impl Iterator<Item = &'a Writ
             let what = format!("two callers have the certificate `{name}`");
             twice(&written.certificate, first, what, "give each a certificate of its own");
         }
+    }
+}
+
+/// Of several callers whose claims fit, the first counts: one that asks for more than an earlier one
+/// would never be found.
+fn hidden(settings: &mut Settings<'_>, written: &[Written]) {
+    for (number, later) in written.iter().enumerate() {
+        let fits = |earlier: &&Written| {
+            let (fewer, more) = (&earlier.caller.claims, &later.caller.claims);
+            let fits = fewer.iter().all(|(name, text)| more.get(name) == Some(text));
+            fits && !fewer.is_empty() && fewer.len() < more.len()
+        };
+        let Some(earlier) = written.iter().take(number).find(fits) else { continue };
+        let (own, first) = (&later.caller.name, &earlier.caller.name);
+        let what = format!("nobody is `{own}` by these claims: who has them is `{first}`");
+        let problem = Problem::at(&later.claims, what).against(
+            "this is more",
+            &earlier.claims,
+            "this is enough already",
+        );
+        let hint = format!("write `{own}` above `{first}`, or name a claim that tells them apart");
+        settings.report(problem.hint(hint));
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::oauth::{endpoint, texts};
 use crate::config::{
-    IdentityProvider,
+    Caller, IdentityProvider,
     file::{Key, known_keys},
     read::{Checked, Reported, Settings},
     report::{Place, Problem},
@@ -57,6 +57,19 @@ pub(super) fn jwt(settings: &mut Settings<'_>) -> Checked<Option<IdentityProvide
         );
     }
     Err(Reported)
+}
+
+/// Somebody can show such a token.
+pub(super) fn of_use<'c>(
+    settings: &mut Settings<'_>,
+    mut callers: impl Iterator<Item = &'c Caller>,
+) {
+    if callers.all(|caller| caller.claims.is_empty()) {
+        let what = "[jwt] is of no use: no caller is known by claims";
+        settings.report(Problem::at(&settings.place(ISSUER), what).hint(
+            "write claims = { sub = \"…\" } in the [[caller]] whose tokens these are, or remove [jwt]",
+        ));
+    }
 }
 
 /// The claims that a caller's tokens have.

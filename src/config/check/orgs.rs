@@ -42,7 +42,8 @@ pub(super) struct Own {
     rate_limit: RateLimit,
     retry: Retry,
     saving: Saving,
-    callers: Vec<Caller>,
+    /// Who calls it.
+    pub(super) callers: Vec<Caller>,
 }
 
 impl Own {

@@ -2,7 +2,9 @@
 //! It never reads the real environment or a fixed path.
 
 mod any;
+mod audit;
 mod callers;
+mod claims;
 mod left_out;
 mod orgs;
 mod rate_limit;

@@ -66,8 +66,8 @@ fn what_an_organisation_lacks_is_never_anothers() {
        write client_id = "…": it is never another organisation's
     3: `client_secret` is missing in [orgs.eu.oauth]
        write client_secret = { env = "NAME" }: it is never another organisation's
-    8: `oauth.client_id`: GENESYS_CLIENT_ID is not set
-       set GENESYS_CLIENT_ID in the environment or in .env
+    8: `oauth.client_id`: GENESYS_CLIENT_ID is read for the organisation at the top only
+       name a variable of this organisation's own, such as EU_GENESYS_CLIENT_ID
     9: `oauth.client_secret`: NONE is not set
        set NONE in the environment or in .env
     "#);
