@@ -1,6 +1,8 @@
 //! Health and metrics, on a listener of its own.
 //! It never proxies, never shows a secret, and answers only those who name it as itself.
 
+mod ready;
+
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -102,17 +104,10 @@ fn answer(
     }
     match parts.uri.path() {
         "/healthz" => text(200, "ok"),
-        "/readyz" if draining.is_cancelled() => text(503, "draining"),
-        "/readyz" if !all.iter().all(|shared| shared.tokens.ready()) => text(503, "no valid token"),
-        "/readyz" => match all.first().and_then(|shared| shared.audit.as_ref()) {
-            Some(audit) if audit.failing() && audit.refuses() => {
-                text(503, "the audit log cannot be written")
-            }
-            Some(audit) if audit.failing() => {
-                text(200, "ready, but the audit log cannot be written")
-            }
-            Some(_) | None => text(200, "ready"),
-        },
+        "/readyz" => {
+            let (status, line) = ready::ready(all, draining.is_cancelled());
+            text(status, &line)
+        }
         "/metrics" => metrics(all),
         _ => text(404, "only /healthz, /readyz and /metrics"),
     }
@@ -137,7 +132,7 @@ fn metrics(all: &[Arc<Shared>]) -> Response<Full<Bytes>> {
     content(200, kind, page)
 }
 
-fn text(status: u16, line: &'static str) -> Response<Full<Bytes>> {
+fn text(status: u16, line: &str) -> Response<Full<Bytes>> {
     content(status, "text/plain; charset=utf-8", format!("{line}\n"))
 }
 

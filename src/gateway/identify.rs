@@ -266,6 +266,11 @@ impl Callers {
         !self.open() || !self.keys.is_empty()
     }
 
+    /// The identity provider's keys cannot be fetched.
+    pub fn keys_away(&self) -> bool {
+        self.provider.as_ref().is_some_and(|provider| provider.away())
+    }
+
     /// What each is granted.
     pub fn granted(&self) -> &Granted {
         &self.granted

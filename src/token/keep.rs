@@ -96,8 +96,9 @@ impl Tokens {
                 Trouble::Permanent => MintOutcome::permanent,
             },
         );
+        let error = Arc::new(error);
+        self.failure.store(Some(Arc::clone(&error)));
         self.note(&error, issuer.outdated());
-        self.failure.store(Some(Arc::new(error)));
         self.changed.send_modify(|count| *count += 1);
     }
 

@@ -279,6 +279,12 @@ impl Tokens {
             .then(|| Unavailable { refused, retry_after: retry_at - now })
     }
 
+    /// Its first try is under way.
+    fn beginning(&self) -> bool {
+        let untried = self.failure.load().is_none() && self.current.load().is_none();
+        untried && self.freshness().generation() == Generation::default()
+    }
+
     /// Why the last try brought no token, if it has ended and did not.
     fn failure(&self) -> Option<NoToken> {
         let error = self.failure.load_full()?;

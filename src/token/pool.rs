@@ -24,6 +24,17 @@ pub enum Came {
     Elsewhere,
 }
 
+/// Whether an organisation can be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Login {
+    /// Some token is usable.
+    Ready,
+    /// None yet: a first try has not ended.
+    Beginning,
+    /// None: it is being renewed, or cannot be.
+    Failing,
+}
+
 /// Which token is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Want {
@@ -59,6 +70,17 @@ impl Pool {
     pub fn ready(&self) -> bool {
         let now = Instant::now();
         self.all().any(|tokens| tokens.current(now).is_some())
+    }
+
+    /// How the logins stand.
+    pub fn login(&self) -> Login {
+        if self.ready() {
+            Login::Ready
+        } else if self.all().any(|tokens| tokens.beginning()) {
+            Login::Beginning
+        } else {
+            Login::Failing
+        }
     }
 
     /// Waits for the first token: until none is to be hoped for, or until `deadline` and the end of a

@@ -3,7 +3,10 @@
 
 use std::{
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -66,6 +69,8 @@ pub struct Provider {
     jwks_url: Url,
     token_file: Option<PathBuf>,
     keys: Keys,
+    /// The last look at them failed.
+    away: AtomicBool,
     tasks: TaskTracker,
     runtime: Handle,
 }
@@ -89,12 +94,18 @@ impl Provider {
             jwks_url: config.jwks_url.clone(),
             token_file: config.jwks_token_file.clone(),
             keys: Keys::new(CALLERS_COOL_DOWN),
+            away: AtomicBool::new(false),
             tasks: tasks.clone(),
             runtime: runtime.clone(),
         });
         let refreshed = Arc::clone(&provider);
         tasks.spawn_on(async move { stop.run_until_cancelled(refreshed.refresh()).await }, runtime);
         Ok(provider)
+    }
+
+    /// Its keys could not be fetched when they were last looked at; those that are known still count.
+    pub fn away(&self) -> bool {
+        self.away.load(Ordering::Relaxed)
     }
 
     /// What a token says, if it is to be believed. It may take a fetch of keys, which goes on when
@@ -162,6 +173,7 @@ impl Provider {
         loop {
             let nap = match self.fetch().await {
                 Ok(keys) => {
+                    self.away.store(false, Ordering::Relaxed);
                     if failed {
                         tracing::info!(keys = keys.len(), "the keys of [jwt] are there again");
                     }
@@ -170,6 +182,7 @@ impl Provider {
                     REFRESH
                 }
                 Err(why) => {
+                    self.away.store(true, Ordering::Relaxed);
                     if !failed {
                         tracing::warn!(why, "the keys of jwt.jwks_url cannot be fetched");
                     }

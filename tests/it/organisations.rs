@@ -228,3 +228,24 @@ async fn a_caller_of_one_is_nobody_in_another_and_so_is_its_login() {
         assert_eq!(status(three.get(host, ME).bearer_auth(token)).await, expected, "{host}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_organisation_that_cannot_log_in_is_named_and_the_gateway_stays_ready_for_the_others() {
+    let (default, _first) = simulator(unlimited()).await;
+    let (eu, _second) = simulator(unlimited()).await;
+    let toml = format!(
+        "[upstream]\napi_url = \"http://{}\"\n{NO_LIMIT}\n\
+         [jwt]\nissuer = \"https://idp\"\naudience = \"a\"\njwks_url = \"http://127.0.0.1:9/keys\"\n\
+         [[caller]]\nname = \"pod\"\nclaims = {{ sub = \"pod\" }}\n{}",
+        default.addr(),
+        organisation("eu", &eu, ""),
+    );
+    let credentials = [("ORG_ID", "demo"), ("ORG_SECRET", "another"), ADMIN];
+    let gateway = Gateway::start_with(&toml, &credentials);
+    gateway.logged("the client or the configuration must change").await;
+    gateway.logged("token minted").await;
+    gateway.logged("the keys of jwt.jwks_url cannot be fetched").await;
+    let told = "ready, but no valid token: eu; the keys of jwt.jwks_url cannot be fetched\n";
+    assert_eq!(gateway.admin("/readyz").await, told);
+    assert_eq!(status(client().get(gateway.url(ME))).await, 200);
+}
