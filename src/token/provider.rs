@@ -142,29 +142,8 @@ impl Provider {
             }
         }
         let claims = claims::all(token).ok_or(Distrust::Unsigned)?;
-        let until = self.judge(&claims, SystemTime::now())?;
+        let until = judge(&claims, (&self.issuer, &self.audience), SystemTime::now())?;
         Ok(Verified { claims, until })
-    }
-
-    fn judge(&self, claims: &Map<String, Value>, now: SystemTime) -> Result<SystemTime, Distrust> {
-        let instant = |name: &str| {
-            let seconds = Duration::try_from_secs_f64(claims.get(name)?.as_f64()?).ok()?;
-            SystemTime::UNIX_EPOCH.checked_add(seconds)
-        };
-        if claims.get("iss").and_then(Value::as_str) != Some(&self.issuer) {
-            return Err(Distrust::Issuer);
-        }
-        let audiences = claims.get("aud").and_then(|aud| claims::list(aud, false));
-        if !audiences.is_some_and(|all| all.contains(&self.audience)) {
-            return Err(Distrust::Audience);
-        }
-        let end = instant("exp").and_then(|end| end.checked_add(LEEWAY));
-        let end = end.filter(|end| now < *end).ok_or(Distrust::Expired)?;
-        let begun = match claims.get("nbf") {
-            None => true,
-            Some(_) => instant("nbf").is_some_and(|begin| begin <= now + LEEWAY),
-        };
-        if begun { Ok(end.min(now + REFRESH)) } else { Err(Distrust::Early) }
     }
 
     /// Does not end.
@@ -216,6 +195,32 @@ impl Provider {
     }
 }
 
+/// Until when a token with these claims may be taken, of one issuer and for one audience.
+fn judge(
+    claims: &Map<String, Value>,
+    (issuer, audience): (&str, &str),
+    now: SystemTime,
+) -> Result<SystemTime, Distrust> {
+    let instant = |name: &str| {
+        let seconds = Duration::try_from_secs_f64(claims.get(name)?.as_f64()?).ok()?;
+        SystemTime::UNIX_EPOCH.checked_add(seconds)
+    };
+    if claims.get("iss").and_then(Value::as_str) != Some(issuer) {
+        return Err(Distrust::Issuer);
+    }
+    let audiences = claims.get("aud").and_then(|aud| claims::list(aud, false));
+    if !audiences.is_some_and(|all| all.iter().any(|one| one == audience)) {
+        return Err(Distrust::Audience);
+    }
+    let end = instant("exp").and_then(|end| end.checked_add(LEEWAY));
+    let end = end.filter(|end| now < *end).ok_or(Distrust::Expired)?;
+    let begun = match claims.get("nbf") {
+        None => true,
+        Some(_) => instant("nbf").is_some_and(|begin| begin <= now + LEEWAY),
+    };
+    if begun { Ok(end.min(now + REFRESH)) } else { Err(Distrust::Early) }
+}
+
 /// Read each time: Kubernetes replaces it.
 async fn read_token(path: &PathBuf) -> Result<String, String> {
     let wrong = |why: String| format!("jwt.jwks_token_file, {}: {why}", path.display());
@@ -228,3 +233,6 @@ async fn read_token(path: &PathBuf) -> Result<String, String> {
         Err(wrong("it should hold a token and nothing else".to_owned()))
     }
 }
+
+#[cfg(test)]
+mod tests;

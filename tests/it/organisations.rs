@@ -149,6 +149,32 @@ async fn each_has_its_own_token_and_no_other_ever_sees_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn in_the_one_audit_log_each_line_says_whose_call_it_was() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("audit.jsonl");
+    let audit = format!("[audit]\nfile = \"{}\"\n", file.display());
+    let mut three = Three::new(unlimited(), &audit).await;
+    for host in ["localhost", EU, UK, EU] {
+        let call = three.get(host, ME).header("x-request-id", host);
+        assert_eq!(status(call).await, 200);
+    }
+    // What has ended has its line by then.
+    three.gateway.signal("TERM");
+    assert!(three.gateway.wait().success());
+    let log = std::fs::read_to_string(file).unwrap();
+    let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let told = |line: Value| {
+        let word = |name: &str| line[name].as_str().unwrap_or("none").to_owned();
+        (line["kind"] == "call").then(|| (word("request_id"), word("org")))
+    };
+    let mut calls: Vec<_> = lines.filter_map(told).collect();
+    calls.sort_unstable();
+    let whose = |host: &str, org: &str| (host.to_owned(), org.to_owned());
+    let (eu, default) = (whose(EU, "eu"), whose("localhost", "none"));
+    assert_eq!(calls, [eu.clone(), eu, default, whose(UK, "uk")], "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_that_cannot_log_in_holds_up_nobody_else() {
     let (genesys, _stop) = simulator(unlimited()).await;
     let toml = format!(

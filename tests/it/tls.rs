@@ -2,74 +2,24 @@
 //! new certificate nor a stranger's handshake disturbs anybody.
 
 use std::{
-    fs,
     io::{Read as _, Write as _},
     net::TcpStream,
     time::Duration,
 };
 
-use reqwest::{Certificate, Client, ClientBuilder, Identity, Version};
+use reqwest::{Client, Version};
 use tokio::time::Instant;
 
 use crate::support::{
     Gateway, NO_LIMIT,
     bridge::Bridge,
+    edge::{Files, showing, trusting},
     front::Authority,
-    gateway::PATIENCE,
     raw::{Caller, Peer, Stage, ok},
     unlimited, world,
 };
 
 const ME: &str = "/api/v2/organizations/me";
-
-/// A directory with what `[tls]` names.
-struct Files(tempfile::TempDir);
-
-impl Files {
-    /// A certificate of `ca` for localhost, and nobody who may issue callers' certificates.
-    fn of(ca: &Authority) -> Self {
-        let files = Self(tempfile::tempdir().unwrap());
-        files.show(ca);
-        files
-    }
-
-    fn show(&self, ca: &Authority) {
-        let (key, cert) = ca.issue("localhost");
-        self.write("key.pem", &key);
-        self.write("cert.pem", &cert);
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        fs::write(self.path(name), text).unwrap();
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.path().join(name).to_str().unwrap().to_owned()
-    }
-
-    /// One `section.key = value` a line.
-    fn toml(&self) -> String {
-        let (cert, key) = (self.path("cert.pem"), self.path("key.pem"));
-        format!("tls.cert = {cert:?}\ntls.key = {key:?}\n")
-    }
-
-    fn toml_asking(&self, clients: &Authority) -> String {
-        self.write("clients.pem", &clients.pem());
-        format!("{}tls.client_ca = {:?}\n", self.toml(), self.path("clients.pem"))
-    }
-}
-
-fn trusting(ca: &Authority) -> ClientBuilder {
-    let root = Certificate::from_pem(ca.pem().as_bytes()).unwrap();
-    Client::builder().no_proxy().timeout(PATIENCE).tls_certs_only([root])
-}
-
-/// With a certificate of `issuer` for `subject`.
-fn showing(ca: &Authority, issuer: &Authority, subject: &str) -> Client {
-    let (key, cert) = issuer.issue_to(subject, Vec::new());
-    let identity = Identity::from_pem(format!("{cert}{key}").as_bytes()).unwrap();
-    trusting(ca).identity(identity).build().unwrap()
-}
 
 fn url(gateway: &Gateway, path: &str) -> String {
     format!("https://localhost:{}{path}", gateway.address.port())

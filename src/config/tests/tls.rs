@@ -3,16 +3,22 @@
 
 use std::num::NonZeroUsize;
 
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{
+    CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519,
+    PKCS_RSA_SHA256,
+};
 
 use super::World;
 use crate::config::{CertName, PerAddress};
 
 /// A certificate and its key.
 fn pair() -> (String, String) {
-    let key = KeyPair::generate().unwrap();
+    pair_of(&KeyPair::generate().unwrap())
+}
+
+fn pair_of(key: &KeyPair) -> (String, String) {
     let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+    (params.self_signed(key).unwrap().pem(), key.serialize_pem())
 }
 
 /// `one.pem` and `one.key` go together; `other.key` is another's.
@@ -36,6 +42,35 @@ fn a_pair_and_an_authority_are_found_beside_the_file() {
     assert!(tls.client_ca.is_some());
     for none in ["", "[tls]\ncert = ''\nkey = ''\nclient_ca = ''"] {
         assert!(World::new().toml(none).config().tls.is_none());
+    }
+}
+
+#[test]
+fn each_kind_of_key_that_is_documented_can_be_used() {
+    for kind in [&PKCS_RSA_SHA256, &PKCS_ECDSA_P256_SHA256, &PKCS_ECDSA_P384_SHA384, &PKCS_ED25519]
+    {
+        let (cert, key) = pair_of(&KeyPair::generate_for(kind).unwrap());
+        let world = World::new().file("a.pem", &cert).file("a.key", &key);
+        assert!(world.toml("[tls]\ncert = 'a.pem'\nkey = 'a.key'").config().tls.is_some());
+    }
+}
+
+#[test]
+fn a_file_of_tls_that_is_larger_than_any_is_not_read() {
+    let (cert, key) = pair();
+    let large = |text: &str| format!("{text}{}", "\n".repeat(64 << 10));
+    for name in ["cert", "key", "client_ca"] {
+        let of = |file: &str, text: &str| if file == name { large(text) } else { text.to_owned() };
+        let world = World::new()
+            .file("a.pem", &of("cert", &cert))
+            .file("a.key", &of("key", &key))
+            .file("ca.pem", &of("client_ca", &cert));
+        let wrong =
+            world.toml("[tls]\ncert = 'a.pem'\nkey = 'a.key'\nclient_ca = 'ca.pem'").wrong();
+        assert!(
+            wrong.contains(&format!("`tls.{name}`")) && wrong.contains("larger than any"),
+            "{wrong}"
+        );
     }
 }
 

@@ -165,6 +165,17 @@ async fn what_no_fetch_can_make_good_is_refuted_and_a_new_key_is_not() {
     assert!(keys.refute("a.b.c"));
 }
 
+#[tokio::test]
+async fn a_key_that_is_no_longer_published_signs_nothing() {
+    let (old, new) = (ec(false), ec(false));
+    let keys = Keys::default();
+    keys.replace(set(&[old.public.clone(), new.public.clone()])).await;
+    let tokens = [&old, &new].map(|pair| token(pair, Algorithm::ES256, None));
+    assert!(tokens.iter().all(|token| keys.signed(token)));
+    keys.replace(set(&[new.public])).await;
+    assert_eq!(tokens.map(|token| keys.signed(&token)), [false, true]);
+}
+
 #[test]
 fn a_key_for_something_else_is_not_used() {
     let pair = ec(false);

@@ -24,7 +24,7 @@ use tokio_rustls::TlsAcceptor;
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     file: tempfile::NamedTempFile,
-    /// What it issues for fronts has ended.
+    /// What it issues for fronts and callers has ended.
     late: bool,
 }
 
@@ -41,7 +41,7 @@ impl Authority {
         Self { issuer, file, late: false }
     }
 
-    /// One whose servers forgot to renew.
+    /// One whose servers and callers forgot to renew.
     pub fn late() -> Self {
         Self { late: true, ..Self::new() }
     }
@@ -70,16 +70,21 @@ impl Authority {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(DnType::CommonName, subject);
         params.subject_alt_names = names;
+        self.end(&mut params);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         (key.serialize_pem(), certificate.pem())
+    }
+
+    fn end(&self, params: &mut CertificateParams) {
+        if self.late {
+            params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        }
     }
 
     fn acceptor(&self, name: &str, alpn: &[&str]) -> TlsAcceptor {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        if self.late {
-            params.not_after = rcgen::date_time_ymd(2020, 1, 1);
-        }
+        self.end(&mut params);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = rustls::ServerConfig::builder_with_provider(provider)

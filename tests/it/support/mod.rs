@@ -4,6 +4,7 @@ pub mod bridge;
 pub mod browser;
 pub mod callers;
 pub mod corpus;
+pub mod edge;
 pub mod exec;
 pub mod front;
 pub mod gateway;

@@ -17,6 +17,7 @@ pub const END_HEADERS: u8 = 4;
 
 /// Error codes (RFC 9113 section 7).
 pub const INTERNAL_ERROR: u32 = 2;
+pub const FLOW_CONTROL_ERROR: u32 = 3;
 pub const REFUSED_STREAM: u32 = 7;
 pub const CANCEL: u32 = 8;
 pub const ENHANCE_YOUR_CALM: u32 = 11;
