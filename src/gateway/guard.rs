@@ -282,6 +282,21 @@ mod tests {
     }
 
     #[test]
+    fn where_it_listens_on_all_addresses_any_of_them_is_its_own_and_a_name_is_not() {
+        for all in ["0.0.0.0:80", "[::]:80"] {
+            let hosts = Hosts::new(&[all.parse().unwrap()], &[]);
+            for (host, own) in [
+                ("10.0.0.2", true),
+                ("[2001:db8::1]", true),
+                ("evil.example", false),
+                ("10.0.0.2.evil.example", false),
+            ] {
+                assert_eq!(hosts.accept(host.as_bytes()), own, "{all} {host}");
+            }
+        }
+    }
+
+    #[test]
     fn missing_double_and_invalid_hosts_are_bad_requests() {
         for lines in [
             &[][..],
@@ -336,7 +351,10 @@ mod tests {
 
     #[test]
     fn methods_that_trace_or_tunnel_or_are_not_all_capitals_are_refused() {
-        for method in ["TRACE", "TRACK", "CONNECT", "trace", "get", "head", "Delete", "PATCh"] {
+        let long = "A".repeat(33);
+        for method in
+            ["TRACE", "TRACK", "CONNECT", "trace", "get", "head", "Delete", "PATCh", &long]
+        {
             let target = if method == "CONNECT" { "localhost:1" } else { "/" };
             let host = [("host", "localhost")];
             assert_eq!(verdict(method, target, &host), Err(Failure::MethodRefused), "{method}");

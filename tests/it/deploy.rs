@@ -60,6 +60,13 @@ fn the_unit_gives_up_what_a_gateway_does_not_need() {
         ("SystemCallFilter", &["@system-service", "~@privileged @resources"]),
         ("LimitCORE", &["0"]),
         ("UMask", &["0077"]),
+        ("RuntimeDirectoryMode", &["0750"]),
+        ("LogsDirectoryMode", &["0700"]),
+        ("PrivateMounts", &["yes"]),
+        ("ProcSubset", &["pid"]),
+        ("RemoveIPC", &["yes"]),
+        ("KeyringMode", &["private"]),
+        ("SystemCallErrorNumber", &["EPERM"]),
     ] {
         let found = service.get(name).unwrap_or_else(|| panic!("{name} is missing"));
         assert_eq!(found, values, "{name}");

@@ -88,6 +88,13 @@ fn every_trick_with_chunks_is_refused() {
         let text = format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
         assert!(feed(&text).is_err(), "{body:?}");
     }
+    // A line's end counts; "3;" is before the rest.
+    for (extension, taken) in [(MAX_CHUNK_LINE - 4, true), (MAX_CHUNK_LINE - 3, false)] {
+        let body = format!("3;{}\r\nabc\r\n0\r\n\r\n", "x".repeat(extension));
+        let text = format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
+        let verdict = if taken { Ok(Phase::Idle) } else { Err(Violation::Chunk) };
+        assert_eq!(feed(&text), verdict, "{extension}");
+    }
 }
 
 #[test]
