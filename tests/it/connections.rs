@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::support::{
     Gateway,
     bridge::Bridge,
+    edge::Files,
     front::Authority,
     gateway::{ADMIN, PATIENCE},
     raw::{Caller, Line, Peer, Stage, grants, ok},
@@ -138,12 +139,8 @@ fn two_thousand_idle_callers_cost_what_is_documented_and_nobody_waits_for_them()
 #[test]
 fn idle_callers_over_tls_cost_what_is_documented() {
     let ca = Authority::new();
-    let files = tempfile::tempdir().unwrap();
-    let (key, cert) = ca.issue("localhost");
-    let path = |name: &str| files.path().join(name).to_str().unwrap().to_owned();
-    std::fs::write(path("key"), key).unwrap();
-    std::fs::write(path("cert"), cert).unwrap();
-    let tls = format!("tls.cert = {:?}\ntls.key = {:?}\n", path("cert"), path("key"));
+    let files = Files::of(&ca);
+    let tls = files.toml();
     let stage = Stage::with(&format!("{QUIET}{tls}"), echo);
     let bridge = Bridge::to(stage.gateway().address, &ca);
     idle(&stage, bridge.address, 1000, 32 * 1024);

@@ -2,8 +2,6 @@
 //! (threats T24, T25; trap 26). Every other test's log and admin pages are looked through for the
 //! same, by `support::planted`.
 
-use std::process::{Command, Stdio};
-
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use genesys_proxy::simulator::{Client, Options};
 use reqwest::RequestBuilder;
@@ -14,6 +12,7 @@ use crate::support::{
     load::sha256,
     planted::{nothing_planted_in, planted},
     raw::{Caller, Stage},
+    scene::run_knowing,
     unlimited, world,
 };
 
@@ -216,25 +215,6 @@ fn no_core_is_left_of_a_crash() {
     assert_eq!(&words[4..6], ["0", "0"], "{line}");
 }
 
-/// What a command says on either stream.
-fn said(arguments: &[&str], toml: &str, env: &[(&str, &str)]) -> String {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), toml).unwrap();
-    let output = Command::new("timeout")
-        .args(["60", env!("CARGO_BIN_EXE_genesys-proxy")])
-        .args(arguments)
-        .arg("--config")
-        .arg(file.path())
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap())
-        .envs(env.iter().copied())
-        .current_dir(std::env::temp_dir())
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_say_what_is_wrong_with_a_secret_and_not_the_secret() {
     let (genesys, _stop) = genesys().await;
@@ -255,7 +235,7 @@ async fn commands_say_what_is_wrong_with_a_secret_and_not_the_secret() {
         (&broken, id),
     ] {
         for arguments in [&["check"][..], &["check", "--live"], &["token"]] {
-            nothing_planted_in(&said(arguments, toml, &env));
+            nothing_planted_in(&run_knowing(&env, arguments, toml).all());
         }
     }
 }

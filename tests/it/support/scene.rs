@@ -69,6 +69,12 @@ pub fn run(arguments: &[&str], toml: &str) -> Said {
 
 /// The same, for what was asked to show a token.
 pub fn run_openly(arguments: &[&str], toml: &str) -> Said {
+    let credentials = [("GENESYS_CLIENT_ID", "demo"), ("GENESYS_CLIENT_SECRET", SECRET)];
+    run_knowing(&credentials, arguments, toml)
+}
+
+/// The same with these variables and no others; what it says is for the test to look through.
+pub fn run_knowing(variables: &[(&str, &str)], arguments: &[&str], toml: &str) -> Said {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), toml).unwrap();
     // Whatever should end and does not is killed.
@@ -79,8 +85,7 @@ pub fn run_openly(arguments: &[&str], toml: &str) -> Said {
         .arg(file.path())
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap())
-        .env("GENESYS_CLIENT_ID", "demo")
-        .env("GENESYS_CLIENT_SECRET", SECRET)
+        .envs(variables.iter().copied())
         .current_dir(std::env::temp_dir())
         .stdin(Stdio::null())
         .output()
