@@ -186,6 +186,15 @@ mod tests {
     }
 
     #[test]
+    fn of_a_token_only_its_digest_is_kept() {
+        let (tokens, now) = tokens();
+        let token = issue(&tokens, BILLING, now);
+        assert!(tokens.held.read().unwrap().contains_key(&KeyDigest::of(token.as_bytes())));
+        let kept = format!("{tokens:?}");
+        assert!(kept.contains("held") && !kept.contains(&token[TOKEN_PREFIX.len()..]), "{kept}");
+    }
+
+    #[test]
     fn who_logs_in_for_each_call_pushes_out_its_own_and_nobody_elses() {
         let (tokens, now) = tokens();
         let other = issue(&tokens, Principal::Named(1), now);
