@@ -34,8 +34,10 @@ pub enum Failure {
     Denied,
     /// Its caller's own rules do not let it through.
     NotAllowed,
-    /// The caller's body broke, or its chunks were malformed.
+    /// The caller's body, or its chunks, were malformed.
     BodyBroken,
+    /// The caller left in mid-body. One that only stopped sending reads the answer.
+    CallerLeft,
     /// The caller stopped sending in mid-body.
     BodyTimeout,
     /// Its turn would come after its deadline.
@@ -170,7 +172,7 @@ impl Failure {
                 "The gateway does not let this caller make this call",
                 "http_request_denied",
             ),
-            Self::BodyBroken => (
+            Self::BodyBroken | Self::CallerLeft => (
                 400,
                 "proxy.body.broken",
                 "The request body ended early or was malformed",
@@ -285,6 +287,7 @@ impl Failure {
             | Self::Denied
             | Self::NotAllowed
             | Self::BodyBroken
+            | Self::CallerLeft
             | Self::BodyTimeout
             | Self::Unreachable
             | Self::TlsFailed
@@ -302,6 +305,7 @@ impl Failure {
             | Self::HeadTooLarge(_)
             | Self::Version
             | Self::BodyBroken
+            | Self::CallerLeft
             | Self::BodyTimeout
             | Self::Draining => true,
             Self::Misdirected
@@ -359,6 +363,7 @@ mod tests {
             Failure::Denied,
             Failure::NotAllowed,
             Failure::BodyBroken,
+            Failure::CallerLeft,
             Failure::BodyTimeout,
             Failure::RateLimited { retry_after },
             Failure::QueueFull { retry_after },

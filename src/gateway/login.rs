@@ -24,6 +24,7 @@ use crate::{
         offered::{Login, Offered},
     },
     telemetry::callers::Name,
+    upstream::replay::Fault,
 };
 
 /// A token request is a few hundred bytes.
@@ -164,7 +165,12 @@ pub async fn answer(
         Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
             return Ok(Reply::refusing(Refusal::Form));
         }
-        Ok(Err(_)) => return Err(Failure::BodyBroken),
+        Ok(Err(error)) => {
+            return Err(match Fault::of(&*error) {
+                Fault::Left => Failure::CallerLeft,
+                Fault::Broken | Fault::Timeout => Failure::BodyBroken,
+            });
+        }
         Ok(Ok(form)) => form.to_bytes(),
     };
     Ok(token(&form, basic, callers, Instant::now()).unwrap_or_else(Reply::refusing))

@@ -383,6 +383,7 @@ fn settle(
 fn failure(broken: &Broken, body: &Replay) -> Failure {
     match (body.fault(), broken) {
         (Some(Fault::Broken), _) => Failure::BodyBroken,
+        (Some(Fault::Left), _) => Failure::CallerLeft,
         (Some(Fault::Timeout), _) => Failure::BodyTimeout,
         (None, Broken::Unsent | Broken::Cut { .. } | Broken::Caller) => Failure::UpstreamBroken,
         (None, Broken::Timeout) => Failure::ResponseTimeout,

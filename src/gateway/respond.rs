@@ -202,14 +202,17 @@ struct ErrorBody<'a> {
 pub fn refuse(failure: Failure, unread: bool, mut record: Box<Record>) -> Response<AnswerBody> {
     let facts = failure.facts();
     let retry_after = failure.retry_after();
-    record.status = StatusCode::from_u16(facts.status).ok();
-    record.code = Some(facts.code);
-    record.refused = facts.refused();
-    // hyper does not ask for the body of an answer to HEAD.
-    record.end = End::Complete;
+    let status = StatusCode::from_u16(facts.status).unwrap_or(StatusCode::BAD_GATEWAY);
+    // Nobody refused a caller that left: its line says that it did, though it may yet read this.
+    if failure != Failure::CallerLeft {
+        (record.status, record.code) = (Some(status), Some(facts.code));
+        record.refused = facts.refused();
+        // hyper does not ask for the body of an answer to HEAD.
+        record.end = End::Complete;
+    }
     let bytes = error_body(failure, record.request_id.to_str().unwrap_or_default());
     let (mut parts, ()) = Response::new(()).into_parts();
-    parts.status = record.status.unwrap_or(StatusCode::BAD_GATEWAY);
+    parts.status = status;
     let fields = &mut parts.headers;
     fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

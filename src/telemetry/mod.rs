@@ -4,6 +4,7 @@
 pub mod access_log;
 pub mod audit;
 pub mod callers;
+pub mod causes;
 pub mod digits;
 pub mod log;
 pub mod metrics;

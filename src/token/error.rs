@@ -3,7 +3,7 @@
 
 use std::{error::Error, fmt, io, time::Duration};
 
-use crate::decide::freshness::Trouble;
+use crate::{decide::freshness::Trouble, telemetry::causes::causes};
 
 /// What kind of failure a mint ended in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -200,24 +200,6 @@ impl Kind {
         }
         Self::Connect
     }
-}
-
-/// What the innermost cause says: what stands around it repeats itself.
-pub(super) fn innermost(error: &(dyn Error + 'static)) -> String {
-    causes(error).last().map_or_else(String::new, ToString::to_string)
-}
-
-/// An error and all that caused it. An [`io::Error`] skips the error that it wraps when it is asked
-/// for its source; here that one counts too.
-fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
-    fn next<'e>(error: &&'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)> {
-        let error = *error;
-        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(wrapped) => Some(wrapped),
-            None => error.source(),
-        }
-    }
-    std::iter::successors(Some(error), next).take(16)
 }
 
 /// Why there is no token. Says nothing that the endpoint could have planted a secret in.

@@ -17,11 +17,13 @@ use url::Url;
 
 use super::{
     claims,
-    error::{Kind, MintError, innermost},
+    error::{Kind, MintError},
     keys::{KeySet, Keys, MAX_JWKS},
     wire::{Network, client_of, host},
 };
-use crate::{config::IdentityProvider, decide::keys::CALLERS_COOL_DOWN};
+use crate::{
+    config::IdentityProvider, decide::keys::CALLERS_COOL_DOWN, telemetry::causes::innermost,
+};
 
 /// Of one request for keys.
 const TIMEOUT: Duration = Duration::from_secs(5);

@@ -8,10 +8,13 @@ use url::Url;
 
 use super::{
     answer::MAX_ANSWER,
-    error::{Kind, MintError, innermost},
+    error::{Kind, MintError},
     issuer::Login,
 };
-use crate::config::{Origin, OutboundProxy};
+use crate::{
+    config::{Origin, OutboundProxy},
+    telemetry::causes::innermost,
+};
 
 /// How connections are made, to the authorization server and to the API.
 #[derive(Debug, Clone)]

@@ -8,6 +8,7 @@
 mod copy;
 
 use std::{
+    error::Error,
     fmt, io,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -24,15 +25,41 @@ use tokio::time::{Instant, Sleep};
 use copy::Copy;
 pub use copy::Memory;
 
-use crate::decide::headers::strip_trailers;
+use crate::{decide::headers::strip_trailers, telemetry::causes::causes};
 
 /// Why the caller's body could not be read to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// It ended early or was malformed.
+    /// It was malformed.
     Broken,
+    /// The caller left before it ended.
+    Left,
     /// Nothing came for `access.body_timeout`.
     Timeout,
+}
+
+impl Fault {
+    /// Why a body of a caller's failed: what the caller said, or that it says no more.
+    pub fn of(error: &(dyn Error + 'static)) -> Self {
+        if causes(error).any(is_leave) { Self::Left } else { Self::Broken }
+    }
+}
+
+/// The caller's own reset or farewell, or the end of its connection.
+fn is_leave(error: &(dyn Error + 'static)) -> bool {
+    if let Some(error) = error.downcast_ref::<h2::Error>() {
+        return error.is_remote() || error.is_io();
+    }
+    error.downcast_ref::<io::Error>().is_some_and(|error| {
+        matches!(
+            error.kind(),
+            io::ErrorKind::UnexpectedEof
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::BrokenPipe
+                | io::ErrorKind::TimedOut
+        )
+    })
 }
 
 /// Why an attempt cannot go on; its request is then broken off.
@@ -50,6 +77,7 @@ impl fmt::Display for AttemptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Caller(Fault::Broken) => f.write_str("the caller's body broke"),
+            Self::Caller(Fault::Left) => f.write_str("the caller left in mid-body"),
             Self::Caller(Fault::Timeout) => f.write_str("the caller's body stopped coming"),
             Self::Superseded => f.write_str("the body went to a later attempt"),
             Self::Copy(error) => write!(f, "the copy of the body cannot be read: {error}"),
@@ -57,7 +85,7 @@ impl fmt::Display for AttemptError {
     }
 }
 
-impl std::error::Error for AttemptError {}
+impl Error for AttemptError {}
 
 /// How much is kept of one body.
 #[derive(Debug, Clone, Copy)]
@@ -123,7 +151,7 @@ fn lock<B>(source: &Mutex<Source<B>>) -> MutexGuard<'_, Source<B>> {
     source.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Replay<B> {
+impl<B: Body<Data = Bytes, Error: Error + 'static> + Unpin> Replay<B> {
     /// `timeout` is the longest pause between two reads of the caller.
     pub fn new(incoming: B, limits: Limits, memory: &Arc<Memory>, timeout: Duration) -> Self {
         if incoming.is_end_stream() {
@@ -234,7 +262,7 @@ impl<B> Attempt<B> {
 
 type Polled = Poll<Option<Result<Frame<Bytes>, AttemptError>>>;
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Attempt<B> {
+impl<B: Body<Data = Bytes, Error: Error + 'static> + Unpin> Body for Attempt<B> {
     type Data = Bytes;
     type Error = AttemptError;
 
@@ -278,7 +306,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Attempt<B> {
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Source<B> {
+impl<B: Body<Data = Bytes, Error: Error + 'static> + Unpin> Source<B> {
     /// Whoever had the turn has it no more, and is told so.
     fn hand_over(&mut self) {
         self.turn += 1;
@@ -323,7 +351,10 @@ impl<B: Body<Data = Bytes> + Unpin> Source<B> {
             self.end = Some(Ok(None));
             return Poll::Ready(None);
         };
-        let Ok(frame) = frame else { return self.fail(Fault::Broken) };
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(error) => return self.fail(Fault::of(&error)),
+        };
         match frame.into_data() {
             Ok(data) => {
                 self.read += data.len() as u64;

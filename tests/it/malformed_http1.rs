@@ -22,6 +22,8 @@ fn a_body_that_breaks_in_mid_upload_is_the_callers_400_and_never_whole_upstream(
         assert!(caller.rest().is_empty(), "a second answer");
         let record = stage.peer.wait_for_end(0);
         assert!(record.requests().0.is_empty(), "{broken:?} became a whole request");
+        let line = stage.gateway().wait_for_log(" POST /a ");
+        assert!(line.contains(" 400 code=proxy.body.broken ") && line.contains(" end=complete "));
     }
 }
 
@@ -39,6 +41,8 @@ fn a_caller_that_leaves_in_mid_upload_leaves_no_whole_request_behind() {
         stage.peer.wait("beginning of the body", arrived);
         drop(caller);
         assert!(stage.peer.wait_for_end(0).requests().0.is_empty());
+        let line = stage.gateway().wait_for_log(" POST /a ");
+        assert!(line.contains(" 499 attempts=1 ") && line.contains(" end=cut "), "{line}");
     }
 }
 

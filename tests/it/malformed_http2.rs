@@ -2,8 +2,8 @@
 //! to T13, T17; trap 23). What is malformed in itself is in the corpus.
 
 use crate::support::raw::{
-    Stage, check,
-    http2::{Caller2, DATA, END_HEADERS, END_STREAM, End, HEADERS, literals},
+    Line, Record, Stage, check,
+    http2::{CANCEL, Caller2, DATA, END_HEADERS, END_STREAM, End, HEADERS, RST_STREAM, literals},
     ok,
 };
 
@@ -111,5 +111,31 @@ fn a_cut_answer_is_a_reset_stream() {
             }
             stream += 2;
         }
+    }
+}
+
+#[test]
+fn who_leaves_in_mid_upload_is_no_refused_caller_and_who_sends_less_than_it_said_is() {
+    let post = [(":method", "POST"), SCHEME, AUTHORITY, (":path", "/a"), ("content-length", "9")];
+    for (how, told) in [
+        ("reset", " 499 attempts=1 "),
+        ("connection lost", " 499 attempts=1 "),
+        ("ended early", " 400 code=proxy.body.broken "),
+    ] {
+        let stage = Stage::new(Line::wait_closed);
+        let mut caller = Caller2::new(stage.caller());
+        caller.send(HEADERS, END_HEADERS, 1, &literals(&post));
+        caller.send(DATA, 0, 1, b"hello");
+        let arrived = |records: &[Record]| records.iter().any(|r| r.bytes.ends_with(b"hello"));
+        stage.peer.wait("beginning of the body", arrived);
+        match how {
+            "reset" => caller.send(RST_STREAM, 0, 1, &CANCEL.to_be_bytes()),
+            "connection lost" => drop(caller),
+            _ => caller.send(DATA, END_STREAM, 1, b"!"),
+        }
+        assert!(stage.peer.wait_for_end(0).requests().0.is_empty(), "{how}");
+        let line = stage.gateway().wait_for_log(" POST /a ");
+        assert!(line.contains(told), "{how}: {line}");
+        assert_eq!(line.contains(" end=cut "), told.contains("499"), "{how}: {line}");
     }
 }

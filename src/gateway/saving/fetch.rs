@@ -206,6 +206,7 @@ fn is_own(failure: Failure) -> bool {
         | Failure::Denied
         | Failure::NotAllowed
         | Failure::BodyBroken
+        | Failure::CallerLeft
         | Failure::BodyTimeout
         | Failure::Unreachable
         | Failure::TlsFailed

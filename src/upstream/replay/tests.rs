@@ -133,6 +133,25 @@ async fn a_body_that_breaks_is_the_callers_fault_and_not_replayable() {
     assert!(!replay.replayable());
 }
 
+#[tokio::test]
+async fn a_caller_that_leaves_in_mid_body_is_told_from_one_that_sends_nonsense() {
+    use io::ErrorKind::{ConnectionReset, InvalidData, InvalidInput, Other, UnexpectedEof};
+    let memory = Memory::new(1 << 20);
+    for (kind, fault) in [
+        (UnexpectedEof, Fault::Left),
+        (ConnectionReset, Fault::Left),
+        (InvalidData, Fault::Broken),
+        (InvalidInput, Fault::Broken),
+        (Other, Fault::Broken),
+    ] {
+        // As TLS wraps it.
+        let error = io::Error::other(io::Error::new(kind, "why"));
+        let replay = replay(of(vec![Err(error)]), &memory);
+        assert!(replay.attempt().collect().await.is_err());
+        assert_eq!(replay.fault(), Some(fault), "{kind}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_caller_that_stops_sending_runs_into_the_timeout() {
     let memory = Memory::new(1 << 20);
