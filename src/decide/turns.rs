@@ -208,7 +208,8 @@ impl<W> Turns<W> {
         let (turn_at, slowest) = self.turn_at(now, &call);
         let slowest = if turn_at > now { slowest } else { stopped };
         if turn_at > call.deadline {
-            return Arrival::Refused(self.refuse(now, (&call, None), (turn_at, slowest), false));
+            let known = self.known_elsewhere(now, &call, slowest);
+            return Arrival::Refused(self.refuse(now, (&call, known), (turn_at, slowest), false));
         }
         let visit = self.came_back(now, &call);
         match self.join(now, Waiting { call, visit, waiter: waiter() }, slowest) {

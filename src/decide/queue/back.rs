@@ -79,6 +79,11 @@ impl<W> Queue<W> {
         self.settle();
     }
 
+    /// This call was told here to come by now, and has not been back.
+    pub fn is_due(&self, who: &Who, now: Instant) -> bool {
+        self.promises.due((who.principal, who.asks), now).is_some()
+    }
+
     /// The call is back that was told to come.
     pub fn redeem(&mut self, who: &Who, now: Instant) -> Option<Known> {
         let (number, promise) = self.promises.redeem((who.principal, who.asks), now)?;

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::{At, Call, Ticket, Turns, Visit, Waiting};
-use crate::decide::queue::Who;
+use crate::decide::queue::{Known, Who};
 
 /// Whether a call stands in line.
 pub(super) enum Joined<W> {
@@ -46,6 +46,13 @@ impl<W> Turns<W> {
         let lines = call.gates.iter().map(|id| Some(*id)).chain([None]);
         let known = lines.filter_map(|at| self.line_at(at)?.redeem(&call.who, now)).last();
         Visit { known, ..Visit::default() }
+    }
+
+    /// What another line than this one knows of a call, if this one does not: who tells it to come once more
+    /// must know that it has been told before.
+    pub(super) fn known_elsewhere(&mut self, now: Instant, call: &Call, here: At) -> Option<Known> {
+        let known = self.line_at(here).is_some_and(|line| line.is_due(&call.who, now));
+        if known { None } else { self.came_back(now, call).known }
     }
 
     /// The last call of whoever has the most in all lines steps out for one that has less, from the

@@ -95,3 +95,26 @@ fn who_came_back_and_gives_way_to_somebody_with_less_is_counted_once() {
     let Count { claimed, broken, .. } = all.turns.promises();
     assert_eq!((claimed, broken), (2, 1));
 }
+
+#[test]
+fn who_comes_back_and_is_refused_at_once_by_another_limit_is_known_there() {
+    let mut all = World::new(2, &[concurrent(1)]);
+    let call = Call { gates: of(0), ..all.call(2, IVRS, 0) };
+    let inside = all.arrives(call);
+    all.leaves(inside);
+    let call = Call { gates: of(0), ..asks(&mut all, 1, 1, 9) };
+    let told = all.arrives(call);
+    all.pass(2);
+    all.ends(inside);
+    all.now += all.refused[&told].retry_after;
+    while all.goes(2, USERS) {}
+    let call = Call { gates: of(0), ..asks(&mut all, 1, 0, 9) };
+    let again = all.arrives(call);
+    let Count { claimed, broken, .. } = all.turns.promises();
+    assert_eq!((claimed, broken), (1, 1));
+    // Before a call that came when it was away.
+    let newer = asks(&mut all, 2, 3_000, 9);
+    all.arrives(newer);
+    let back = comes_back_to_a_pause(&mut all, again);
+    assert_eq!(first(&mut all), back);
+}
