@@ -26,7 +26,10 @@ use crate::{
         offered::{Login, Offered},
         policy::Policy,
     },
-    telemetry::callers::{Name, Names},
+    telemetry::{
+        callers::{Name, Names},
+        seldom::Seldom,
+    },
     token::provider::{Distrust, Provider},
 };
 
@@ -64,6 +67,8 @@ pub struct Callers {
     verified: Cache<KeyDigest, (Principal, SystemTime)>,
     /// Who is being asked who they are, nobody known yet: what these hold is bounded.
     pub asked: Semaphore,
+    /// Tokens that are not taken: it is strangers who cause it.
+    refused: Seldom,
     /// The tokens that callers got here.
     pub tokens: Tokens,
     provider: Option<Arc<Provider>>,
@@ -140,6 +145,7 @@ impl Callers {
                 .collect(),
             verified: Cache::new(REMEMBERED),
             asked: Semaphore::new(ASKED_AT_ONCE),
+            refused: Seldom::new(),
             tokens,
             provider,
         }
@@ -242,22 +248,34 @@ impl Callers {
         let Some(provider) = &self.provider else { return self.without(connected, Some(WRONG)) };
         let verified = match provider.verify(token).await {
             Ok(verified) => verified,
-            Err(Distrust::NoKeys) if !self.open() => return Err(Failure::KeysUnavailable),
             Err(distrust) => {
-                tracing::debug!(?distrust, "a caller's token is not taken");
+                self.tell(distrust.word());
+                if distrust == Distrust::NoKeys && !self.open() {
+                    return Err(Failure::KeysUnavailable);
+                }
                 return self.without(connected, Some(DISTRUSTED));
             }
         };
         let whose = |(claims, _): &&(BTreeMap<String, String>, Principal)| {
             claims.iter().all(|(name, value)| says(&verified.claims, name, value))
         };
-        match self.claims.iter().find(whose) {
-            Some((_, principal)) => {
-                let digest = KeyDigest::of(token.as_bytes());
-                self.verified.insert(digest, (*principal, verified.until));
-                Ok(*principal)
-            }
-            None => self.without(connected, Some(NO_CALLER)),
+        let Some((_, principal)) = self.claims.iter().find(whose) else {
+            self.tell("no caller has its claims");
+            return self.without(connected, Some(NO_CALLER));
+        };
+        let digest = KeyDigest::of(token.as_bytes());
+        self.verified.insert(digest, (*principal, verified.until));
+        Ok(*principal)
+    }
+
+    /// Why a token is not taken, now and then. Where callers need not be known nothing is refused
+    /// for it, and legacy apps send what they always did.
+    fn tell(&self, why: &'static str) {
+        let told = if self.open() { None } else { self.refused.say(Instant::now()) };
+        if let Some(left_out) = told {
+            tracing::warn!(why, left_out, "a caller's token is refused");
+        } else {
+            tracing::debug!(why, "a caller's token is not taken");
         }
     }
 

@@ -4,15 +4,15 @@
 
 pub mod tokens;
 
-use std::{sync::LazyLock, time::Duration};
+use std::{error::Error, sync::LazyLock, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
+use http_body::Body;
 use http_body_util::{BodyExt as _, Limited};
-use hyper::body::Incoming;
 use secrecy::{ExposeSecret as _, SecretString, zeroize::Zeroizing};
 use serde::Serialize;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::identify::{Callers, TOKEN_UNKNOWN};
 use crate::{
@@ -29,6 +29,9 @@ use crate::{
 
 /// A token request is a few hundred bytes.
 const MAX_FORM: usize = 16 * 1024;
+/// What a whole form may take: all that there is room for at once may be strangers', who end theirs never,
+/// and callers log in again when these are gone.
+const FORM_WITHIN: Duration = Duration::from_secs(5);
 /// Where a token is looked at, and ended.
 const ME: &str = "/api/v2/tokens/me";
 
@@ -146,7 +149,7 @@ fn reads_as_login(method: &Method, path: &str) -> bool {
 /// When the form does not come.
 pub async fn answer(
     request: Request,
-    body: Incoming,
+    body: impl Body<Data = Bytes, Error: Error + Send + Sync + 'static>,
     callers: &Callers,
     patience: Duration,
 ) -> Result<Reply, Failure> {
@@ -160,7 +163,7 @@ pub async fn answer(
         return Ok(Reply::refusing(refusal));
     }
     let form = Limited::new(body, MAX_FORM).collect();
-    let form = match tokio::time::timeout(patience, form).await {
+    let form = match timeout(patience.min(FORM_WITHIN), form).await {
         Err(_) => return Err(Failure::BodyTimeout),
         Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
             return Ok(Reply::refusing(Refusal::Form));
@@ -311,9 +314,11 @@ impl Reply {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::channel::Channel;
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{tokens::Tokens, *};
+    use crate::config::Mode;
 
     proptest! {
         #[test]
@@ -341,6 +346,31 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(is_login(&Method::POST, path), login, "{path}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_form_that_never_ends_has_five_seconds_for_all_of_it_however_it_comes() {
+        let life = Duration::from_secs(3600);
+        let tokens = Tokens::new(life, life, Instant::now());
+        let callers = Callers::new(&[], Mode::Key, tokens, None);
+        for (patience, seconds) in [(60, 5), (2, 2)] {
+            let (mut sender, body) = Channel::<Bytes, std::io::Error>::new(1);
+            let drip = async {
+                // Each byte comes in time.
+                while sender.send_data(Bytes::from_static(b"a")).await.is_ok() {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            };
+            let request = Request::Token { basic: None, proper: Ok(()) };
+            let begun = Instant::now();
+            let patience = Duration::from_secs(patience);
+            let ended = tokio::select! {
+                ended = answer(request, body, &callers, patience) => ended,
+                () = drip => unreachable!("it is read until it is given up"),
+            };
+            assert_eq!(ended.err(), Some(Failure::BodyTimeout));
+            assert_eq!(begun.elapsed().as_secs(), seconds);
         }
     }
 }

@@ -39,8 +39,12 @@ const MAX_TOKEN_FILE: usize = 16 * 1024;
 /// Why a token is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Distrust {
-    /// No key of the provider's signed it.
-    Unsigned,
+    /// It is not in the form of a token, or asks for what nobody here understands.
+    Malformed,
+    /// The provider has no key of this name.
+    UnknownKey,
+    /// It names a key of the provider's that did not sign it, or an algorithm that proves nothing.
+    BadSignature,
     /// `iss` is somebody else.
     Issuer,
     /// It is not meant for us.
@@ -51,6 +55,22 @@ pub enum Distrust {
     Early,
     /// Its key is not known, and none can be fetched now.
     NoKeys,
+}
+
+impl Distrust {
+    /// For the log.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::UnknownKey => "unknown key",
+            Self::BadSignature => "bad signature",
+            Self::Issuer => "wrong issuer",
+            Self::Audience => "wrong audience",
+            Self::Expired => "expired",
+            Self::Early => "not valid yet",
+            Self::NoKeys => "no keys to verify it with",
+        }
+    }
 }
 
 /// What a token said that was verified.
@@ -118,11 +138,11 @@ impl Provider {
     pub async fn verify(self: &Arc<Self>, token: &str) -> Result<Verified, Distrust> {
         let header = token.split('.').next().and_then(claims::header);
         if header.is_none_or(|header| header.critical) {
-            return Err(Distrust::Unsigned);
+            return Err(Distrust::Malformed);
         }
         if !self.keys.signed(token) {
             if self.keys.refute(token) {
-                return Err(Distrust::Unsigned);
+                return Err(Distrust::BadSignature);
             }
             let (provider, token) = (Arc::clone(self), token.to_owned());
             let fetch = async move {
@@ -132,18 +152,20 @@ impl Provider {
                     provider.fetch()
                 };
                 let verified = provider.keys.verify(&token, fetch).await;
-                (verified, fetched)
+                // A key of its name may have come by now.
+                (verified, fetched, provider.keys.refute(&token))
             };
             match self.tasks.spawn_on(fetch, &self.runtime).await {
-                Ok((Ok(()), _)) => {}
-                Ok((Err(MintError { kind: Kind::Signature, .. }), true)) => {
-                    return Err(Distrust::Unsigned);
+                Ok((Ok(()), ..)) => {}
+                Ok((Err(MintError { kind: Kind::Signature, .. }), true, refuted)) => {
+                    let why = if refuted { Distrust::BadSignature } else { Distrust::UnknownKey };
+                    return Err(why);
                 }
                 // Its key may be published and was not fetched yet: too early to tell.
-                Ok((Err(_), _)) | Err(_) => return Err(Distrust::NoKeys),
+                Ok((Err(_), ..)) | Err(_) => return Err(Distrust::NoKeys),
             }
         }
-        let claims = claims::all(token).ok_or(Distrust::Unsigned)?;
+        let claims = claims::all(token).ok_or(Distrust::Malformed)?;
         let until = judge(&claims, (&self.issuer, &self.audience), SystemTime::now())?;
         Ok(Verified { claims, until })
     }

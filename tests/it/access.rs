@@ -412,11 +412,17 @@ async fn a_token_of_the_identity_provider_opens_to_the_caller_that_it_names() {
     let (claims, signature) = rest.split_once('.').unwrap();
     let forged = format!("{head}.{claims}.{}", signature.replace(['A', 'b'], "c"));
     assert_eq!(get(&forged).await.0, 401);
+    let told = world.gateway.wait_for_log("a caller's token is refused");
+    assert!(told.contains("WARN") && told.contains("why=\"bad signature\" left_out=0"), "{told}");
     let none = format!("eyJhbGciOiJub25lIn0.{claims}.");
     assert_eq!(get(&none).await.0, 401);
     assert_eq!(get(&format!("eyJhbGciOiJub25lIn0.{claims}.x")).await.0, 401);
     let other = jwt(&oidc, "basic").await;
     assert_eq!(get(&other).await.0, 401, "it is good, and nobody's here");
+    let log = world.gateway.log();
+    for (is, token) in [("good", &good), ("forged", &forged), ("another's", &other)] {
+        assert!(token.split('.').all(|part| !log.contains(part)), "the {is} one is in the log");
+    }
     assert_eq!(world.genesys.counters().requests, 2);
 }
 
@@ -448,6 +454,18 @@ async fn a_token_for_somebody_else_opens_nothing() {
     let token = jwt(&oidc, "post").await;
     let call = world.client.get(world.gateway.url(ME)).bearer_auth(&token);
     assert_eq!(code(call).await.0, 401);
+    let told = world.gateway.wait_for_log("a caller's token is refused");
+    assert!(told.contains("why=\"wrong audience\""), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_nobody_here_is_told_of_in_the_log() {
+    let oidc = Oidc::start();
+    let world = known_only(&provider(&oidc, Format::Jwt.resource())).await;
+    let call = world.client.get(world.gateway.url(ME)).bearer_auth(jwt(&oidc, "basic").await);
+    assert_eq!(code(call).await.0, 401);
+    let told = world.gateway.wait_for_log("a caller's token is refused");
+    assert!(told.contains("why=\"no caller has its claims\""), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
