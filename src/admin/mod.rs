@@ -124,7 +124,7 @@ fn metrics(all: &[Arc<Shared>]) -> Response<Full<Bytes>> {
     if let Some((shared, audit)) =
         all.first().and_then(|shared| Some((shared, shared.audit.as_ref()?)))
     {
-        shared.metrics.audit(audit.failing(), audit.lost());
+        audit.measure(&shared.metrics);
     }
     // It is one page.
     let page = all.first().map(|shared| shared.metrics.render()).unwrap_or_default();

@@ -184,6 +184,11 @@ fn summary(check: &Check) -> String {
     if check.lost > 0 {
         let _ = writeln!(said, "By its own word it lacks {} calls.", check.lost);
     }
+    if check.left_out > 0 {
+        let of = "of callers without a name, not sent";
+        let _ =
+            writeln!(said, "It counts {} calls more ({of}) without a line each.", check.left_out);
+    }
     if check.crashes > 0 {
         let _ = writeln!(
             said,

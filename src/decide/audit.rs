@@ -5,6 +5,7 @@
 //! before: a line cannot be changed, taken out, moved or put in without the next one telling.
 
 pub mod check;
+pub mod strangers;
 
 use std::fmt;
 

@@ -30,3 +30,43 @@ pub fn init(telemetry: &Telemetry) -> std::io::Result<Output> {
     }
     Ok(output)
 }
+
+/// What this thread says while it lasts, for tests.
+#[cfg(test)]
+pub struct Heard {
+    lines: Lines,
+    _guard: tracing::subscriber::DefaultGuard,
+}
+
+#[cfg(test)]
+#[derive(Clone, Default)]
+struct Lines(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+#[cfg(test)]
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+impl Heard {
+    /// From here on.
+    pub fn here() -> Self {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = fmt().with_ansi(false).with_writer(move || writer.clone());
+        let guard = tracing::subscriber::set_default(subscriber.finish());
+        Self { lines, _guard: guard }
+    }
+
+    /// How often this was said.
+    pub fn count(&self, what: &str) -> usize {
+        let lines = self.lines.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        String::from_utf8_lossy(&lines).matches(what).count()
+    }
+}

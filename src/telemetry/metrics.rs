@@ -173,6 +173,10 @@ pub struct Metrics {
     handshakes_failed: Counter,
     audit_failing: Gauge,
     audit_lost: Gauge,
+    audit_left_out: Gauge,
+    audit_free_places: Gauge,
+    tls_reload_failing: Gauge,
+    tls_not_after: Gauge,
 }
 
 impl fmt::Debug for Metrics {
@@ -235,6 +239,16 @@ impl Default for Metrics {
         registry.register("audit_failing", text, audit_failing.clone());
         let text = "Calls since the start that have no line in the audit log";
         registry.register("audit_lost_calls", text, audit_lost.clone());
+        let (audit_left_out, audit_free_places): (Gauge, Gauge) = Default::default();
+        let text = "Calls since the start that the audit log only counts";
+        registry.register("audit_left_out_calls", text, audit_left_out.clone());
+        let text = "How many calls more the audit log has room for";
+        registry.register("audit_free_places", text, audit_free_places.clone());
+        let (tls_reload_failing, tls_not_after): (Gauge, Gauge) = Default::default();
+        let text = "1 while the files of [tls] cannot be used and older ones are";
+        registry.register("tls_reload_failing", text, tls_reload_failing.clone());
+        let text = "When the certificate that callers are shown ends, in Unix time";
+        registry.register("tls_certificate_not_after_seconds", text, tls_not_after.clone());
         Self {
             registry: Arc::new(registry),
             org: OfOrganisation::default(),
@@ -256,6 +270,10 @@ impl Default for Metrics {
             handshakes_failed,
             audit_failing,
             audit_lost,
+            audit_left_out,
+            audit_free_places,
+            tls_reload_failing,
+            tls_not_after,
         }
     }
 }
@@ -350,10 +368,23 @@ impl Metrics {
         self.kept_bytes.get_or_create(&self.org).set(bytes);
     }
 
-    /// How the audit log does.
-    pub fn audit(&self, failing: bool, lost: u64) {
+    /// How the audit log does: calls that it lacks, calls that it only counts, places for more.
+    pub fn audit(&self, failing: bool, counts: [u64; 3]) {
         self.audit_failing.set(failing.into());
-        self.audit_lost.set(i64::try_from(lost).unwrap_or(i64::MAX));
+        let gauges = [&self.audit_lost, &self.audit_left_out, &self.audit_free_places];
+        for (gauge, count) in gauges.into_iter().zip(counts) {
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Whether the files of `[tls]` can be used as they are now.
+    pub fn tls_reload(&self, failing: bool) {
+        self.tls_reload_failing.set(failing.into());
+    }
+
+    /// When the certificate that callers are shown ends, in Unix time.
+    pub fn tls_not_after(&self, seconds: u64) {
+        self.tls_not_after.set(i64::try_from(seconds).unwrap_or(i64::MAX));
     }
 
     /// The text format of `OpenMetrics`, which Prometheus reads.
@@ -389,7 +420,9 @@ mod tests {
         let eu = metrics.of_organisation("eu");
         eu.minted(&of, MintOutcome::minted);
         eu.line([9, 0], [("kept", 0), ("broken", 0), ("open", 0)]);
-        metrics.audit(true, 7);
+        metrics.audit(true, [7, 8, 9]);
+        metrics.tls_reload(true);
+        metrics.tls_not_after(1_800_000_000);
         let page = metrics.render();
         for line in [
             "genesys_proxy_token_mints_total{client=\"an-id\",token=\"0\",outcome=\"minted\"} 2",
@@ -405,6 +438,10 @@ mod tests {
             "genesys_proxy_kept_answers{} 3",
             "genesys_proxy_audit_failing 1",
             "genesys_proxy_audit_lost_calls 7",
+            "genesys_proxy_audit_left_out_calls 8",
+            "genesys_proxy_audit_free_places 9",
+            "genesys_proxy_tls_reload_failing 1",
+            "genesys_proxy_tls_certificate_not_after_seconds 1800000000",
             "genesys_proxy_calls_waiting{} 4",
             "genesys_proxy_calls_in_flight{} 5",
             "genesys_proxy_promises{state=\"kept\"} 6",

@@ -59,6 +59,8 @@ pub struct Check {
     pub last: Option<String>,
     /// Calls that are not in the log, as it says itself.
     pub lost: u64,
+    /// Calls of callers without a name that are counted in it and no more.
+    pub left_out: u64,
     /// How often a gateway began to write.
     pub starts: u64,
     /// Starts without an end before them: what was under way then has no line.
@@ -81,6 +83,7 @@ impl Check {
             first: None,
             last: None,
             lost: 0,
+            left_out: 0,
             starts: 0,
             crashes: 0,
             stopped: true,
@@ -138,7 +141,13 @@ impl Check {
             Some(b"stopped") => self.stopped = true,
             Some(b"lost") => {
                 self.stopped = false;
-                self.lost = self.lost.saturating_add(number(line.told).unwrap_or(0));
+                let lost = number(line.told, b"\"lost\":").unwrap_or(0);
+                self.lost = self.lost.saturating_add(lost);
+            }
+            Some(b"left_out") => {
+                self.stopped = false;
+                let left_out = number(line.told, b"\"left_out\":").unwrap_or(0);
+                self.left_out = self.left_out.saturating_add(left_out);
             }
             // Calls, and what later versions may tell.
             Some(_) | None => self.stopped = false,
@@ -159,8 +168,8 @@ fn kind(told: &[u8]) -> Option<&[u8]> {
     value(told, b"\"kind\":\"").map(|rest| rest.split(|byte| *byte == b'"').next().unwrap_or(rest))
 }
 
-fn number(told: &[u8]) -> Option<u64> {
-    let rest = value(told, b"\"lost\":")?;
+fn number(told: &[u8], name: &[u8]) -> Option<u64> {
+    let rest = value(told, name)?;
     let end = rest.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(rest.len());
     std::str::from_utf8(rest.get(..end)?).ok()?.parse().ok()
 }

@@ -7,7 +7,7 @@
 use http::StatusCode;
 
 use crate::{
-    decide::callers::Peer,
+    decide::callers::{Peer, Principal},
     telemetry::{
         access_log::{End, Record, Ruling, text},
         callers::Name,
@@ -80,6 +80,15 @@ pub fn call(now: &str, (org, caller): (Option<&str>, Name<'_>), record: &Record)
     out
 }
 
+/// Of a caller without a name, and not sent: anybody can cause any number of these.
+pub fn is_a_strangers(record: &Record) -> bool {
+    let named = match record.principal {
+        Principal::Named(_) => true,
+        Principal::Address(_) | Principal::User(_) | Principal::Unknown => false,
+    };
+    !named && record.attempts == 0 && record.saved.is_none()
+}
+
 /// What refused a call: the operator's rule, or what the gateway itself refuses.
 fn rule(record: &Record) -> Option<&str> {
     match record.ruling.as_deref() {
@@ -134,6 +143,13 @@ pub fn lost(now: &str, calls: u64, refused: bool) -> Vec<u8> {
     let mut out = begin(now, "lost");
     number(&mut out, "lost", calls);
     word(&mut out, "decision", if refused { "refused" } else { "allowed" });
+    out
+}
+
+/// So many calls of callers without a name were not sent, and have no line each.
+pub fn left_out(now: &str, calls: u64) -> Vec<u8> {
+    let mut out = begin(now, "left_out");
+    number(&mut out, "left_out", calls);
     out
 }
 
@@ -235,6 +251,7 @@ mod tests {
         for (told, kind) in [
             (started("T", "hmac-sha256", 3), "started"),
             (lost("T", u64::MAX, true), "lost"),
+            (left_out("T", u64::MAX), "left_out"),
             (stopped("T"), "stopped"),
         ] {
             assert_eq!(object(&told)["kind"], kind);

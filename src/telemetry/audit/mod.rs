@@ -10,7 +10,7 @@ mod writer;
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc::{Sender, channel, sync_channel},
     },
@@ -19,8 +19,13 @@ use std::{
 
 pub use file::Unusable;
 
-use super::{access_log::Record, callers::Name};
-use crate::config::{self, OnFailure};
+use tokio::time::Instant;
+
+use super::{access_log::Record, callers::Name, metrics::Metrics, seldom::Seldom};
+use crate::{
+    config::{self, OnFailure},
+    decide::audit::strangers::Strangers,
+};
 use writer::{Entry, Message, Writer};
 
 /// Calls under way and lines not yet written, together. A line is some 500 bytes, 3 KiB at most.
@@ -45,6 +50,14 @@ struct State {
     lost: AtomicU64,
     /// All of them.
     lost_ever: AtomicU64,
+    /// Which calls of strangers have a line.
+    strangers: Mutex<Strangers>,
+    /// Those that have none and that the log has not told of yet.
+    left_out: AtomicU64,
+    /// All of them.
+    left_out_ever: AtomicU64,
+    /// There is no place.
+    full: Seldom,
 }
 
 /// Room for one line.
@@ -54,6 +67,14 @@ pub struct Place(Arc<State>);
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.free.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl State {
+    /// A stranger's call has a line of its own.
+    fn passes(&self) -> bool {
+        let now = Instant::now().into_std();
+        self.strangers.lock().unwrap_or_else(PoisonError::into_inner).passes(now)
     }
 }
 
@@ -71,6 +92,10 @@ impl Audit {
             failing: AtomicBool::default(),
             lost: AtomicU64::default(),
             lost_ever: AtomicU64::default(),
+            strangers: Mutex::default(),
+            left_out: AtomicU64::default(),
+            left_out_ever: AtomicU64::default(),
+            full: Seldom::new(),
         });
         let mut writer = Writer::open(config, Arc::clone(&state), messages)?;
         writer.begin();
@@ -85,7 +110,13 @@ impl Audit {
             return None;
         }
         let take = |free: usize| free.checked_sub(1);
-        state.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok()?;
+        if state.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() {
+            if let Some(left_out) = state.full.say(Instant::now()) {
+                let calls = if self.refuses() { "are refused" } else { "go on without a line" };
+                tracing::warn!(left_out, "the audit log has no place for more: calls {calls}");
+            }
+            return None;
+        }
         Some(Place(Arc::clone(state)))
     }
 
@@ -104,6 +135,14 @@ impl Audit {
         self.state.lost_ever.load(Ordering::Relaxed)
     }
 
+    /// How it does, for `/metrics`.
+    pub fn measure(&self, metrics: &Metrics) {
+        let state = &self.state;
+        let left_out = state.left_out_ever.load(Ordering::Relaxed);
+        let free = state.free.load(Ordering::Relaxed) as u64;
+        metrics.audit(self.failing(), [self.lost(), left_out, free]);
+    }
+
     /// A call has ended: `whose`, an organisation's unless it is the first, and its caller's.
     pub fn record(
         &self,
@@ -120,6 +159,13 @@ impl Audit {
             }
             return;
         };
+        if line::is_a_strangers(record) && !self.state.passes() {
+            self.state.left_out_ever.fetch_add(1, Ordering::Relaxed);
+            if self.state.left_out.fetch_add(1, Ordering::Relaxed) == 0 {
+                let _ = self.queue.send(Message::LeftOut);
+            }
+            return;
+        }
         let entry = Entry { told: line::call(now, whose, record), _place: Some(place) };
         let _ = self.queue.send(Message::Entry(entry));
     }

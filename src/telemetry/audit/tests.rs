@@ -8,10 +8,14 @@ use serde_json::Value;
 use super::*;
 use crate::{
     config::LogFormat,
-    decide::callers::Principal,
+    decide::{
+        audit::{Seal, check::Check},
+        callers::Principal,
+    },
     telemetry::{
         access_log::{AccessLog, End, Ruling},
         callers::Names,
+        log::Heard,
     },
 };
 
@@ -143,12 +147,15 @@ fn who_finds_no_place_is_refused_or_counted_and_the_log_says_how_many() {
         let file = dir.path().join("audit.jsonl");
         let audit = Audit::start(&config(&file, on_failure)).unwrap();
         let log = log(&audit);
+        let heard = Heard::here();
         let under_way: Vec<_> = (0..PLACES).map(|_| record(&log, "/")).collect();
         assert!(under_way.iter().all(|record| !record.must_not_pass()));
         for _ in 0..3 {
             let more = record(&log, "/more");
             assert_eq!(more.must_not_pass(), on_failure == OnFailure::Refuse);
         }
+        assert_eq!(heard.count("WARN"), 1, "and not of each");
+        assert_eq!(heard.count("the audit log has no place for more"), 1);
         drop(under_way);
         audit.end(PATIENCE);
         assert_eq!(audit.state.free.load(Ordering::Relaxed), PLACES);
@@ -159,6 +166,36 @@ fn who_finds_no_place_is_refused_or_counted_and_the_log_says_how_many() {
         let calls = lines.iter().filter(|line| line["kind"] == "call").count();
         assert_eq!((calls, audit.lost()), (PLACES, 3));
     }
+}
+
+#[test]
+fn strangers_have_their_lines_up_to_a_rate_and_are_counted_beyond_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("audit.jsonl");
+    let audit = Audit::start(&config(&file, OnFailure::Refuse)).unwrap();
+    let log = log(&audit);
+    for _ in 0..1000 {
+        let mut unknown = record(&log, "/unknown");
+        (unknown.principal, unknown.attempts) = (Principal::Unknown, 0);
+        drop(unknown);
+        // What was sent, and who has a name, are told of whatever strangers do.
+        let mut sent = record(&log, "/sent");
+        sent.principal = Principal::Unknown;
+        drop(sent);
+        let mut named = record(&log, "/named");
+        (named.attempts, named.refused) = (0, true);
+    }
+    audit.end(PATIENCE);
+    let text = std::fs::read_to_string(&file).unwrap();
+    let mut check = Check::new(Seal::Plain, None);
+    text.lines().for_each(|line| check.next(line.as_bytes()).unwrap());
+    let count = |path: &str| lines(&file).iter().filter(|line| line["path"] == path).count();
+    assert_eq!((count("/sent"), count("/named")), (1000, 1000));
+    let told = count("/unknown");
+    // A hundred at once, and ten in each second that this took.
+    assert!((100..400).contains(&told), "{told}");
+    assert_eq!(check.left_out, 1000 - told as u64);
+    assert_eq!(audit.state.free.load(Ordering::Relaxed), PLACES);
 }
 
 #[test]

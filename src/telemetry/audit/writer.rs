@@ -29,6 +29,8 @@ use crate::{
 const BATCH: usize = 32 * 1024;
 /// Lines of calls that end together are written together: it is the waking that costs.
 const GATHER: Duration = Duration::from_millis(2);
+/// Calls that have no line each are told of together.
+const TOGETHER: Duration = Duration::from_secs(1);
 /// After a failure.
 const AGAIN: Duration = Duration::from_millis(250);
 /// How often the newest hash is told where the file's writer cannot change it.
@@ -52,6 +54,8 @@ pub(super) enum Message {
     Entry(Entry),
     /// There are calls without a line.
     Lost,
+    /// There are calls that are only counted.
+    LeftOut,
     /// It is over.
     End(SyncSender<()>),
 }
@@ -71,6 +75,8 @@ pub(super) struct Writer {
     again: Option<Instant>,
     /// When that is said next.
     complain: Instant,
+    /// When those that are only counted are told of next.
+    together: Option<Instant>,
     /// When the newest hash is told next.
     anchor: Instant,
     /// The line that was told last.
@@ -99,6 +105,7 @@ impl Writer {
             unsafe_since: None,
             again: None,
             complain: Instant::now(),
+            together: None,
             anchor: Instant::now() + ANCHOR,
             anchored: 0,
         })
@@ -146,6 +153,9 @@ impl Writer {
             Message::Entry(entry) => self.waiting.push_back(entry),
             // It is counted where everybody sees it.
             Message::Lost => {}
+            Message::LeftOut => {
+                self.together.get_or_insert_with(|| Instant::now() + TOGETHER);
+            }
             Message::End(done) => return Some(done),
         }
         None
@@ -160,7 +170,7 @@ impl Writer {
         let safe = self.unsafe_since.map(|since| since + self.sync);
         let due = match self.again {
             Some(again) => again,
-            None => self.anchor.min(safe.unwrap_or(self.anchor)),
+            None => [safe, self.together].into_iter().flatten().fold(self.anchor, Instant::min),
         };
         due.saturating_duration_since(Instant::now())
     }
@@ -173,6 +183,9 @@ impl Writer {
             if again <= now {
                 self.write();
             }
+        } else if self.together.is_some_and(|at| at <= now) {
+            self.tell_left_out();
+            self.write();
         } else if unsafe_for_long && let Err(error) = self.make_safe() {
             self.failed(&error);
         }
@@ -256,8 +269,19 @@ impl Writer {
         self.again = Some(now + AGAIN);
     }
 
+    /// One line for all that have none.
+    fn tell_left_out(&mut self) {
+        self.together = None;
+        let calls = self.state.left_out.swap(0, Ordering::Relaxed);
+        if calls > 0 {
+            let told = line::left_out(self.stamp.now(), calls);
+            self.waiting.push_back(Entry { told, _place: None });
+        }
+    }
+
     /// The last line.
     fn end(&mut self) {
+        self.tell_left_out();
         self.write();
         if self.again.is_none() {
             let told = line::stopped(self.stamp.now());
