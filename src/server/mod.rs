@@ -130,7 +130,7 @@ impl Server {
         };
         let edge = config.tls.as_ref().map(tls::Edge::new).transpose()?;
         let edge = edge.zip(config.tls.clone()).map(|((edge, seen), files)| {
-            common.spawn(tls::watch(Arc::clone(&edge), files, seen));
+            common.spawn(tls::watch(Arc::clone(&edge), files, seen, common.metrics.clone()));
             edge
         });
         let first = Organisation::first(config.clone(), &bound.addresses_of(0), &common)?;

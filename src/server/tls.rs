@@ -1,13 +1,14 @@
 //! TLS on the TCP listeners: what they show, whom they ask for a certificate, and what it says.
-//! It never lets a failed handshake be seen by anybody else, and never logs one that a stranger
-//! could repeat above debug.
+//! It never lets a failed handshake be seen by anybody else, and of those that strangers repeat it
+//! logs one now and then.
 
 mod watch;
 
 use std::{
     io,
+    net::SocketAddr,
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::ArcSwap;
@@ -18,12 +19,19 @@ use rustls::{
     server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier},
     sign::{CertifiedKey, SingleCertAndKey},
 };
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::{
+    io::AsyncWriteExt,
+    net::TcpStream,
+    time::{Instant, timeout},
+};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use x509_parser::{extensions::GeneralName, prelude::FromDer, prelude::X509Certificate};
 
 use super::handshakes::Line;
-use crate::config::{CertName, ListenTls, Shown, TlsFile, Unusable, read_credential};
+use crate::{
+    config::{CertName, ListenTls, Shown, TlsFile, Unusable, read_credential},
+    telemetry::{causes::innermost, seldom::Seldom},
+};
 pub use watch::{Seen, watch};
 
 /// The first byte of a TLS handshake (RFC 8446 section 5.1).
@@ -31,6 +39,41 @@ const HANDSHAKE: u8 = 22;
 /// For whoever speaks HTTP to a port of HTTPS.
 const HINT: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n\
     Content-Length: 43\r\nConnection: close\r\n\r\nThis port speaks TLS: write https:// here.\n";
+
+/// Of all workers and listeners: it is strangers who cause it.
+static NO_HANDSHAKE: Seldom = Seldom::new();
+
+/// Why a connection does not speak TLS.
+#[derive(Debug, thiserror::Error)]
+pub enum NoHandshake {
+    /// It ended before its first byte: somebody looks which ports are open.
+    #[error("it was closed without a byte")]
+    Silent,
+    /// Its caller speaks something else.
+    #[error("it does not begin as TLS does")]
+    NotTls,
+    /// It was not done within `access.header_timeout`.
+    #[error("it took longer than access.header_timeout")]
+    Slow,
+    /// What rustls or the connection says.
+    #[error("{}", innermost(.0))]
+    Failed(#[from] io::Error),
+}
+
+impl NoHandshake {
+    /// Says so, now and then.
+    pub fn tell(&self, peer: SocketAddr) {
+        let told = match self {
+            Self::Silent => None,
+            Self::NotTls | Self::Slow | Self::Failed(_) => NO_HANDSHAKE.say(Instant::now()),
+        };
+        if let Some(left_out) = told {
+            tracing::warn!(%peer, why = %self, left_out, "a TLS handshake of a caller's failed");
+        } else {
+            tracing::debug!(%peer, why = %self, "no TLS handshake");
+        }
+    }
+}
 
 /// Why listeners cannot speak TLS.
 #[derive(Debug, thiserror::Error)]
@@ -70,14 +113,26 @@ impl Edge {
         Ok(())
     }
 
-    /// The handshake, its steps in turn with those of others. Has no deadline of its own.
+    /// The handshake, within `patience`, its steps in turn with those of others.
+    ///
+    /// # Errors
+    /// With the reason why there is none.
     pub async fn accept(
+        &self,
+        stream: TcpStream,
+        patience: Duration,
+        line: &Line,
+    ) -> Result<Box<TlsStream<TcpStream>>, NoHandshake> {
+        timeout(patience, self.shake_hands(stream, line)).await.unwrap_or(Err(NoHandshake::Slow))
+    }
+
+    async fn shake_hands(
         &self,
         mut stream: TcpStream,
         line: &Line,
-    ) -> io::Result<Box<TlsStream<TcpStream>>> {
+    ) -> Result<Box<TlsStream<TcpStream>>, NoHandshake> {
         let mut first = [0];
-        stream.peek(&mut first).await?;
+        let Ok(1..) = stream.peek(&mut first).await else { return Err(NoHandshake::Silent) };
         let [first] = first;
         if first != HANDSHAKE {
             if first.is_ascii_uppercase() {
@@ -86,10 +141,10 @@ impl Edge {
                 stream.write_all(HINT).await?;
                 stream.shutdown().await?;
             }
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "not a TLS handshake"));
+            return Err(NoHandshake::NotTls);
         }
         let handshake = TlsAcceptor::from(self.0.load_full()).accept(stream);
-        line.run(handshake).await.map(Box::new)
+        Ok(Box::new(line.run(handshake).await?))
     }
 }
 
@@ -161,6 +216,12 @@ fn untimely(pair: &CertifiedKey, now: SystemTime) -> Option<String> {
     } else {
         None
     }
+}
+
+/// When a certificate ends, in Unix time.
+fn not_after(pair: &CertifiedKey) -> Option<u64> {
+    let (_, leaf) = X509Certificate::from_der(pair.end_entity_cert().ok()?).ok()?;
+    u64::try_from(leaf.validity().not_after.timestamp()).ok()
 }
 
 /// The names in the certificate that the caller has shown, which was verified; none without one.

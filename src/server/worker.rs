@@ -8,7 +8,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     runtime,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -349,14 +349,14 @@ impl Inside {
         let last_call = last_call(self.stop_accepting.clone());
         self.connections.spawn(async move {
             let shared = &door.owner.shared;
-            let handshake = edge.accept(stream, &line);
-            let handshake = timeout(shared.config.access.header_timeout, handshake);
+            let patience = shared.config.access.header_timeout;
+            let handshake = edge.accept(stream, patience, &line);
             let stream = tokio::select! {
                 ended = handshake => match ended {
-                    Ok(Ok(stream)) => stream,
-                    ended @ (Ok(Err(_)) | Err(_)) => {
+                    Ok(stream) => stream,
+                    Err(none) => {
                         shared.metrics.handshake_failed();
-                        tracing::debug!(%peer, ?ended, "no TLS handshake");
+                        none.tell(peer);
                         return;
                     }
                 },

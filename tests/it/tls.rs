@@ -199,7 +199,35 @@ fn a_handshake_that_fails_or_trickles_ends_in_time_disturbs_nobody_and_fills_no_
         assert!(caller.rest().len() < 16);
     }
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
-    assert!(!stage.gateway().log().contains("handshake"), "{}", stage.gateway().log());
+    let log = stage.gateway().log();
+    // In up to five seconds.
+    assert!(
+        (1..=2).contains(&log.matches("a TLS handshake of a caller's failed").count()),
+        "{log}"
+    );
+}
+
+#[test]
+fn why_a_handshake_failed_is_in_the_log_and_a_scan_is_only_counted() {
+    let (ca, clients) = (Authority::new(), Authority::new());
+    let files = Files::of(&ca);
+    let stage = Stage::with(&files.toml_asking(&clients), echo);
+    for _ in 0..3 {
+        drop(stage.caller());
+    }
+    let hello = |bytes: &[u8]| {
+        let mut caller = stage.caller();
+        caller.send(bytes);
+        caller.rest();
+    };
+    hello(b"\x16\x03\x01\x00\x05hello");
+    let line = stage.gateway().wait_for_log("a TLS handshake of a caller's failed");
+    assert!(line.contains("WARN") && line.contains("left_out=0"), "a scan is not told of: {line}");
+    // What rustls says, and not what stands around it.
+    assert!(line.contains("why=received corrupt message"), "{line}");
+    // The next ones are counted.
+    hello(b"\x16\x03\x01\x00\x05hello");
+    assert_eq!(stage.gateway().log().matches("a TLS handshake of a caller's failed").count(), 1);
 }
 
 #[test]
