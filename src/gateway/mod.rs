@@ -44,6 +44,7 @@ use crate::{
         deadline::Deadlines,
         pool::Pool,
         replay::{Limits, Memory, Replay},
+        unbroken::Unbroken,
     },
 };
 use admit::{Admission, Asker, Asking, Desk, Permit};
@@ -142,7 +143,7 @@ impl Caller {
 /// A request body larger than this is not waited for when its request is refused.
 const SMALL: u64 = 16 * 1024;
 
-fn is_large(body: &Incoming) -> bool {
+fn is_large(body: &Unbroken) -> bool {
     body.size_hint().upper().is_none_or(|most| most > SMALL)
 }
 
@@ -184,6 +185,7 @@ impl Gateway {
         caller: &Arc<Caller>,
     ) -> impl Future<Output = Response<AnswerBody>> {
         let (parts, body) = request.into_parts();
+        let body = Unbroken::new(body, parts.version);
         let mut asked = Asked::of(&parts.headers);
         let request_id = credential::request_id(&mut asked);
         let (method, uri) = (parts.method.clone(), parts.uri.clone());
@@ -219,7 +221,7 @@ impl Gateway {
     async fn carry(
         self: &Arc<Self>,
         guarded: Result<Guarded, Failure>,
-        body: Incoming,
+        body: Unbroken,
         caller: &Arc<Caller>,
         record: &mut Record,
     ) -> Result<Carried, Failure> {
@@ -333,7 +335,7 @@ impl Gateway {
     async fn reply(
         &self,
         asked: login::Request,
-        body: Incoming,
+        body: Unbroken,
         record: &mut Record,
     ) -> Result<login::Reply, Failure> {
         let Shared { callers, config, .. } = &*self.shared;
@@ -372,7 +374,7 @@ impl Gateway {
         }
     }
 
-    fn keep(&self, body: Incoming) -> Replay {
+    fn keep(&self, body: Unbroken) -> Replay {
         let Config { replay, access, .. } = &self.shared.config;
         let limits = Limits { memory: replay.memory_per_request, total: replay.per_request };
         Replay::new(body, limits, &self.shared.memory, access.body_timeout)

@@ -13,7 +13,6 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::StatusCode;
 use http_body::Body as _;
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::{Gateway, admit::Asker, credential::Head, recover::Recovered};
@@ -29,6 +28,7 @@ use crate::{
         callers::Names,
         metrics::{Metrics, SavedBy},
     },
+    upstream::unbroken::Unbroken,
 };
 use flights::{Flights, Found};
 use kept::{Kept, Writes};
@@ -180,7 +180,7 @@ impl Drop for Written {
 
 impl Gateway {
     /// What this call wants, if a rule speaks of it. One branch when nothing is to be saved.
-    pub(super) fn wish(&self, head: &Head, body: &Incoming) -> Option<(Arc<Saving>, Wish)> {
+    pub(super) fn wish(&self, head: &Head, body: &Unbroken) -> Option<(Arc<Saving>, Wish)> {
         let saving = self.shared.saving.as_ref()?;
         let wish = saving.wish(head, body.is_end_stream())?;
         Some((Arc::clone(saving), wish))

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Response, response::Parts};
+use http::{Response, Version, response::Parts};
 use http_body::{Frame, SizeHint};
 use hyper::{body::Incoming, ext::ReasonPhrase};
 use tokio::sync::mpsc;
@@ -18,6 +18,7 @@ use super::{
     connect::Connector,
     http1::{self, Exchange, Following},
     pool::{Dial, StreamCount, Ticket},
+    unbroken::{Unbroken, Unread},
 };
 use crate::decide::{
     answer::Head,
@@ -58,7 +59,7 @@ pub enum Body<C: Dial = Connector> {
         rest: Box<Self>,
     },
     /// A stream of a shared connection.
-    Http2(Incoming, StreamCount),
+    Http2(Unbroken, StreamCount),
     /// After a 101: the connection, and what upstream has said on it already.
     Switched(C::Stream, Bytes),
 }
@@ -71,7 +72,7 @@ pub enum BodyError {
     Http1(#[from] http1::BodyError),
     /// Over HTTP/2.
     #[error(transparent)]
-    Http2(#[from] hyper::Error),
+    Http2(#[from] Unread),
 }
 
 impl<C: Dial> Answered<C> {
@@ -106,7 +107,11 @@ impl<C: Dial> Answered<C> {
     pub fn http2(answer: Response<Incoming>, stream: StreamCount) -> Self {
         let (mut parts, body) = answer.into_parts();
         let told = headers::strip_response(&mut parts.headers);
-        Self { parts, told, body: Body::Http2(body, stream).settled() }
+        Self {
+            parts,
+            told,
+            body: Body::Http2(Unbroken::new(body, Version::HTTP_2), stream).settled(),
+        }
     }
 }
 

@@ -11,6 +11,7 @@ pub mod read_ahead;
 pub mod replay;
 pub mod tcp;
 pub mod tls;
+pub mod unbroken;
 
 #[cfg(test)]
 mod tests;

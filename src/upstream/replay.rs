@@ -19,12 +19,12 @@ use std::{
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use copy::Copy;
 pub use copy::Memory;
 
+use super::unbroken::{Unbroken, Unread};
 use crate::{decide::headers::strip_trailers, telemetry::causes::causes};
 
 /// Why the caller's body could not be read to its end.
@@ -47,6 +47,9 @@ impl Fault {
 
 /// The caller's own reset or farewell, or the end of its connection.
 fn is_leave(error: &(dyn Error + 'static)) -> bool {
+    if let Some(Unread::Reset) = error.downcast_ref() {
+        return true;
+    }
     if let Some(error) = error.downcast_ref::<h2::Error>() {
         return error.is_remote() || error.is_io();
     }
@@ -98,12 +101,12 @@ pub struct Limits {
 
 /// A request's body for as long as it may be needed again.
 #[derive(Debug)]
-pub struct Replay<B = Incoming>(Option<Shared<B>>);
+pub struct Replay<B = Unbroken>(Option<Shared<B>>);
 
 type Shared<B> = Arc<Mutex<Source<B>>>;
 
 /// The body of one try.
-pub struct Attempt<B = Incoming> {
+pub struct Attempt<B = Unbroken> {
     source: Option<Shared<B>>,
     turn: u64,
     /// How much of the body this attempt has sent.

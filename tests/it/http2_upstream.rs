@@ -9,7 +9,7 @@ use std::sync::{
 use crate::support::raw::{
     Line, Stage,
     http2::{
-        DATA, END_HEADERS, END_STREAM, HEADERS, INTERNAL_ERROR, Line2, PUSH_PROMISE,
+        DATA, END_HEADERS, END_STREAM, HEADERS, INTERNAL_ERROR, Line2, NO_ERROR, PUSH_PROMISE,
         REFUSED_STREAM, literals,
     },
 };
@@ -216,18 +216,36 @@ fn a_post_that_was_reset_or_cut_off_is_a_502_and_delivered_once() {
 
 #[test]
 fn an_answer_that_is_reset_is_visibly_cut() {
-    for fields in [&[("content-length", "9")][..], &[]] {
-        let head = [&[0x88][..], &literals(fields)].concat();
-        let (stage, _) = stage(move |line, _| {
-            while let Some(stream) = line.request() {
-                line.send(HEADERS, END_HEADERS, stream, &head);
-                line.send(DATA, 0, stream, b"hello");
-                line.reset(stream, INTERNAL_ERROR);
-            }
-        });
-        let answer = call(&stage, "GET");
-        assert!(answer.status == 0 || answer.cut, "{answer:?}");
+    // hyper takes NO_ERROR for the end of the body.
+    for code in [INTERNAL_ERROR, NO_ERROR] {
+        for fields in [&[("content-length", "9")][..], &[]] {
+            let head = [&[0x88][..], &literals(fields)].concat();
+            let (stage, _) = stage(move |line, _| {
+                while let Some(stream) = line.request() {
+                    line.send(HEADERS, END_HEADERS, stream, &head);
+                    line.send(DATA, 0, stream, b"hello");
+                    line.reset(stream, code);
+                }
+            });
+            let answer = call(&stage, "GET");
+            assert!(answer.status == 0 || answer.cut, "{code}: {answer:?}");
+        }
     }
+}
+
+#[test]
+fn an_answer_that_ends_before_its_request_is_whole() {
+    let (stage, _) = stage(|line, _| {
+        while let Some(stream) = line.head() {
+            line.answer(stream, "no more of it");
+            line.reset(stream, NO_ERROR);
+        }
+    });
+    let mut caller = stage.caller();
+    caller.send("POST /a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\nhe");
+    let answer = caller.answer();
+    assert_eq!((answer.status, answer.text().as_str()), (200, "no more of it"));
+    assert!(!answer.cut, "{answer:?}");
 }
 
 #[test]

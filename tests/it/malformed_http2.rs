@@ -3,7 +3,10 @@
 
 use crate::support::raw::{
     Line, Record, Stage, check,
-    http2::{CANCEL, Caller2, DATA, END_HEADERS, END_STREAM, End, HEADERS, RST_STREAM, literals},
+    http2::{
+        CANCEL, Caller2, DATA, END_HEADERS, END_STREAM, End, HEADERS, NO_ERROR, RST_STREAM,
+        literals,
+    },
     ok,
 };
 
@@ -138,4 +141,23 @@ fn who_leaves_in_mid_upload_is_no_refused_caller_and_who_sends_less_than_it_said
         assert!(line.contains(told), "{how}: {line}");
         assert_eq!(line.contains(" end=cut "), told.contains("499"), "{how}: {line}");
     }
+}
+
+/// RFC 9113 section 8.1 gives `NO_ERROR` to servers, which answer early. hyper takes it for the end of
+/// the body, whoever says it: half a body would go upstream as a whole one.
+#[test]
+fn an_upload_that_its_caller_resets_without_an_error_is_never_whole_upstream() {
+    let stage = Stage::new(Line::wait_closed);
+    let mut caller = Caller2::new(stage.caller());
+    let post = [(":method", "PUT"), SCHEME, AUTHORITY, (":path", "/a")];
+    caller.send(HEADERS, END_HEADERS, 1, &literals(&post));
+    caller.send(DATA, 0, 1, b"hello");
+    let arrived = |records: &[Record]| {
+        records.iter().any(|record| record.bytes.windows(5).any(|bytes| bytes == b"hello"))
+    };
+    stage.peer.wait("beginning of the body", arrived);
+    caller.send(RST_STREAM, 0, 1, &NO_ERROR.to_be_bytes());
+    assert!(stage.peer.wait_for_end(0).requests().0.is_empty());
+    let line = stage.gateway().wait_for_log(" PUT /a ");
+    assert!(line.contains(" 499 ") && line.contains(" end=cut "), "{line}");
 }

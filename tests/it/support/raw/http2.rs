@@ -16,6 +16,7 @@ pub const ACK: u8 = 1;
 pub const END_HEADERS: u8 = 4;
 
 /// Error codes (RFC 9113 section 7).
+pub const NO_ERROR: u32 = 0;
 pub const INTERNAL_ERROR: u32 = 2;
 pub const FLOW_CONTROL_ERROR: u32 = 3;
 pub const REFUSED_STREAM: u32 = 7;
