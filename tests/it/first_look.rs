@@ -20,6 +20,8 @@ async fn readiness_is_told_on_the_admin_listener_and_only_to_those_who_name_it()
     assert_eq!((ready.status().as_u16(), ready.text().await.unwrap().as_str()), (200, "ready\n"));
     let rebound = client.get(&url).header("host", "evil.example").send().await.unwrap();
     assert_eq!(rebound.status(), 421);
+    let post = client.post(&url).send().await.unwrap();
+    assert_eq!(post.status(), 405, "it is for looking at");
     let elsewhere = client.get(url.replace("/readyz", "/api/v2/users")).send().await.unwrap();
     assert_eq!(elsewhere.status(), 404, "it proxies nothing");
 }

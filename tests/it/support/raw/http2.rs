@@ -1,6 +1,9 @@
 //! HTTP/2 frame by frame: enough to say what no library would, and to hear how it ends.
 
+use tokio::time::Instant;
+
 use super::{caller::Caller, peer::Line};
+use crate::support::gateway::PATIENCE;
 
 /// Frame types (RFC 9113 section 6).
 pub const DATA: u8 = 0;
@@ -149,7 +152,10 @@ impl Caller2 {
     /// Everything on `stream`, until it ends.
     pub fn outcome(&mut self, stream: u32) -> Outcome {
         let mut outcome = Outcome { status: 0, body: Vec::new(), end: End::Closed };
+        let begun = Instant::now();
         while let Some(frame) = self.frame() {
+            // Its PINGs keep a connection alive on which nothing else comes.
+            assert!(begun.elapsed() < PATIENCE, "stream {stream} does not end: {outcome:?}");
             match frame.kind {
                 SETTINGS if frame.flags & ACK == 0 => self.send(SETTINGS, ACK, 0, &[]),
                 PING if frame.flags & ACK == 0 => self.send(PING, ACK, 0, &frame.payload),
