@@ -568,7 +568,8 @@ fn an_answer_that_does_not_begin_is_a_504_and_one_that_stops_is_cut() {
             (504, "proxy.upstream.timeout"),
             "{target}"
         );
-        assert!(begun.elapsed() < Duration::from_secs(3), "{target}: {:?}", begun.elapsed());
+        // Half a second on a machine that is busy with other things; without it, a minute.
+        assert!(begun.elapsed() < Duration::from_secs(30), "{target}: {:?}", begun.elapsed());
         assert_eq!(stage.get("/own").text(), "own");
     }
     let stage = Stage::with("upstream.idle_timeout = \"500ms\"\n", script);
