@@ -203,7 +203,8 @@ class Cell:
                 if not attacker.running or time.monotonic() > deadline:
                     raise SystemExit(f"attacks: {self.attack.name} does not stand:\n{attacker.last_words()}")
                 time.sleep(0.1)
-            time.sleep(1)
+            # It stands: who found no room to connect has come again.
+            time.sleep(2)
             self.part(attacker)
             attacker.popen.terminate()
             attacker.popen.wait(30)

@@ -83,8 +83,8 @@ pub struct Framing {
     first: bool,
     /// Heads that were whole.
     heads: u64,
-    /// Of HTTP/2.
-    frames: Frames,
+    /// Behind HTTP/2's preface. Boxed: thousands of idle callers of HTTP/1.1 have none.
+    frames: Option<Box<Frames>>,
 }
 
 impl Framing {
@@ -101,7 +101,7 @@ impl Framing {
             http_10: false,
             first: true,
             heads: 0,
-            frames: Frames::default(),
+            frames: None,
         }
     }
 
@@ -155,19 +155,21 @@ impl Framing {
 
     /// HTTP/2: so much of what we have to say was written.
     pub fn wrote(&mut self, bytes: usize) {
-        if self.state == State::Http2 {
-            self.frames.wrote(bytes);
+        if let Some(frames) = &mut self.frames {
+            frames.wrote(bytes);
         }
     }
 
     /// HTTP/2: it matters what time it is. [`Self::refill`] wants to be told.
     pub fn low(&self) -> bool {
-        self.frames.low()
+        self.frames.as_ref().is_some_and(|frames| frames.low())
     }
 
     /// What time gives to a caller of HTTP/2.
     pub fn refill(&mut self, now: Instant) {
-        self.frames.refill(now);
+        if let Some(frames) = &mut self.frames {
+            frames.refill(now);
+        }
     }
 
     /// How many of the last bytes fed belong to a line whose end has not come. Nobody should act on
@@ -180,7 +182,10 @@ impl Framing {
     pub fn feed(&mut self, mut bytes: &[u8]) -> Result<(), Violation> {
         while !bytes.is_empty() {
             bytes = match self.state {
-                State::Http2 => return self.frames.feed(bytes).map_err(Violation::from),
+                State::Http2 => {
+                    let fed = self.frames.as_mut().map_or(Ok(()), |frames| frames.feed(bytes));
+                    return fed.map_err(Violation::from);
+                }
                 State::Opaque => return Ok(()),
                 State::Body { left } => {
                     let (rest, left) = skip(bytes, left);
@@ -282,8 +287,11 @@ impl Framing {
         if PREFACE.get(seen) != Some(&line) {
             return Err(Violation::Version);
         }
-        self.state =
-            if seen + 1 == PREFACE.len() { State::Http2 } else { State::Preface(seen + 1) };
+        if seen + 1 < PREFACE.len() {
+            self.state = State::Preface(seen + 1);
+        } else {
+            (self.state, self.frames) = (State::Http2, Some(Box::default()));
+        }
         Ok(())
     }
 

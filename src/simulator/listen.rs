@@ -1,7 +1,7 @@
 //! Accepts connections and serves HTTP/1.1 and HTTP/2 (prior knowledge) on them.
 //! It must never leave a task behind that the tracker does not know.
 
-use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use hyper::{
     body::Incoming,
@@ -10,7 +10,7 @@ use hyper::{
     {Request, Response},
 };
 use hyper_util::{rt::TokioTimer, server::conn::auto::Builder};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -59,6 +59,19 @@ where
     fn execute(&self, future: F) {
         self.0.spawn(future);
     }
+}
+
+/// Who finds no room to wait comes again after a second, and a thousand calls may come at once.
+const BACKLOG: u32 = 4096;
+
+/// Listens, from within a runtime.
+pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    // A large body waits here, not in the kernel: accepted sockets inherit it.
+    socket2::SockRef::from(&socket).set_tcp_notsent_lowat(128 * 1024).ok();
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Accepts until it is time to stop.

@@ -78,17 +78,14 @@ impl Simulator {
     /// # Errors
     /// When the address is not a loopback address or cannot be bound, or when no signing key can
     /// be made.
+    #[expect(clippy::unused_async, reason = "it has to be called within a runtime")]
     pub async fn bind(addr: SocketAddr, options: Options) -> io::Result<Self> {
         if !addr.ip().is_loopback() {
             let reason = format!("the simulator listens on loopback only, not on {addr}");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
         }
-        let genesys = TcpListener::bind(addr).await?;
-        let storage = TcpListener::bind(SocketAddr::new(addr.ip(), 0)).await?;
-        for listener in [&genesys, &storage] {
-            // A large body waits here, not in the kernel: accepted sockets inherit it.
-            socket2::SockRef::from(listener).set_tcp_notsent_lowat(128 * 1024).ok();
-        }
+        let genesys = listen::bind(addr)?;
+        let storage = listen::bind(SocketAddr::new(addr.ip(), 0))?;
         let world = World::new(options, genesys.local_addr()?, storage.local_addr()?)?;
         Ok(Self { genesys, storage, world: Arc::new(world) })
     }
