@@ -57,7 +57,7 @@ ATTACKS = [
     Attack("slow_body", "slow bodies, 500 connections", 500 * 96 * KIB, 500),
     Attack("slow_read", "slow read, 300 connections", 300 * 384 * KIB, 300),
     Attack("slow_read_http2", "slow read, HTTP/2, 10 × 100 streams", 10 * 25 * MIB, 10),
-    Attack("idle", "10,000 idle connections", 10_000 * 5 * KIB, 10_000),
+    Attack("idle", "10,000 idle connections", 10_000 * 6 * KIB, 10_000),
     Attack("rapid_reset", "rapid reset", FLOOD, flood=True),
     Attack("made_you_reset", "made you reset", FLOOD, flood=True),
     Attack("continuation", "CONTINUATION flood", FLOOD, flood=True),
