@@ -160,6 +160,11 @@ impl Framing {
         }
     }
 
+    /// HTTP/2: how many frames have begun since the last time.
+    pub fn frames(&mut self) -> usize {
+        self.frames.as_mut().map_or(0, |frames| frames.seen())
+    }
+
     /// HTTP/2: it matters what time it is. [`Self::refill`] wants to be told.
     pub fn low(&self) -> bool {
         self.frames.as_ref().is_some_and(|frames| frames.low())

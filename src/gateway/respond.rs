@@ -165,6 +165,7 @@ pub fn saved(
     }
     mark(&mut parts, &record);
     parts.version = http::Version::HTTP_11;
+    record.settle();
     Response::from_parts(parts, AnswerBody::Own { bytes: body, record })
 }
 
@@ -183,6 +184,7 @@ pub fn preflight(
     record.status = Some(parts.status);
     record.end = End::Complete;
     mark(&mut parts, &record);
+    record.settle();
     Response::from_parts(parts, AnswerBody::Own { bytes: Bytes::new(), record })
 }
 
@@ -238,6 +240,7 @@ pub fn refuse(failure: Failure, unread: bool, mut record: Box<Record>) -> Respon
         fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     mark(&mut parts, &record);
+    record.settle();
     Response::from_parts(parts, AnswerBody::Own { bytes, record })
 }
 
@@ -259,6 +262,7 @@ pub fn reply(reply: Reply, mut record: Box<Record>) -> Response<AnswerBody> {
         fields.insert(header::WWW_AUTHENTICATE, challenge);
     }
     mark(&mut parts, &record);
+    record.settle();
     Response::from_parts(parts, AnswerBody::Own { bytes: body, record })
 }
 

@@ -12,6 +12,7 @@ use std::{
 use http::StatusCode;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
+    task::coop,
     time::Instant,
 };
 
@@ -26,6 +27,9 @@ use crate::{
 const HEAD: usize = 4096;
 /// Read at once where nothing but the caller's end is looked for.
 const AHEAD: usize = 64;
+
+/// So many frames of HTTP/2 count as a read.
+const FRAMES: usize = 8;
 
 /// GOAWAY with `ENHANCE_YOUR_CALM`; which streams were served is not said (RFC 9113 section 6.8).
 const CALM: &[u8] = b"\0\0\x08\x07\0\0\0\0\0\x7f\xff\xff\xff\0\0\0\x0b";
@@ -141,14 +145,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     /// What was read is judged before hyper sees it; hyper sees whole lines only.
-    fn judge(&mut self, fresh: &[u8]) -> Result<(), Violation> {
+    fn judge(&mut self, fresh: &[u8], cx: &mut Context<'_>) -> Result<(), Violation> {
         if self.framing.low() {
             self.framing.refill(Instant::now().into_std());
         }
         let judged = self.framing.feed(fresh);
+        self.spend(cx);
         self.connection.clock.phase(self.framing.phase());
         self.connection.request.store(self.framing.request(), Ordering::Relaxed);
         judged
+    }
+
+    /// A read costs a task one of the reads that tokio lets it do before others have their turn: with
+    /// a thousand HTTP/2 frames in each, that would be a hundred thousand frames.
+    fn spend(&mut self, cx: &mut Context<'_>) {
+        for _ in 0..self.framing.frames() / FRAMES {
+            match coop::poll_proceed(cx) {
+                Poll::Ready(turn) => turn.made_progress(),
+                // The next read waits for the next turn.
+                Poll::Pending => return,
+            }
+        }
     }
 
     /// Hands `held` on as far as it is judged.
@@ -210,7 +227,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         let mut piece = [0; ROOM];
         let mut piece = ReadBuf::new(&mut piece);
         ready!(Pin::new(&mut self.inner).poll_read(cx, &mut piece))?;
-        if let Err(violation) = self.judge(piece.filled()) {
+        if let Err(violation) = self.judge(piece.filled(), cx) {
             return Poll::Ready(Err(self.refuse(violation, cx)));
         }
         self.held.extend_from_slice(piece.filled());
@@ -261,7 +278,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
                 ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;
                 let fresh = buf.filled().get(before..).unwrap_or_default();
                 let count = fresh.len();
-                if let Err(violation) = this.judge(fresh) {
+                if let Err(violation) = this.judge(fresh, cx) {
                     buf.set_filled(before);
                     return Poll::Ready(Err(this.refuse(violation, cx)));
                 }

@@ -83,6 +83,8 @@ pub struct Record {
     pub correlation_id: Option<HeaderValue>,
     /// How it ended.
     pub end: End,
+    /// The audit log has its line.
+    settled: bool,
 }
 
 /// What a rule said of a call.
@@ -133,7 +135,16 @@ impl Record {
             request_id,
             correlation_id: None,
             end: End::Cut,
+            settled: false,
         })
+    }
+
+    /// Nothing will change that the audit log tells: it has its line now, and not with the last byte
+    /// of an answer that its caller may never take. What waits for a caller would hold a place.
+    pub fn settle(&mut self) {
+        let place = self.place.take();
+        self.log.audit(self, place);
+        self.settled = true;
     }
 
     /// Its method and family, as a line shows them.
@@ -154,8 +165,10 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        let place = self.place.take();
-        self.log.write(self, place);
+        if !self.settled {
+            self.settle();
+        }
+        self.log.write(self);
     }
 }
 
@@ -226,21 +239,21 @@ impl AccessLog {
         self.hand_over(&mut buffer);
     }
 
-    fn write(&self, record: &Record, place: Option<Place>) {
-        if self.writer.is_none() && self.audit.is_none() {
-            return;
-        }
+    fn audit(&self, record: &Record, place: Option<Place>) {
+        let Some(audit) = &self.audit else { return };
         let caller = self.names.of(record.principal);
         let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
-        let Buffer { lines, stamp } = &mut *buffer;
-        let now = stamp.now();
-        if let Some(audit) = &self.audit {
-            audit.record(now, (self.org.as_deref(), caller), record, place);
-        }
+        let now = buffer.stamp.now();
+        audit.record(now, (self.org.as_deref(), caller), record, place);
+    }
+
+    fn write(&self, record: &Record) {
         if self.writer.is_none() {
             return;
         }
-        line(lines, now, self, record);
+        let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
+        let Buffer { lines, stamp } = &mut *buffer;
+        line(lines, stamp.now(), self, record);
         if lines.len() >= FULL {
             self.hand_over(&mut buffer);
         }

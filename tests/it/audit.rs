@@ -19,7 +19,11 @@ use crate::support::{
     Gateway,
     gateway::{ADMIN, PATIENCE},
     planted::nothing_planted_in,
-    raw::{Answer, Caller, Line, Peer, SECRET, TOKEN, grants, ok},
+    raw::{
+        Answer, Caller, Line, Peer, SECRET, TOKEN, grants,
+        http2::{Caller2, END_HEADERS, END_STREAM, HEADERS, SETTINGS, frame, literals},
+        ok,
+    },
 };
 
 /// What the log begins with.
@@ -290,6 +294,29 @@ fn every_call_has_its_line_whatever_became_of_it() {
     let millis = lines[1]["time"].as_str().unwrap();
     assert!(millis.len() == "2026-11-23T08:34:08.123Z".len() && millis.ends_with('Z'), "{millis}");
     scene.assert_whole();
+}
+
+/// A place is given back with its line: who never takes their answers would use up all of them.
+#[test]
+fn what_the_gateway_answers_itself_has_its_line_before_its_caller_takes_it() {
+    let scene = Scene::new("");
+    let mut caller = Caller2::new(Caller::connect(scene.gateway.address));
+    // SETTINGS_INITIAL_WINDOW_SIZE of nothing.
+    caller.send(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    let elsewhere =
+        [(":method", "GET"), (":scheme", "http"), (":authority", "a.test"), (":path", "/untaken")];
+    for stream in 0..50 {
+        let head = frame(HEADERS, END_HEADERS | END_STREAM, stream * 2 + 1, &literals(&elsewhere));
+        caller.0.send(head);
+    }
+    let told = || {
+        let lines = read(&scene.dir.path().join("audit.jsonl"));
+        let all = lines.iter().filter(|line| line["path"] == "/untaken").count() == 50;
+        all.then_some(lines)
+    };
+    let lines = until(&scene.gateway, told);
+    assert!(lines.iter().skip(STARTED).all(|line| line["decision"] == "refused"));
+    drop(caller);
 }
 
 #[test]

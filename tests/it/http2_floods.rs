@@ -214,12 +214,17 @@ fn control_frames_whose_answers_are_read_end_their_connection_all_the_same() {
 
 #[test]
 fn what_is_only_noted_ends_its_connection_in_the_end() {
-    for (what, frame) in [
-        ("WINDOW_UPDATE", frame(WINDOW_UPDATE, 0, 0, &1_u32.to_be_bytes())),
-        ("PRIORITY", frame(PRIORITY, 0, 1, &[0, 0, 0, 0, 16])),
-        ("unknown frames", frame(UNKNOWN, 0, 0, &[])),
+    // Refused, and so reset, as its body does not come.
+    let elsewhere =
+        [(":method", "POST"), (":scheme", "http"), (":authority", "a.test"), (":path", "/")];
+    let refused = frame(HEADERS, END_HEADERS, 1, &literals(&elsewhere));
+    for (what, opening, frame) in [
+        ("WINDOW_UPDATE", &[][..], frame(WINDOW_UPDATE, 0, 0, &1_u32.to_be_bytes())),
+        ("PRIORITY", &[], frame(PRIORITY, 0, 1, &[0, 0, 0, 0, 16])),
+        ("unknown frames", &[], frame(UNKNOWN, 0, 0, &[])),
+        ("HEADERS", &refused, frame(HEADERS, END_HEADERS, 1, &[0x82])),
     ] {
-        let stage = survives_one(what, Attacker::IsDeaf, &[], |_| frame.repeat(1000));
+        let stage = survives_one(what, Attacker::IsDeaf, opening, |_| frame.repeat(1000));
         stage.gateway().wait_for_log("violation=Flood");
     }
 }

@@ -219,3 +219,26 @@ async fn what_is_malformed_is_refused_and_never_read() {
     caller.read_to_string(&mut text).await.unwrap();
     assert!(text.starts_with("HTTP/1.1 400 Bad Request\r\n") && text.contains("\"status\":400"));
 }
+
+#[tokio::test]
+async fn many_small_frames_are_read_in_turn_with_what_others_do() {
+    let (mut wire, mut caller) = wire(1 << 16);
+    caller.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    let data = b"\0\0\x01\0\0\0\0\0\x01.".repeat(5000);
+    caller.write_all(&data).await.unwrap();
+    let mut turns = Vec::new();
+    while turns.iter().sum::<usize>() < data.len() + 24 {
+        let turn = poll_fn(|cx| {
+            let (mut room, mut read) = ([0; 4096], 0);
+            let mut room = ReadBuf::new(&mut room);
+            while Pin::new(&mut wire).poll_read(cx, &mut room).is_ready() {
+                read += room.filled().len();
+                room.clear();
+            }
+            Poll::Ready(read)
+        });
+        turns.push(turn.await);
+        tokio::task::yield_now().await;
+    }
+    assert!(turns.iter().all(|read| *read < 20_000), "{turns:?}");
+}
