@@ -97,6 +97,20 @@ pub fn is_local(token: &str) -> bool {
 }
 
 impl Login {
+    /// Of `Authorization: Basic`, whatever else there is: who logs in is whom the login names, and a
+    /// key that an SDK sends with every request says nothing of it.
+    pub fn of(asked: &Asked) -> Option<Self> {
+        let Lines::One(value) = &asked.authorization else { return None };
+        match Offered::authorization(value) {
+            Offered::Login(login) => Some(login),
+            Offered::Nothing
+            | Offered::Key(_)
+            | Offered::Local(_)
+            | Offered::Jwt(_)
+            | Offered::Nobodys => None,
+        }
+    }
+
     /// What follows `Basic` (RFC 7617): base64 of a name without a colon, a colon, and the key.
     pub fn basic(encoded: &str) -> Option<Self> {
         let whole = Zeroizing::new(STANDARD.decode(encoded).ok()?);

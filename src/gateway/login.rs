@@ -94,15 +94,7 @@ impl Request {
                 (true, false) => Err(Refusal::Form),
                 (true, true) => Ok(()),
             };
-            let basic = match Offered::of(asked) {
-                Offered::Login(login) => Some(login),
-                Offered::Nothing
-                | Offered::Key(_)
-                | Offered::Local(_)
-                | Offered::Jwt(_)
-                | Offered::Nobodys => None,
-            };
-            return Some(Self::Token { basic, proper });
+            return Some(Self::Token { basic: Login::of(asked), proper });
         }
         if path != ME || ![Method::GET, Method::HEAD, Method::DELETE].contains(method) {
             return None;

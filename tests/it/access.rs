@@ -17,6 +17,7 @@ const ME: &str = "/api/v2/organizations/me";
 const ECHO: &str = "/api/v2/echo";
 const KEY: &str = "bIlLiNg-5f2e90c1d7a83b46";
 const OTHER: &str = "rEpOrTs-0c9d8e7f6a5b4c3d";
+const GRANT: (&str, &str) = ("grant_type", "client_credentials");
 
 fn caller(name: &str, key: &str, more: &str) -> String {
     format!("[[caller]]\nname = \"{name}\"\nkey_sha256 = \"{}\"\n{more}\n", sha256(key.as_bytes()))
@@ -480,4 +481,30 @@ async fn without_the_providers_keys_its_callers_wait_and_others_do_not() {
     assert_eq!((status, told), (503, "proxy.caller.keys.unavailable".into()));
     assert_eq!(code(world.client.get(&url).header("x-api-key", KEY)).await.0, 200);
     world.gateway.wait_for_log("the keys of jwt.jwks_url cannot be fetched");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_is_the_callers_whom_it_names_whatever_key_comes_with_it() {
+    let world = known_only(&caller("reports", OTHER, "")).await;
+    let (billing, wrong) = (("billing", KEY), ("billing", OTHER));
+    for key in [KEY, OTHER, "nobodys"] {
+        let post = || {
+            let login = world.client.post(world.gateway.url("/oauth/token"));
+            login.header("x-api-key", key)
+        };
+        let basic = |(name, key)| post().basic_auth(name, Some(key)).form(&[GRANT]);
+        let form = |(id, key)| post().form(&[GRANT, ("client_id", id), ("client_secret", key)]);
+        for login in [basic(billing), form(billing)] {
+            let answer = Answer::of(login.send().await.unwrap()).await;
+            assert_eq!(answer.status, 200, "{key}: {answer:?}");
+            let token = serde_json::from_str::<Value>(&answer.body).unwrap();
+            let token = token["access_token"].as_str().unwrap();
+            let me = world.client.get(world.gateway.url("/api/v2/tokens/me")).bearer_auth(token);
+            let me = Answer::of(me.send().await.unwrap()).await;
+            assert!(me.body.contains("\"id\":\"billing\""), "{key}: {me:?}");
+        }
+        for login in [basic(wrong), form(wrong), post().form(&[GRANT])] {
+            assert_eq!(code(login).await.0, 401, "{key}");
+        }
+    }
 }
