@@ -23,7 +23,7 @@ use super::{
 /// Where the organisation at the top is found without a word in the file.
 const USUAL: [&str; 3] = ["GENESYS_CLIENT_ID", "GENESYS_CLIENT_SECRET", "GENESYS_REGION"];
 /// Two underscores: Kubernetes makes `GENESYS_PROXY_PORT` and its kin for a service of that name.
-const PREFIX: &str = "GENESYS_PROXY__";
+pub(super) const PREFIX: &str = "GENESYS_PROXY__";
 
 /// Variables by name, some of them secrets: the values are zeroed when they are dropped.
 #[derive(Clone, Default, PartialEq, Eq)]

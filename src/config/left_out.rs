@@ -8,17 +8,19 @@ use toml::{
 };
 
 use super::{
-    env::Variables,
+    env::{PREFIX, Variables},
     file::{Item, Items, Key, Organisations},
     redact::names_a_secret,
-    report::Place,
+    report::{Place, Problem},
 };
 
-/// Its listener is its own, and so is its caller.
-const SECTIONS: [&str; 2] = ["tls", "jwt"];
-const KEYS: [Key; 4] = [
+/// Its listener is its own, and so is its caller; there is one organisation.
+const SECTIONS: [&str; 3] = ["tls", "jwt", "orgs"];
+/// No program sends a header that only pages must: its caller has a key, which no page can know.
+const KEYS: [Key; 5] = [
     Key("", "caller"),
     Key("access", "mode"),
+    Key("access", "require_header"),
     Key("access", "login_life"),
     Key("access", "login_idle"),
 ];
@@ -32,13 +34,22 @@ pub struct Named {
     pub values: Vec<SecretString>,
 }
 
-/// Takes out what one command does not use; what the whole names.
-pub(super) fn leave_out(
+/// Takes the sections that one command does not use out of the file, whatever is in them.
+pub(super) fn take_sections(file: &mut DeTable<'_>, variables: &Variables, named: &mut Named) {
+    for section in SECTIONS {
+        if let Some(value) = file.remove(section) {
+            named.add(value.get_ref(), false, variables);
+        }
+    }
+}
+
+/// Takes out what else it does not use, and what overrides say of such sections.
+pub(super) fn take_keys(
     items: &mut Items<'_>,
     orgs: &mut Organisations<'_>,
     variables: &Variables,
-) -> Named {
-    let mut named = Named::default();
+    named: &mut Named,
+) {
     for (key, item) in items.iter().chain(orgs.values().flat_map(|org| &org.items)) {
         named.add_item(*key, item, variables);
     }
@@ -47,7 +58,18 @@ pub(super) fn leave_out(
     items.retain(|key, _| {
         !SECTIONS.contains(&key.0) && !KEYS.contains(key) && (of_vault || key.0 != "vault")
     });
-    named
+}
+
+/// Overrides of such sections may be wrong, too.
+pub(super) fn forgive(problems: &mut Vec<Problem>) {
+    let others = SECTIONS.map(|section| format!("{PREFIX}{section}__").to_lowercase());
+    problems.retain(|problem| match problem.place() {
+        Place::Variable(name) => {
+            let name = name.to_lowercase();
+            !others.iter().any(|prefix| name.starts_with(prefix))
+        }
+        Place::File(_) | Place::Flag(_) | Place::Nowhere => true,
+    });
 }
 
 impl Named {

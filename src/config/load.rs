@@ -15,7 +15,7 @@ use toml::{
 use super::{
     Config, LogFormat, check,
     env::{self, Variables},
-    file::{self, Item, Items, Key, Organisations},
+    file::{self, Item, Items, Key},
     left_out::{self, Named},
     read::{Reported, Settings},
     redact::redact,
@@ -81,19 +81,16 @@ impl fmt::Debug for Sources {
 
 /// The configuration, or everything that is wrong with it.
 pub fn load(sources: &Sources) -> Result<Config, Problems> {
-    loaded(sources, |_, _, _| ()).map(|(config, ())| config)
+    loaded(sources, false).map(|(config, _)| config)
 }
 
 /// The same for one command, which nobody else calls: what is only about others is not looked at,
 /// neither its mistakes. Besides, the variables that all of it names.
 pub fn load_for_one(sources: &Sources) -> Result<(Config, Named), Problems> {
-    loaded(sources, left_out::leave_out)
+    loaded(sources, true)
 }
 
-fn loaded<T>(
-    sources: &Sources,
-    prune: impl FnOnce(&mut Items<'_>, &mut Organisations<'_>, &Variables) -> T,
-) -> Result<(Config, T), Problems> {
+fn loaded(sources: &Sources, for_one: bool) -> Result<(Config, Named), Problems> {
     let mut problems = Vec::new();
     let variables = env::with_dotenv(&sources.env, &sources.dir, &mut problems);
     let file = read_file(sources).unwrap_or_else(|problem| {
@@ -103,11 +100,18 @@ fn loaded<T>(
 
     let (document, errors) = DeTable::parse_recoverable(&file.text);
     let quotable = redact(&file.text, document.get_ref(), !errors.is_empty());
-    let (mut items, mut orgs, mut unknown) = file::items(document.into_inner());
+    let (mut document, mut named) = (document.into_inner(), Named::default());
+    if for_one {
+        left_out::take_sections(&mut document, &variables, &mut named);
+    }
+    let (mut items, mut orgs, mut unknown) = file::items(document);
     problems.append(&mut unknown);
     env::overlay(&variables, &mut items, &mut orgs, &mut problems);
     flags(sources, &mut items);
-    let pruned = prune(&mut items, &mut orgs, &variables);
+    if for_one {
+        left_out::take_keys(&mut items, &mut orgs, &variables, &mut named);
+        left_out::forgive(&mut problems);
+    }
     let apart = env::without_usual(&variables);
 
     let mut settings = Settings {
@@ -122,7 +126,7 @@ fn loaded<T>(
     };
     let config = check::config(&mut settings);
     match config {
-        Ok(config) if errors.is_empty() => Ok((with_flags(config, sources), pruned)),
+        Ok(config) if errors.is_empty() => Ok((with_flags(config, sources), named)),
         Ok(_) | Err(Reported) => {
             let problems = with_syntax(&file.text, &errors, settings.problems);
             Err(Problems::new(&file.name, quotable, problems))

@@ -165,7 +165,7 @@ async fn the_port_serves_who_has_the_key_and_nobody_else_whatever_the_configurat
 #[tokio::test(flavor = "multi_thread")]
 async fn the_shared_gateways_configuration_does_wherever_its_files_and_secrets_are_not() {
     let company = Company::with(&format!(
-        "{NO_LIMIT}\n[access]\nmode = \"key\"\n\
+        "{NO_LIMIT}\n[access]\nmode = \"key\"\nrequire_header = \"X-Genesys-Proxy\"\n\
          [tls]\ncert = \"/no/such/cert\"\nkey = \"/no/such/key\"\n\
          [orgs.eu]\nhosts = [\"eu.internal\"]\n[orgs.eu.upstream]\nregion = \"eu-west-1\"\n\
          [orgs.eu.oauth]\nclient_id = \"eu\"\nclient_secret = {{ env = \"NOT_HERE\" }}"
