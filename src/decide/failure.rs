@@ -163,7 +163,7 @@ impl Failure {
             Self::CallersCrowd => (
                 503,
                 "proxy.caller.crowd",
-                "Too many callers are logging in at once; try again in a moment",
+                "Too many callers are to be identified at once; try again in a moment",
                 "http_request_denied",
             ),
             Self::NotAllowed => (

@@ -46,7 +46,7 @@ const DISTRUSTED: &str =
 /// One that is, of nobody here.
 const NO_CALLER: &str = "The token is good, and of no caller that this gateway knows";
 
-/// Strangers who may be kept at once: while a form comes, or the keys for a token.
+/// Strangers whose forms may be awaited at once.
 const ASKED_AT_ONCE: usize = 256;
 /// Verified tokens that are not verified again for each call.
 const REMEMBERED: usize = 1000;
@@ -65,7 +65,7 @@ pub struct Callers {
     users: HashMap<u32, Principal>,
     claims: Vec<(BTreeMap<String, String>, Principal)>,
     verified: Cache<KeyDigest, (Principal, SystemTime)>,
-    /// Who is being asked who they are, nobody known yet: what these hold is bounded.
+    /// Who is logging in, nobody known yet: what these hold is bounded.
     pub asked: Semaphore,
     /// Tokens that are not taken: it is strangers who cause it.
     refused: Seldom,
@@ -250,10 +250,19 @@ impl Callers {
             Ok(verified) => verified,
             Err(distrust) => {
                 self.tell(distrust.word());
-                if distrust == Distrust::NoKeys && !self.open() {
-                    return Err(Failure::KeysUnavailable);
-                }
-                return self.without(connected, Some(DISTRUSTED));
+                return match distrust {
+                    Distrust::NoKeys if !self.open() => Err(Failure::KeysUnavailable),
+                    Distrust::Crowd if !self.open() => Err(Failure::CallersCrowd),
+                    Distrust::NoKeys
+                    | Distrust::Crowd
+                    | Distrust::Malformed
+                    | Distrust::UnknownKey
+                    | Distrust::BadSignature
+                    | Distrust::Issuer
+                    | Distrust::Audience
+                    | Distrust::Expired
+                    | Distrust::Early => self.without(connected, Some(DISTRUSTED)),
+                };
             }
         };
         let whose = |(claims, _): &&(BTreeMap<String, String>, Principal)| {

@@ -43,6 +43,9 @@ use worker::{OrganisationPlan, Worker, WorkerPlan};
 /// What connections that are cut may take to end.
 const CUT: Duration = Duration::from_secs(1);
 
+/// What tasks that were told to stop may take to.
+const LAST_TASKS: Duration = Duration::from_secs(2);
+
 /// What the last lines of the audit log may take to be written.
 const LAST_RECORDS: Duration = Duration::from_secs(5);
 
@@ -206,7 +209,9 @@ impl Server {
             org.revoke().await;
         }
         tasks.close();
-        tasks.wait().await;
+        if tokio::time::timeout(LAST_TASKS, tasks.wait()).await.is_err() {
+            tracing::error!(left = tasks.len(), "tasks did not end");
+        }
         if let Some(audit) = self.common.audit.clone() {
             let ended = tokio::task::spawn_blocking(move || audit.end(LAST_RECORDS));
             // It says itself what goes wrong.

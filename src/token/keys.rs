@@ -1,7 +1,7 @@
 //! The keys that sign tokens (RFC 7517), and whether one of them signed a token (RFC 7515).
 //! It never takes `none` or an HMAC: whoever knows the public keys could sign then.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use jsonwebtoken::{
@@ -149,36 +149,28 @@ fn usable(jwk: &Jwk) -> Option<Key> {
 }
 
 /// The keys of one issuer as they were last fetched.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Keys {
-    cool_down: Duration,
     known: ArcSwap<KeySet>,
     /// When the last fetch began. Held while one runs, so that mints at the same moment share it;
     /// the fetch has a deadline of its own, and a token with a known key never comes this far.
     fetched_at: Mutex<Option<Instant>>,
 }
 
-impl Default for Keys {
-    fn default() -> Self {
-        Self::new(COOL_DOWN)
-    }
-}
-
 impl Keys {
-    /// None yet. `cool_down`: between two fetches for keys that are not at hand.
-    pub fn new(cool_down: Duration) -> Self {
-        Self { cool_down, known: ArcSwap::default(), fetched_at: Mutex::default() }
-    }
-
     /// No fetch will help a token that no key at hand signed: it names one of these, or an
-    /// algorithm that nobody is believed with.
+    /// algorithm that nobody is believed with. Where tokens or keys have no name, a new key may be
+    /// meant.
     pub fn refute(&self, token: &str) -> bool {
         let Ok(header) = jsonwebtoken::decode_header(token) else { return true };
-        let known = self.known.load();
         let named = |key: &Key| header.kid.is_some() && key.id == header.kid;
-        header.alg.family() == AlgorithmFamily::Hmac
-            || known.fitting(&header).next().is_some()
-            || known.0.iter().any(named)
+        header.alg.family() == AlgorithmFamily::Hmac || self.known.load().0.iter().any(named)
+    }
+
+    /// There is a key that might have signed the token, by its name and algorithm.
+    pub fn fit(&self, token: &str) -> bool {
+        let header = jsonwebtoken::decode_header(token);
+        header.is_ok_and(|header| self.known.load().fitting(&header).next().is_some())
     }
 
     /// One of the keys at hand signed the token.
@@ -187,8 +179,7 @@ impl Keys {
     }
 
     /// The keys as they are published now, in place of all before: a withdrawn one counts no more.
-    pub async fn replace(&self, keys: KeySet) {
-        *self.fetched_at.lock().await = Some(Instant::now());
+    pub fn replace(&self, keys: KeySet) {
         self.known.store(Arc::new(keys));
     }
 
@@ -208,7 +199,7 @@ impl Keys {
         }
         let now = Instant::now();
         let last = fetched_at.map(Instant::into_std);
-        match missing(now.into_std(), known.len(), last, self.cool_down) {
+        match missing(now.into_std(), known.len(), last, COOL_DOWN) {
             Step::Refuse { .. } => return Err(unsigned()),
             Step::Fetch => *fetched_at = Some(now),
         }

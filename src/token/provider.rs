@@ -1,6 +1,8 @@
 //! An identity provider whose tokens callers show: its public keys, and what a token must say.
 //! It never takes a token for somebody else, without an end, or signed by a key that was withdrawn.
 
+mod fetching;
+
 use std::{
     path::PathBuf,
     sync::{
@@ -17,13 +19,11 @@ use url::Url;
 
 use super::{
     claims,
-    error::{Kind, MintError},
     keys::{KeySet, Keys, MAX_JWKS},
     wire::{Network, client_of, host},
 };
-use crate::{
-    config::IdentityProvider, decide::keys::CALLERS_COOL_DOWN, telemetry::causes::innermost,
-};
+use crate::{config::IdentityProvider, telemetry::causes::innermost};
+use fetching::{Fetched, Fetching};
 
 /// Of one request for keys.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -55,6 +55,8 @@ pub enum Distrust {
     Early,
     /// Its key is not known, and none can be fetched now.
     NoKeys,
+    /// Its key is not known, and too many wait for a fetch already.
+    Crowd,
 }
 
 impl Distrust {
@@ -69,6 +71,7 @@ impl Distrust {
             Self::Expired => "expired",
             Self::Early => "not valid yet",
             Self::NoKeys => "no keys to verify it with",
+            Self::Crowd => "too many wait for keys",
         }
     }
 }
@@ -93,8 +96,7 @@ pub struct Provider {
     keys: Keys,
     /// The last look at them failed.
     away: AtomicBool,
-    tasks: TaskTracker,
-    runtime: Handle,
+    fetching: Fetching,
 }
 
 impl Provider {
@@ -115,13 +117,12 @@ impl Provider {
             audience: config.audience.clone(),
             jwks_url: config.jwks_url.clone(),
             token_file: config.jwks_token_file.clone(),
-            keys: Keys::new(CALLERS_COOL_DOWN),
+            keys: Keys::default(),
             away: AtomicBool::new(false),
-            tasks: tasks.clone(),
-            runtime: runtime.clone(),
+            fetching: Fetching::default(),
         });
-        let refreshed = Arc::clone(&provider);
-        tasks.spawn_on(async move { stop.run_until_cancelled(refreshed.refresh()).await }, runtime);
+        let kept = Arc::clone(&provider);
+        tasks.spawn_on(async move { stop.run_until_cancelled(kept.keep()).await }, runtime);
         Ok(provider)
     }
 
@@ -130,12 +131,12 @@ impl Provider {
         self.away.load(Ordering::Relaxed)
     }
 
-    /// What a token says, if it is to be believed. It may take a fetch of keys, which goes on when
-    /// whoever asked is gone.
+    /// What a token says, if it is to be believed. It may wait for a fetch of keys, which goes on
+    /// when whoever asked is gone.
     ///
     /// # Errors
     /// With the reason; the log has more.
-    pub async fn verify(self: &Arc<Self>, token: &str) -> Result<Verified, Distrust> {
+    pub async fn verify(&self, token: &str) -> Result<Verified, Distrust> {
         let header = token.split('.').next().and_then(claims::header);
         if header.is_none_or(|header| header.critical) {
             return Err(Distrust::Malformed);
@@ -144,25 +145,17 @@ impl Provider {
             if self.keys.refute(token) {
                 return Err(Distrust::BadSignature);
             }
-            let (provider, token) = (Arc::clone(self), token.to_owned());
-            let fetch = async move {
-                let mut fetched = false;
-                let fetch = || {
-                    fetched = true;
-                    provider.fetch()
-                };
-                let verified = provider.keys.verify(&token, fetch).await;
-                // A key of its name may have come by now.
-                (verified, fetched, provider.keys.refute(&token))
-            };
-            match self.tasks.spawn_on(fetch, &self.runtime).await {
-                Ok((Ok(()), ..)) => {}
-                Ok((Err(MintError { kind: Kind::Signature, .. }), true, refuted)) => {
-                    let why = if refuted { Distrust::BadSignature } else { Distrust::UnknownKey };
-                    return Err(why);
-                }
-                // Its key may be published and was not fetched yet: too early to tell.
-                Ok((Err(_), ..)) | Err(_) => return Err(Distrust::NoKeys),
+            let fetched = self.fetching.wait().await;
+            if !self.keys.signed(token) {
+                return Err(match fetched {
+                    Fetched::Crowd => Distrust::Crowd,
+                    Fetched::Anew if self.keys.fit(token) => Distrust::BadSignature,
+                    Fetched::Anew => Distrust::UnknownKey,
+                    // Named by then, and signed by somebody else.
+                    Fetched::Not if self.keys.refute(token) => Distrust::BadSignature,
+                    // Its key may be published and was not fetched yet: too early to tell.
+                    Fetched::Not => Distrust::NoKeys,
+                });
             }
         }
         let claims = claims::all(token).ok_or(Distrust::Malformed)?;
@@ -170,30 +163,35 @@ impl Provider {
         Ok(Verified { claims, until })
     }
 
-    /// Does not end.
-    async fn refresh(&self) {
-        let mut failed = false;
-        loop {
-            let nap = match self.fetch().await {
-                Ok(keys) => {
-                    self.away.store(false, Ordering::Relaxed);
-                    if failed {
-                        tracing::info!(keys = keys.len(), "the keys of [jwt] are there again");
-                    }
-                    failed = false;
-                    self.keys.replace(keys).await;
-                    REFRESH
-                }
-                Err(why) => {
-                    self.away.store(true, Ordering::Relaxed);
-                    if !failed {
-                        tracing::warn!(why, "the keys of jwt.jwks_url cannot be fetched");
-                    }
-                    failed = true;
-                    RETRY
-                }
+    /// Fetches the keys now and then, and when somebody asks for them. Does not end.
+    async fn keep(&self) {
+        let fetch = || async {
+            let fetched = match tokio::time::timeout(TIMEOUT, self.fetch()).await {
+                Ok(fetched) => fetched,
+                Err(_) => Err(format!("{} did not answer in time", host(&self.jwks_url))),
             };
-            tokio::time::sleep(nap).await;
+            self.learn(fetched)
+        };
+        self.fetching.keep(fetch, |answered| if answered { REFRESH } else { RETRY }).await;
+    }
+
+    /// Whether there were keys.
+    fn learn(&self, fetched: Result<KeySet, String>) -> bool {
+        let failed = self.away.swap(fetched.is_err(), Ordering::Relaxed);
+        match fetched {
+            Ok(keys) => {
+                if failed {
+                    tracing::info!(keys = keys.len(), "the keys of [jwt] are there again");
+                }
+                self.keys.replace(keys);
+                true
+            }
+            Err(why) => {
+                if !failed {
+                    tracing::warn!(why, "the keys of jwt.jwks_url cannot be fetched");
+                }
+                false
+            }
         }
     }
 

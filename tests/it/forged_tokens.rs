@@ -1,7 +1,11 @@
 //! Tokens that an identity provider did not mean for this gateway, or not now: each differs in one
 //! thing from one that is taken (threats T38, T39).
 
-use std::time::{Duration, SystemTime};
+use std::{
+    net::TcpListener,
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime},
+};
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -11,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::support::{
     gateway::PATIENCE,
-    raw::{Peer, Stage, ok},
+    raw::{Caller, Peer, Stage, grants, ok, start},
 };
 
 const ISSUER: &str = "https://identity.example";
@@ -62,21 +66,35 @@ fn with(name: &str, value: Value) -> Value {
     claims
 }
 
+/// What an answer of `jwks_url` holds.
+fn jwks(keys: &[&Key]) -> String {
+    let keys: Vec<&Value> = keys.iter().map(|key| &key.public).collect();
+    json!({ "keys": keys }).to_string()
+}
+
+/// Callers must be known by a token of the provider at this URL.
+fn settings(provider: &str) -> String {
+    format!(
+        "access.mode = \"key\"\njwt.issuer = \"{ISSUER}\"\njwt.audience = \"{AUDIENCE}\"\n\
+         jwt.jwks_url = \"{provider}/jwks\"\n[[caller]]\nname = \"pod\"\n\
+         claims = {{ sub = \"pod\" }}\n"
+    )
+}
+
 /// Where callers must be known by a token of the provider's, whose keys are these.
 fn stage(keys: &[&Key]) -> (Stage, Peer) {
-    let keys: Vec<&Value> = keys.iter().map(|key| &key.public).collect();
-    let keys = json!({ "keys": keys }).to_string();
+    let keys = jwks(keys);
+    stage_of(move || keys.clone())
+}
+
+/// The same, with what it publishes at the moment.
+fn stage_of(keys: impl Fn() -> String + Send + Sync + 'static) -> (Stage, Peer) {
     let provider = Peer::start(move |line| {
         while line.request().is_some() {
-            line.send(&ok(&keys));
+            line.send(&ok(&keys()));
         }
     });
-    let settings = format!(
-        "access.mode = \"key\"\njwt.issuer = \"{ISSUER}\"\njwt.audience = \"{AUDIENCE}\"\n\
-         jwt.jwks_url = \"{}/jwks\"\n[[caller]]\nname = \"pod\"\nclaims = {{ sub = \"pod\" }}\n",
-        provider.url()
-    );
-    let stage = Stage::with(&settings, |line| {
+    let stage = Stage::with(&settings(&provider.url()), |line| {
         while line.request().is_some() {
             line.send(&ok("{}"));
         }
@@ -203,4 +221,51 @@ fn a_token_that_was_taken_opens_no_longer_when_it_is_over() {
         assert!(begun.elapsed() < left + Duration::from_secs(5), "it opens for ever");
     }
     assert_eq!(status(&stage, &short), 401);
+}
+
+#[test]
+fn where_keys_have_no_names_a_new_one_is_fetched_when_it_is_met() {
+    let unnamed = || {
+        let mut key = Key::new("");
+        key.public.as_object_mut().unwrap().remove("kid");
+        key
+    };
+    let (old, new) = (unnamed(), unnamed());
+    let published = Arc::new(Mutex::new(jwks(&[&old])));
+    let shown = Arc::clone(&published);
+    let (stage, _provider) = stage_of(move || shown.lock().unwrap().clone());
+    let header = Header::new(Algorithm::ES256);
+    until_taken(&stage, &old.signs(&header, &claims()));
+    *published.lock().unwrap() = jwks(&[&new]);
+    until_taken(&stage, &new.signs(&header, &claims()));
+    assert_ne!(status(&stage, &old.signs(&header, &claims())), 200, "it is withdrawn");
+}
+
+#[test]
+fn a_crowd_that_waits_for_a_provider_that_never_answers_is_bounded_and_holds_up_no_end() {
+    // The system connects them, and nobody reads.
+    let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", deaf.local_addr().unwrap());
+    let (api, login) = (Peer::start(|_| {}), Peer::start(grants));
+    let told = format!("shutdown_timeout = \"1s\"\n{}", settings(&url));
+    let mut gateway = start(&told, &api.url(), &login);
+    let stranger = Key::new("made up");
+    let token = stranger.signs(&es256("made up"), &claims());
+    let call =
+        format!("GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n");
+    let crowd: Vec<Caller> = (0..300)
+        .map(|_| {
+            let mut caller = Caller::connect(gateway.address);
+            caller.send(&call);
+            caller
+        })
+        .collect();
+    // There is room for 256; they wait for the fetch that began at the start.
+    gateway.wait_for_logs("code=proxy.caller.crowd", 44);
+    gateway.signal("TERM");
+    let begun = Instant::now();
+    gateway.wait();
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert!(!gateway.log().contains("tasks did not end"));
+    drop(crowd);
 }
