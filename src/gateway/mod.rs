@@ -298,7 +298,6 @@ impl Gateway {
         caller: &Arc<Caller>,
         record: &mut Record,
     ) -> Result<Passed, Failure> {
-        let _asked = self.asked()?;
         let verified = self.shared.callers.verify(record.principal, token.expose_secret());
         record.principal = verified.await?;
         self.authorize(parts, &asked, caller, record)
@@ -326,7 +325,7 @@ impl Gateway {
         Ok(Passed { head, asker: of, wait: asked.wait, upgrade, interim })
     }
 
-    /// Room for a stranger, until it is known or refused.
+    /// Room for a stranger's form, until it is known or refused.
     fn asked(&self) -> Result<SemaphorePermit<'_>, Failure> {
         self.shared.callers.asked.try_acquire().map_err(|_| Failure::CallersCrowd)
     }
@@ -339,7 +338,11 @@ impl Gateway {
         record: &mut Record,
     ) -> Result<login::Reply, Failure> {
         let Shared { callers, config, .. } = &*self.shared;
-        let _asked = self.asked()?;
+        // A form may never end; the rest is answered at once.
+        let _asked = match &asked {
+            login::Request::Token { .. } => Some(self.asked()?),
+            login::Request::Me { .. } => None,
+        };
         let reply = login::answer(asked, body, callers, config.access.header_timeout).await?;
         record.principal = reply.principal.unwrap_or(record.principal);
         Ok(reply)

@@ -246,8 +246,15 @@ async fn however_a_login_is_spelled_no_key_of_a_callers_goes_to_genesys() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_who_never_end_their_login_are_few_at_once_and_hold_up_nobody_else() {
+    let oidc = Oidc::start();
     let patient = known().replace("mode = \"key\"", "mode = \"key\"\nheader_timeout = \"60s\"");
+    let patient = format!("{patient}{}", provider(&oidc, Format::Jwt.resource()));
     let world = World::with(unlimited(), &patient).await;
+    let shows = |token: &str| code(world.client.get(world.gateway.url(ME)).bearer_auth(token));
+    let (token, first) = (login(&world.gateway, "billing", KEY).await, jwt(&oidc, "post").await);
+    assert_eq!(shows(&first).await.0, 200, "the keys are there");
+    let second = jwt(&oidc, "post").await;
+    assert_ne!(first, second);
     let unfinished = "POST /oauth/token HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\
                       Expect: 100-continue\r\n\r\n";
     let mut held = Vec::new();
@@ -260,17 +267,24 @@ async fn strangers_who_never_end_their_login_are_few_at_once_and_hold_up_nobody_
     let (_, line) = raw(&world.gateway, unfinished).await;
     assert!(line.starts_with("HTTP/1.1 503 "), "{line}");
     let form = [("grant_type", "client_credentials")];
-    let login =
+    let again =
         || world.client.post(world.gateway.url("/oauth/token")).basic_auth("billing", Some(KEY));
-    let answer = Answer::of(login().form(&form).send().await.unwrap()).await;
+    let answer = Answer::of(again().form(&form).send().await.unwrap()).await;
     assert_eq!((answer.status, answer.header("retry-after")), (503, "1"), "{answer:?}");
     assert_eq!(answer.json()["code"], "proxy.caller.crowd");
     let call = world.client.get(world.gateway.url(ME)).header("x-api-key", KEY);
     assert_eq!(code(call).await.0, 200, "who is known needs no login");
+    assert_eq!(shows(&second).await.0, 200, "nor does a token of the provider's");
+    let me = |method| world.client.request(method, world.gateway.url("/api/v2/tokens/me"));
+    assert_eq!(code(me(Method::GET).bearer_auth(&token)).await.0, 200);
+    assert_eq!(code(me(Method::DELETE).bearer_auth(&token)).await.0, 204);
+    assert_eq!(shows(&token).await.0, 401, "it ended");
+    let answer = Answer::of(again().form(&form).send().await.unwrap()).await;
+    assert_eq!(answer.status, 503, "they are still there");
     drop(held);
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
-        let answer = Answer::of(login().form(&form).send().await.unwrap()).await;
+        let answer = Answer::of(again().form(&form).send().await.unwrap()).await;
         if answer.status == 200 {
             break;
         }
