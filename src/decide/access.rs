@@ -246,12 +246,14 @@ impl<'r> Readings<'r> {
             let parts = parts.fold(after.clone(), |after, part| self.segment(part, layer, &after));
             either(&mut matched, &parts);
         }
-        if text.contains('%') {
-            // What is trimmed may be decoded after that, too.
+        if text.contains(['%', '\\']) {
+            // What is trimmed may be decoded or split after that, too.
             let bare = trimmed(text);
             if bare != text {
                 either(&mut matched, &self.segment(&bare, layer, after));
             }
+        }
+        if text.contains('%') {
             if layer < MAX_LAYERS {
                 let bytes: Vec<u8> = percent_decode_str(text).collect();
                 for decoded in [String::from_utf8_lossy(&bytes), overlong(&bytes).into()] {
