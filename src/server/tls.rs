@@ -5,9 +5,12 @@
 mod watch;
 
 use std::{
+    future::poll_fn,
     io,
     net::SocketAddr,
+    pin::pin,
     sync::Arc,
+    task::Poll,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -16,15 +19,15 @@ use rustls::{
     ServerConfig,
     crypto::aws_lc_rs,
     pki_types::CertificateDer,
-    server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier},
+    server::{Acceptor, NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier},
     sign::{CertifiedKey, SingleCertAndKey},
 };
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncWriteExt, Interest},
     net::TcpStream,
     time::{Instant, timeout},
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 use x509_parser::{extensions::GeneralName, prelude::FromDer, prelude::X509Certificate};
 
 use super::handshakes::Line;
@@ -55,6 +58,9 @@ pub enum NoHandshake {
     /// It was not done within `access.header_timeout`.
     #[error("it took longer than access.header_timeout")]
     Slow,
+    /// It was over before it was this one's turn.
+    #[error("its caller left while it waited for its turn")]
+    Left,
     /// What rustls or the connection says.
     #[error("{}", innermost(.0))]
     Failed(#[from] io::Error),
@@ -65,7 +71,9 @@ impl NoHandshake {
     pub fn tell(&self, peer: SocketAddr) {
         let told = match self {
             Self::Silent => None,
-            Self::NotTls | Self::Slow | Self::Failed(_) => NO_HANDSHAKE.say(Instant::now()),
+            Self::NotTls | Self::Slow | Self::Left | Self::Failed(_) => {
+                NO_HANDSHAKE.say(Instant::now())
+            }
         };
         if let Some(left_out) = told {
             tracing::warn!(%peer, why = %self, left_out, "a TLS handshake of a caller's failed");
@@ -143,9 +151,29 @@ impl Edge {
             }
             return Err(NoHandshake::NotTls);
         }
-        let handshake = TlsAcceptor::from(self.0.load_full()).accept(stream);
-        Ok(Box::new(line.run(handshake).await?))
+        let config = self.0.load_full();
+        let handshake = async {
+            let begun = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+            // What comes now takes a signature.
+            if has_left(&begun.io).await {
+                return Err(NoHandshake::Left);
+            }
+            Ok(begun.into_stream(config).await?)
+        };
+        line.run(handshake).await.map(Box::new)
     }
+}
+
+/// The caller has closed its side, as far as the loop has heard. Later it may, and read on.
+async fn has_left(stream: &TcpStream) -> bool {
+    let mut ready = pin!(stream.ready(Interest::READABLE));
+    poll_fn(|cx| match ready.as_mut().poll(cx) {
+        Poll::Ready(Ok(ready)) => Poll::Ready(ready.is_read_closed()),
+        Poll::Ready(Err(_)) => Poll::Ready(true),
+        // Nothing is there to be read.
+        Poll::Pending => Poll::Ready(false),
+    })
+    .await
 }
 
 fn server(shown: &Shown) -> Result<Arc<ServerConfig>, TlsSetup> {

@@ -59,11 +59,11 @@ fn for_one_command_a_word_that_nobody_knows_is_one_of_others_where_they_are() {
     let world = World::new().env("GENESYS_REGION", "eu-central-1").env("A_SECRET", "it-is-secret");
     let world = world.env("GENESYS_PROXY__TLS__CRT", "x").env("GENESYS_PROXY__ORGS__EU__HOST", "x");
     let world = world.toml(toml);
-    let (config, named) = load_for_one(&world.sources).unwrap_or_else(|wrong| panic!("{wrong}"));
+    let (config, mut named) =
+        load_for_one(&world.sources).unwrap_or_else(|wrong| panic!("{wrong}"));
     assert!(config.tls.is_none() && config.organisations.is_empty());
-    let mut names = named.names;
-    names.sort_unstable();
-    assert_eq!(names, ["A_KEY", "A_SECRET"]);
+    named.names.sort_unstable();
+    assert_eq!(named.names, ["A_KEY", "A_SECRET"]);
     assert_eq!(named.values.len(), 1, "of what a secret is read from");
     assert!(world.problems().len() > 6, "{}", world.wrong());
     for (toml, wrong) in [("[upstream]\nregoin = 'x'", "regoin"), ("[tsl]\ncert = 'x'", "tsl")] {

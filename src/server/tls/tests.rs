@@ -1,10 +1,16 @@
-//! What is read out of certificates.
+//! What is read out of certificates, and whom none is shown.
 
-use std::time::Duration;
+use std::{
+    net::Ipv4Addr,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use rcgen::{CertificateParams, DnType, KeyPair, SanType, date_time_ymd, string::Ia5String};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use tokio::{net::TcpListener, task::yield_now};
 
-use super::*;
+use super::{super::handshakes::Handshakes, *};
 
 fn names_of(prepare: impl Fn(&mut CertificateParams)) -> Vec<CertName> {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
@@ -68,5 +74,95 @@ fn a_certificate_out_of_its_time_is_told_of() {
             wrong.contains(expected) && wrong.contains("2020") | wrong.contains("2021"),
             "{wrong}"
         );
+    }
+}
+
+/// Counts how often the certificate is asked for, which is before each signature.
+#[derive(Debug)]
+struct Counting(SingleCertAndKey, AtomicUsize);
+
+impl ResolvesServerCert for Counting {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.resolve(hello)
+    }
+}
+
+fn counting() -> (Edge, Arc<Counting>) {
+    let key = KeyPair::generate().unwrap();
+    let cert = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key);
+    let pem = cert.unwrap().pem();
+    let shown = Shown::parse(pem.as_bytes(), key.serialize_pem().as_bytes(), None).unwrap();
+    let pair = SingleCertAndKey::from(Arc::clone(&shown.pair));
+    let counting = Arc::new(Counting(pair, AtomicUsize::default()));
+    let mut config = ServerConfig::clone(&server(&shown).unwrap());
+    config.cert_resolver = Arc::<Counting>::clone(&counting);
+    (Edge(ArcSwap::from_pointee(config)), counting)
+}
+
+/// What a caller begins with.
+fn hello() -> Vec<u8> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    let name = "localhost".try_into().unwrap();
+    let mut client = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut hello = Vec::new();
+    client.write_tls(&mut hello).unwrap();
+    hello
+}
+
+#[tokio::test]
+async fn who_has_left_when_its_turn_comes_costs_no_signature() {
+    let patience = Duration::from_secs(10);
+    let (listener, hello) = (TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap(), hello());
+    let pair = async || {
+        let address = listener.local_addr().unwrap();
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        (client.unwrap(), accepted.unwrap().0)
+    };
+    for (leaves, signatures) in [(true, 0), (false, 1)] {
+        let (edge, counting) = counting();
+        let handshakes = Arc::<Handshakes>::default();
+        let line = |last| handshakes.line(Ipv4Addr::new(10, 0, 0, last).into());
+        let (first, second) = (line(1), line(2));
+        let (mut client, stream) = pair().await;
+        let stream = stream.into_std().unwrap();
+        // The loop hears the same of both at once.
+        let same = TcpStream::from_std(stream.try_clone().unwrap()).unwrap();
+        let stream = TcpStream::from_std(stream).unwrap();
+        client.write_all(&hello).await.unwrap();
+        stream.readable().await.unwrap();
+        {
+            let mut handshake = pin!(edge.accept(stream, patience, &second));
+            {
+                // It has the turn until it is dropped: it is polled once.
+                let mut busy = pin!(first.run(std::future::pending::<()>()));
+                poll_fn(|cx| Poll::Ready(busy.as_mut().poll(cx).is_pending())).await;
+                poll_fn(|cx| Poll::Ready(handshake.as_mut().poll(cx).is_pending())).await;
+                if leaves {
+                    client.shutdown().await.unwrap();
+                    while !same.ready(Interest::READABLE).await.unwrap().is_read_closed() {
+                        yield_now().await;
+                    }
+                }
+                assert_eq!(counting.1.load(Ordering::Relaxed), 0, "it waits");
+            }
+            if leaves {
+                let left = handshake.await.err();
+                assert!(matches!(left, Some(NoHandshake::Left)), "{left:?}");
+            } else {
+                while counting.1.load(Ordering::Relaxed) == 0 {
+                    assert!(
+                        poll_fn(|cx| Poll::Ready(handshake.as_mut().poll(cx).is_pending())).await
+                    );
+                    yield_now().await;
+                }
+            }
+        }
+        assert_eq!(counting.1.load(Ordering::Relaxed), signatures);
     }
 }
