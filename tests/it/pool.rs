@@ -27,10 +27,15 @@ fn shares(world: &World) -> Vec<u64> {
     world.genesys.snapshot().tokens_seen.iter().map(|seen| seen.requests).collect()
 }
 
+/// The gateway has so many tokens: that they were minted is not enough, as they may be on their way.
+fn minted(world: &World, tokens: usize) {
+    world.gateway.wait_for_logs("token minted", tokens);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn three_tokens_carry_three_limits_at_once_and_share_them_evenly() {
     let world = World::with(limited(), &format!("{}\n[oauth]\ntokens = 3", limits())).await;
-    world.until(|seen| seen.mints == 3).await;
+    minted(&world, 3);
     let begin = tokio::time::Instant::now();
     let callers = (0..3 * LIMIT).map(|_| world.request(Method::GET, ME));
     assert_all(&at_once(callers).await, 200);
@@ -64,7 +69,7 @@ async fn a_client_that_is_disabled_costs_nobody_a_call_while_another_has_a_token
     let (options, toml) = two_clients();
     let env = [("ONE", "s1"), ("TWO", "s2")];
     let world = World::with_env(options, &toml, &env).await;
-    world.until(|seen| seen.mints == 2).await;
+    minted(&world, 2);
     assert_all(&at_once((0..20).map(|_| world.request(Method::GET, ME))).await, 200);
     assert_eq!(shares(&world), [10, 10]);
     // The first client's secret is no longer good, and all tokens die.
@@ -88,7 +93,7 @@ async fn a_client_that_is_disabled_costs_nobody_a_call_while_another_has_a_token
 async fn a_429_of_one_token_sends_the_call_out_under_another_at_once() {
     let (options, toml) = two_clients();
     let world = World::with_env(options, &toml, &[("ONE", "s1"), ("TWO", "s2")]).await;
-    world.until(|seen| seen.mints == 2).await;
+    minted(&world, 2);
     world.faults(json!({"api": [{"times": 1, "status": 429, "retry_after": "50"}]}));
     let begin = tokio::time::Instant::now();
     assert_eq!(world.get(ME).await.status(), 200);
@@ -100,7 +105,7 @@ async fn a_429_of_one_token_sends_the_call_out_under_another_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_that_always_says_401_costs_ten_tokens_no_more_mints_than_one() {
     let world = World::with(unlimited(), &format!("{NO_LIMIT}\n[oauth]\ntokens = 10")).await;
-    world.until(|seen| seen.mints == 10).await;
+    minted(&world, 10);
     assert_all(&at_once((0..20).map(|_| world.request(Method::GET, ME))).await, 200);
     let odd = "/api/v2/users";
     world.faults(json!({"api": [{"match": odd, "status": 401}]}));
@@ -114,7 +119,7 @@ async fn an_endpoint_that_always_says_401_costs_ten_tokens_no_more_mints_than_on
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_tokens_that_die_at_once_are_renewed_and_nobody_notices() {
     let world = World::with(unlimited(), &format!("{NO_LIMIT}\n[oauth]\ntokens = 10")).await;
-    world.until(|seen| seen.mints == 10).await;
+    minted(&world, 10);
     assert_all(&at_once((0..50).map(|_| world.request(Method::GET, ME))).await, 200);
     assert_eq!(world.genesys.revoke(), 10);
     assert_all(&at_once((0..200).map(|_| world.request(Method::GET, ME))).await, 200);
@@ -142,7 +147,7 @@ async fn a_secret_that_is_another_at_each_read_makes_no_storm_of_logins() {
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_that_died_unnoticed_are_no_callers_401_however_quiet_it_was() {
     let world = World::with(unlimited(), &format!("{NO_LIMIT}\n[oauth]\ntokens = 5")).await;
-    world.until(|seen| seen.mints == 5).await;
+    minted(&world, 5);
     assert_all(&at_once((0..10).map(|_| world.request(Method::GET, ME))).await, 200);
     world.genesys.revoke();
     // One after the other: each may meet a token that nobody has found dead yet.
