@@ -22,7 +22,7 @@
 //!
 //! ```text
 //! main → cli → { config, server, admin, simulator }
-//! server → gateway → { token, upstream } → decide     token → secret → decide
+//! server → gateway → { token, upstream, store } → decide     token → { secret, store } → decide
 //! config → decide      admin → { token, gateway }      everyone may use telemetry and config
 //! ```
 //!
@@ -44,6 +44,7 @@ pub mod gateway;
 pub mod secret;
 pub mod server;
 pub mod simulator;
+pub mod store;
 pub mod telemetry;
 pub mod token;
 pub mod upstream;

@@ -84,6 +84,7 @@ pub(super) async fn start(config: Config, output: &Output) -> Result<Server, u8>
             | StartError::Edge(_)
             | StartError::Issuer(_)
             | StartError::Vault(_)
+            | StartError::Store(_)
             | StartError::NoClient
             | StartError::Upstream(_) => exit::CONFIG,
         }

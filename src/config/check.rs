@@ -13,6 +13,7 @@ mod rate_limit;
 mod replay;
 mod retry;
 mod saving;
+mod store;
 mod telemetry;
 mod tls;
 mod upstream;
@@ -64,6 +65,7 @@ pub(super) fn config(settings: &mut Settings<'_>) -> Checked<Config> {
     let saving = saving::saving(settings);
     let access = access::access(settings);
     let audit = audit::audit(settings);
+    let store = store::store(settings);
     let telemetry = telemetry::telemetry(settings);
     let tls = tls::tls(settings);
     let jwt = jwt::jwt(settings);
@@ -107,6 +109,7 @@ pub(super) fn config(settings: &mut Settings<'_>) -> Checked<Config> {
         access: access?,
         jwt: jwt?,
         audit: audit?,
+        store: store?,
         telemetry: telemetry?,
         tls: tls?,
         callers: callers?,

@@ -21,7 +21,7 @@ use super::{
 pub(crate) struct Key(pub(crate) &'static str, pub(crate) &'static str);
 
 /// Every section and its keys. A key that is not here is an error, never a silent no-op.
-pub(crate) const SECTIONS: [(&str, &[&str]); 13] = [
+pub(crate) const SECTIONS: [(&str, &[&str]); 14] = [
     ("", &["listen", "admin", "shutdown_timeout", "caller"]),
     (
         "upstream",
@@ -125,6 +125,7 @@ pub(crate) const SECTIONS: [(&str, &[&str]); 13] = [
     ),
     ("jwt", &["issuer", "audience", "jwks_url", "jwks_token_file", "direct", "ca_file"]),
     ("audit", &["file", "on_failure", "sync", "max_size", "key_file"]),
+    ("store", &["url"]),
     ("telemetry", &["log", "format", "access_log"]),
     ("tls", &["cert", "key", "client_ca"]),
 ];

@@ -83,6 +83,8 @@ pub struct Config {
     pub jwt: Option<IdentityProvider>,
     /// Where each call is recorded; `None`: nowhere.
     pub audit: Option<Audit>,
+    /// What replicas share; `None`: this one is alone.
+    pub store: Option<Store>,
     /// What is logged.
     pub telemetry: Telemetry,
     /// What TCP listeners show; `None`: they speak plain text.
@@ -233,6 +235,13 @@ pub struct RateLimit {
     pub max_retry_after: Duration,
     /// Limits of single path families.
     pub families: Vec<Family>,
+}
+
+/// `[store]`
+#[derive(Debug, Clone)]
+pub struct Store {
+    /// `redis://HOST:PORT`; it may hold a password.
+    pub url: SecretString,
 }
 
 /// `[retry]`

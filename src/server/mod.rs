@@ -24,6 +24,7 @@ use crate::{
     admin,
     config::{self, Config, Listen},
     secret,
+    store::{self, Link},
     telemetry::{
         audit::{self, Audit},
         metrics::Metrics,
@@ -72,6 +73,9 @@ pub enum StartError {
     /// Vault's client.
     #[error(transparent)]
     Vault(#[from] secret::Unbuildable),
+    /// The store's client.
+    #[error(transparent)]
+    Store(#[from] store::Unbuildable),
     /// Nobody to log in as.
     #[error("no OAuth client is configured")]
     NoClient,
@@ -124,6 +128,7 @@ impl Server {
         let common = Common {
             metrics: Metrics::default(),
             audit: config.audit.as_ref().map(record).transpose()?,
+            store: config.store.as_ref().map(Link::new).transpose()?.map(Arc::new),
             memory: Memory::new(config.replay.memory_total),
             tunnels: TaskTracker::new(),
             cut: CancellationToken::new(),

@@ -19,6 +19,7 @@ use crate::{
         Shared, admit::Admission, guard::Guard, identify::Callers, login::tokens::Tokens,
         recover::Retries, saving::Saving,
     },
+    store::Link,
     telemetry::{audit::Audit, metrics::Metrics},
     token::{Keeping, awake, issuer::Login},
     upstream::{replay::Memory, tls},
@@ -29,6 +30,8 @@ use crate::{
 pub struct Common {
     /// One audit log for all, if there is one.
     pub audit: Option<Audit>,
+    /// What replicas share, if there are others.
+    pub store: Option<Arc<Link>>,
     /// One page for all.
     pub metrics: Metrics,
     /// Of all replay copies: one machine has one memory.

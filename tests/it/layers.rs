@@ -8,17 +8,19 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cli", &["decide", "secret", "server", "simulator", "token", "upstream"]),
     ("config", &["decide"]),
     ("decide", &[]),
-    ("gateway", &["decide", "token", "upstream"]),
+    ("gateway", &["decide", "store", "token", "upstream"]),
     ("secret", &["decide"]),
-    ("server", &["admin", "decide", "gateway", "secret", "token", "upstream"]),
+    ("server", &["admin", "decide", "gateway", "secret", "store", "token", "upstream"]),
     ("simulator", &[]),
+    ("store", &["decide"]),
     ("telemetry", &["decide"]),
-    ("token", &["decide", "secret"]),
+    ("token", &["decide", "secret", "store"]),
     ("upstream", &["decide"]),
 ];
 
 /// Crates that only some files may name.
 const CRATES: &[(&str, &[&str])] = &[
+    ("redis::", &["src/store"]),
     (
         "reqwest::",
         &[
