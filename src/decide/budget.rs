@@ -3,6 +3,7 @@
 
 mod learn;
 mod reserve;
+mod shared;
 
 use std::{
     collections::VecDeque,
@@ -10,10 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{bend::Bend, pace::Pace};
+use super::{bend::Bend, joint::part::Cap, pace::Pace};
 pub use learn::Before;
 use learn::Others;
 use reserve::Reserve;
+pub use shared::Report;
 
 /// Into how many slots a window is cut. A call is held against the budget until the end of its
 /// slot leaves the window, so at most 1/600 of the allowance is lost.
@@ -67,6 +69,8 @@ pub struct Budget {
     /// Calls that ever left.
     left: u64,
     others: Option<Others>,
+    /// What is ours of it; `None`: all.
+    cap: Option<Cap>,
 }
 
 impl Budget {
@@ -95,6 +99,7 @@ impl Budget {
             noticed: false,
             left: 0,
             others: None,
+            cap: None,
         }
     }
 
@@ -149,10 +154,28 @@ impl Budget {
         self.taken()
     }
 
-    /// What may leave in a window now: less than the limit while others use the rest.
+    /// What may leave in a window now: less than the limit while others use the rest, or have it.
     pub fn limit_at(&self, now: Instant) -> Option<u32> {
+        let bent = self.bent_at(now)?;
+        Some(self.cap.map_or(bent, |cap| bent.min(whole(cap.now))))
+    }
+
+    /// What may leave in a window as soon as it is needed.
+    pub fn limit_soon(&self, now: Instant) -> Option<u32> {
+        let bent = self.bent_at(now)?;
+        Some(self.cap.map_or(bent, |cap| bent.min(whole(cap.soon))))
+    }
+
+    /// The limit, as far as upstream's answers tell.
+    fn bent_at(&self, now: Instant) -> Option<u32> {
         let limit = self.limit?.get();
         Some(self.bend.limit(limit, self.nominal, now))
+    }
+
+    /// What may leave in a window, and how much of that is taken, or others'.
+    pub fn standing(&mut self, now: Instant) -> Option<(u64, u64)> {
+        let (limit, soon) = (self.bent_at(now)?, self.limit_soon(now)?);
+        Some((limit.into(), self.taken_at(now) + u64::from(limit - soon)))
     }
 
     /// What was allowed, whoever else uses it.
@@ -222,7 +245,7 @@ impl Budget {
     /// When a call could leave that has `ahead` others before it.
     pub fn available_at(&mut self, now: Instant, ahead: usize, urgent: bool) -> Instant {
         let free_at = self.paused_until.map_or(now, |until| until.max(now));
-        let Some(limit) = self.limit_at(now) else { return free_at };
+        let Some(limit) = self.limit_soon(now) else { return free_at };
         self.expire(now);
         let (ahead, room) = (ahead as u64, self.room(limit, urgent, now).max(1));
         let due = self.due(now, limit, ahead, urgent);
@@ -254,7 +277,7 @@ impl Budget {
         self.expire(now);
         self.taken() == 0
             && self.paused_until.is_none_or(|until| until <= now)
-            && self.limit_at(now) == self.limit.map(NonZeroU32::get)
+            && self.bent_at(now) == self.limit.map(NonZeroU32::get)
     }
 
     /// When there will be one place more than now: a window from now, when all are free.
@@ -365,6 +388,11 @@ impl Budget {
         let since = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
         self.epoch + since + self.window
     }
+}
+
+/// A number of calls: more than four billion are many.
+fn whole(calls: u64) -> u32 {
+    u32::try_from(calls).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -282,8 +282,9 @@ impl Lanes {
     pub fn standing(&mut self, now: Instant) -> Option<(u64, u64)> {
         let mut sum = (0, 0);
         for state in self.all_mut() {
-            sum.0 += u64::from(state.budget.limit_at(now)?);
-            sum.1 += state.budget.taken_at(now);
+            let (limit, taken) = state.budget.standing(now)?;
+            sum.0 += limit;
+            sum.1 += taken;
         }
         Some(sum)
     }

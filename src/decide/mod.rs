@@ -18,6 +18,7 @@ pub mod frames;
 pub mod framing;
 pub mod freshness;
 pub mod headers;
+pub mod joint;
 pub mod keys;
 pub mod lanes;
 pub mod lease;

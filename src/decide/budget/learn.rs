@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Budget;
+use super::{Budget, whole};
 use crate::decide::{bend::Bend, quota::Quota};
 
 /// `Retry-After` is in whole seconds.
@@ -52,7 +52,9 @@ impl Budget {
         // rounded up. What we had in it, without what it refused.
         let sent = self.sent_since(self.begun(until).min(now));
         let used = sent.saturating_sub(self.refused);
-        if used >= limit.get() - limit.get() / NEARLY {
+        // Of what is other replicas', only they can tell.
+        let own = self.cap.map_or(limit.get(), |cap| limit.get().min(whole(cap.now)));
+        if used >= own - own / NEARLY {
             // Our own count explains it: clocks and networks are not exact.
             return false;
         }

@@ -1,0 +1,164 @@
+//! What the store does with the caps of one limit: the rules of `store/budget.lua`, to be tried out and
+//! compared with.
+//! It never lets a cap grow when that could make the sum more than the limit.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::LEASE;
+
+/// What a replica says, and wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ask {
+    /// Grows with each: what comes late, after a newer one, is not looked at.
+    pub call: u64,
+    /// The cap that it has, and that nobody else can have been given.
+    pub claim: u64,
+    /// The cap that it would like.
+    pub want: u64,
+    /// Calls that have a place and have not left.
+    pub inside: u64,
+    /// Calls that left: so many leave the window after so long.
+    pub sent: Vec<(Duration, u64)>,
+    /// What its callers want, for the others' eyes.
+    pub wishes: Vec<u8>,
+    /// It goes away: what it has sent counts to its end, nothing else.
+    pub leaves: bool,
+}
+
+/// What all replicas of a client know together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Age {
+    /// Since when nothing was lost.
+    pub since: Option<Duration>,
+    /// How often it was written.
+    pub version: u64,
+}
+
+/// What comes before any ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opening {
+    /// The version that the replica saw last; the store's is older when it lost something.
+    pub seen: u64,
+    /// The replica knows that there was nothing before it: the token has just been made.
+    pub fresh: bool,
+}
+
+/// Another replica's part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Other {
+    /// It was heard lately.
+    pub lives: bool,
+    /// Of the limit, this much is its own.
+    pub holds: u64,
+    /// What its callers want.
+    pub wishes: Vec<u8>,
+}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// The replica's cap from now on.
+    pub cap: u64,
+    /// All others, by name.
+    pub others: BTreeMap<String, Other>,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    call: u64,
+    cap: u64,
+    inside: u64,
+    /// Until when it counts as alive.
+    until: Duration,
+    /// When so many leave the window.
+    sent: Vec<(Duration, u64)>,
+    wishes: Vec<u8>,
+}
+
+/// The caps of one limit. Times are the store's.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    limit: u64,
+    window: Duration,
+    entries: BTreeMap<String, Entry>,
+}
+
+impl Age {
+    /// A replica comes; whether caps may grow.
+    pub fn open(&mut self, opening: Opening, now: Duration) -> bool {
+        let lost = self.version < opening.seen;
+        self.since = match self.since {
+            None if opening.fresh => Some(now.saturating_sub(LEASE)),
+            None => Some(now),
+            Some(_) if lost => Some(now),
+            // A clock that went back.
+            Some(since) => Some(since.min(now)),
+        };
+        self.version = self.version.max(opening.seen) + 1;
+        // Whoever lives has told its claim by then.
+        self.since.is_some_and(|since| now >= since + LEASE)
+    }
+}
+
+impl Entry {
+    fn used(&self, now: Duration) -> u64 {
+        self.sent.iter().filter(|(leaves, _)| *leaves > now).map(|(_, count)| count).sum()
+    }
+
+    /// What nobody else may have.
+    fn holds(&self, now: Duration, window: Duration) -> u64 {
+        let used = self.used(now);
+        // It may be cut off and go on: as long as it would, its cap is its own.
+        if now < self.until + window { self.cap.max(used + self.inside) } else { used }
+    }
+}
+
+impl Ledger {
+    /// With nobody in it.
+    pub fn new(limit: u64, window: Duration) -> Self {
+        Self { limit, window, entries: BTreeMap::new() }
+    }
+
+    /// A replica's word. `None` when a newer one of it came before.
+    pub fn sync(&mut self, id: &str, ask: &Ask, (now, whole): (Duration, bool)) -> Option<Told> {
+        let window = self.window;
+        if self.entries.get(id).is_some_and(|entry| entry.call >= ask.call) {
+            return None;
+        }
+        self.entries
+            .retain(|name, entry| name == id || now < entry.until + window || entry.used(now) > 0);
+        let others: BTreeMap<String, Other> = self
+            .entries
+            .iter()
+            .filter(|(name, _)| *name != id)
+            .map(|(name, entry)| {
+                let holds = entry.holds(now, window);
+                let lives = now < entry.until;
+                (name.clone(), Other { lives, holds, wishes: entry.wishes.clone() })
+            })
+            .collect();
+        let held: u64 = others.values().map(|other| other.holds).sum();
+        let free = self.limit.saturating_sub(held);
+        let most = if whole { ask.claim.max(free) } else { ask.claim };
+        let cap = if ask.leaves { 0 } else { ask.want.min(most).min(self.limit) };
+        let until = if ask.leaves { now.saturating_sub(window) } else { now + LEASE };
+        let sent = ask.sent.iter().map(|(after, count)| (now + *after, *count)).collect();
+        self.entries.insert(
+            id.to_owned(),
+            Entry {
+                call: ask.call,
+                cap,
+                inside: ask.inside,
+                until,
+                sent,
+                wishes: ask.wishes.clone(),
+            },
+        );
+        Some(Told { cap, others })
+    }
+
+    /// What all replicas hold together.
+    pub fn held(&self, now: Duration) -> u64 {
+        self.entries.values().map(|entry| entry.holds(now, self.window)).sum()
+    }
+}

@@ -1,0 +1,197 @@
+//! One replica's part in a limit: the cap that it has, and the one that it asks for.
+//! It never goes past a cap that the store has not confirmed, and lowers its own before it says so: an
+//! answer may be lost on its way.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use super::{
+    LEASE,
+    shares::{self, shares},
+    wish::Wish,
+};
+
+/// What a replica may send of a limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cap {
+    /// Calls in any window, now.
+    pub now: u64,
+    /// So many it would have in a moment if it asked: what others do not want.
+    pub soon: u64,
+}
+
+/// What the store is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    /// It has this much already, and the store knows, or knew.
+    pub has: u64,
+    /// It would like this much.
+    pub wants: u64,
+}
+
+/// A part of one limit.
+#[derive(Debug, Clone)]
+pub struct Part {
+    limit: u64,
+    window: Duration,
+    cap: Cap,
+    /// When the newest question was asked that has been answered.
+    heard: Option<Instant>,
+    /// Since when it has asked in vain, if it was never heard.
+    unheard: Option<Instant>,
+    me: String,
+    /// What the callers of each replica want that is alive, the others' as they last said: in one order
+    /// for all, so that all work out the same.
+    wishes: BTreeMap<String, Vec<Wish>>,
+    /// The store may have lost what others told it: nothing is taken until they have told it again.
+    settled: Option<Instant>,
+}
+
+/// A cap that is not off by more than this part is left as it is: each move costs a moment in which
+/// a place is nobody's.
+const STEADY: u64 = 16;
+
+/// Of a lease and a window a hundredth less: clocks do not go alike.
+const CLOCKS: u32 = 100;
+
+impl Part {
+    /// Nothing of it, until the store has been asked.
+    pub fn new(me: &str, limit: u64, window: Duration) -> Self {
+        let cap = Cap { now: 0, soon: limit };
+        let wishes = BTreeMap::from([(me.to_owned(), Vec::new())]);
+        Self {
+            limit,
+            window,
+            cap,
+            heard: None,
+            unheard: None,
+            me: me.to_owned(),
+            wishes,
+            settled: None,
+        }
+    }
+
+    /// What may be sent.
+    pub fn cap(&self) -> Cap {
+        self.cap
+    }
+
+    /// Replicas, this one included, as far as it has heard.
+    pub fn replicas(&self) -> usize {
+        self.wishes.len()
+    }
+
+    /// The connection is a new one: the store may be another, with less in it.
+    pub fn reconnected(&mut self, now: Instant) {
+        self.settled = Some(now + LEASE);
+    }
+
+    /// The store is about to be asked: what for. What is too much is given up first.
+    pub fn ask(&mut self, now: Instant, mine: Vec<Wish>) -> Claim {
+        self.wishes.insert(self.me.clone(), mine);
+        let settled = self.settled.is_none_or(|settled| settled <= now);
+        if self.expired(now) {
+            // Others may have what it had.
+            let wants = if settled { self.target() } else { self.cap.now };
+            return Claim { has: 0, wants };
+        }
+        let target = self.target();
+        let steady = (self.cap.now / STEADY).max(1);
+        let wants = match target.checked_sub(self.cap.now) {
+            Some(_) if !settled => self.cap.now,
+            Some(_) => target,
+            None if self.cap.now - target <= steady => self.cap.now,
+            None => target,
+        };
+        self.cap.now = self.cap.now.min(wants);
+        Claim { has: self.cap.now, wants }
+    }
+
+    /// The store answered what was asked at `asked`: the cap, and what the others want.
+    pub fn told(&mut self, asked: Instant, cap: u64, others: BTreeMap<String, Vec<Wish>>) {
+        self.heard = Some(asked);
+        let mine = self.wishes.remove(&self.me).unwrap_or_default();
+        self.wishes = others;
+        self.wishes.insert(self.me.clone(), mine);
+        let now = cap.min(self.limit);
+        self.cap = Cap { now, soon: self.outlook().max(now) };
+    }
+
+    /// The store did not answer. `replicas`: as many as there were, if this part does not know.
+    pub fn unheard(&mut self, now: Instant, replicas: usize) {
+        let replicas = if self.heard.is_some() { self.replicas() } else { replicas };
+        let even = (self.limit / (replicas.max(1) as u64)).max(1);
+        let since = |then: Instant| now.saturating_duration_since(then);
+        let in_vain = since(*self.unheard.get_or_insert(now));
+        self.cap.now = match self.heard.map(since) {
+            // Nobody ever told how much it may: an even share is what it would have.
+            None if in_vain < LEASE => return,
+            None => even,
+            Some(silent) if silent < LEASE + self.window => self.cap.now,
+            // First those go down who have more; what they sent is out of the window when the
+            // others come up.
+            Some(silent) if silent < 2 * (LEASE + self.window) => self.cap.now.min(even),
+            Some(_) => even,
+        };
+        self.cap.soon = self.cap.now;
+    }
+
+    /// The cap should be another one: it is worth asking at once.
+    pub fn is_off(&self) -> bool {
+        self.target().abs_diff(self.cap.now) > (self.cap.now / STEADY).max(1)
+    }
+
+    /// Others have too much of what is missing here.
+    pub fn is_short(&self) -> bool {
+        self.is_off() && self.target() > self.cap.now
+    }
+
+    /// What a caller's turn is worth here, next to one whose calls all come here: between 0 and 1.
+    pub fn worth(&self, caller: u64) -> f64 {
+        let calls = |of: &dyn Fn(&str) -> bool| -> u64 {
+            let wishes = self.wishes.iter().filter(|(name, _)| of(name)).flat_map(|(_, w)| w);
+            wishes.filter(|wish| wish.caller == caller).map(|wish| wish.calls).sum()
+        };
+        let (here, everywhere) = (calls(&|name| name == self.me), calls(&|_| true));
+        if here == 0 { 1.0 } else { float(here) / float(everywhere) }
+    }
+
+    fn expired(&self, now: Instant) -> bool {
+        let lasts = LEASE + self.window;
+        let lasts = lasts - lasts / CLOCKS;
+        self.heard.is_none_or(|heard| now.saturating_duration_since(heard) >= lasts)
+    }
+
+    fn target(&self) -> u64 {
+        let all: Vec<&[Wish]> = self.wishes.values().map(Vec::as_slice).collect();
+        let caps = shares::caps(self.limit, &all);
+        let mine = self.wishes.keys().zip(caps).find(|(name, _)| **name == self.me);
+        mine.map_or(self.limit, |(_, cap)| cap)
+    }
+
+    /// Its part if its callers wanted all there is.
+    fn outlook(&self) -> u64 {
+        let all = self.limit.max(1);
+        let mine = self.wishes.get(&self.me).into_iter().flatten();
+        let mut greedy: Vec<Wish> = mine.map(|wish| Wish { calls: all, ..*wish }).collect();
+        if greedy.is_empty() {
+            greedy.push(Wish { caller: 0, weight: 1, calls: all });
+        }
+        let others = self.wishes.iter().filter(|(name, _)| **name != self.me);
+        let others = others.map(|(_, wishes)| wishes.as_slice());
+        let shares = shares(self.limit, std::iter::once(greedy.as_slice()).chain(others));
+        whole(shares.of(&greedy, self.replicas())).min(self.limit)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "of millions, one more or less is no matter")]
+fn float(calls: u64) -> f64 {
+    calls as f64
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates")]
+fn whole(share: f64) -> u64 {
+    share as u64
+}

@@ -1,0 +1,179 @@
+//! Replicas, their callers and a store that fails, on a clock of their own: each run is its seed.
+
+mod world;
+
+use std::time::Duration;
+
+use world::{Callers, Fault, World};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_crowd_at_every_replica_uses_the_limit_and_never_more() {
+    for seed in 0..8 {
+        let mut world = World::new(seed, 300, MINUTE);
+        for _ in 0..5 {
+            world.joins(&[Callers::crowd(1, 100)]);
+        }
+        world.run(5 * MINUTE);
+        world.never_over(0);
+        let used = world.used_since(MINUTE);
+        assert!(used >= 0.98, "seed {seed}: {used}");
+    }
+}
+
+#[test]
+fn one_busy_replica_has_nearly_all_in_a_moment() {
+    let mut world = World::new(1, 300, MINUTE);
+    for _ in 0..4 {
+        world.joins(&[]);
+    }
+    world.run(10 * SECOND);
+    world.joins(&[Callers::crowd(1, 400)]);
+    world.run(SECOND / 2);
+    assert!(world.sent(4) >= 290, "{}", world.sent(4));
+    world.run(3 * MINUTE);
+    world.never_over(0);
+}
+
+#[test]
+fn callers_have_equal_shares_wherever_they_call() {
+    for seed in 0..8 {
+        let mut world = World::new(seed, 300, MINUTE);
+        world.joins(&[Callers::crowd(1, 50), Callers::crowd(2, 50)]);
+        world.joins(&[Callers::crowd(1, 50)]);
+        world.joins(&[Callers::crowd(1, 50), Callers::crowd(3, 50), Callers::crowd(4, 50)]);
+        world.run(6 * MINUTE);
+        world.never_over(0);
+        let index = world.jain_since(2 * MINUTE);
+        assert!(index >= 0.95, "seed {seed}: {index}");
+        let used = world.used_since(2 * MINUTE);
+        assert!(used >= 0.98, "seed {seed}: {used}");
+    }
+}
+
+#[test]
+fn replicas_come_and_go_and_the_limit_is_used() {
+    for seed in 0..8 {
+        let mut world = World::new(seed, 300, MINUTE);
+        for _ in 0..3 {
+            world.joins(&[Callers::crowd(1, 100)]);
+        }
+        world.run(2 * MINUTE);
+        for _ in 0..2 {
+            world.joins(&[Callers::crowd(1, 100)]);
+            world.run(MINUTE);
+        }
+        world.leaves(0);
+        world.run(MINUTE);
+        world.leaves(1);
+        world.run(3 * MINUTE);
+        world.never_over(0);
+        let used = world.used_since(MINUTE);
+        assert!(used >= 0.98, "seed {seed}: {used}");
+    }
+}
+
+#[test]
+fn without_the_store_for_a_while_each_has_what_it_had() {
+    for fault in [Fault::Down, Fault::Lost, Fault::Flushed] {
+        for seed in 0..8 {
+            let mut world = World::new(seed, 300, MINUTE);
+            for n in 0..5 {
+                world.joins(&[Callers::crowd(n, 100)]);
+            }
+            world.run(2 * MINUTE);
+            world.strikes(fault, 40 * SECOND);
+            world.run(3 * MINUTE);
+            world.never_over(0);
+            let used = world.used_since(MINUTE);
+            assert!(used >= 0.97, "{fault:?}, seed {seed}: {used}");
+        }
+    }
+}
+
+#[test]
+fn without_the_store_for_long_each_has_an_even_part() {
+    for seed in 0..8 {
+        let mut world = World::new(seed, 300, MINUTE);
+        world.joins(&[Callers::crowd(0, 100)]);
+        for _ in 0..3 {
+            world.joins(&[]);
+        }
+        world.run(2 * MINUTE);
+        world.strikes(Fault::Down, 10 * MINUTE);
+        world.run(MINUTE);
+        for n in 1..4 {
+            world.calls(n, Callers::crowd(n as u64, 100));
+        }
+        world.run(6 * MINUTE);
+        world.never_over(0);
+        for n in 0..4 {
+            let used = world.sent_since(n, 7 * MINUTE);
+            assert!((140..=160).contains(&used), "seed {seed}: {n} sent {used} in two minutes");
+        }
+    }
+}
+
+#[test]
+fn one_that_is_cut_off_and_the_others_never_send_more_while_its_part_is_kept() {
+    for seed in 0..8 {
+        let mut world = World::new(seed, 300, MINUTE);
+        for n in 0..5 {
+            world.joins(&[Callers::crowd(n, 100)]);
+        }
+        world.run(2 * MINUTE);
+        world.cut_off(2, MINUTE);
+        world.run(4 * MINUTE);
+        world.never_over(0);
+        let used = world.used_since(MINUTE);
+        assert!(used >= 0.97, "seed {seed}: {used}");
+    }
+}
+
+#[test]
+fn one_that_is_cut_off_for_long_sends_no_more_than_an_even_part_besides() {
+    for seed in 0..8 {
+        let mut world = World::new(seed, 300, MINUTE);
+        for n in 0..5 {
+            world.joins(&[Callers::crowd(n, 100)]);
+        }
+        world.run(2 * MINUTE);
+        world.cut_off(2, 5 * MINUTE);
+        world.run(9 * MINUTE);
+        world.never_over(64);
+    }
+}
+
+#[test]
+fn after_a_fail_over_that_lost_writes_no_window_has_more() {
+    for seed in 0..24 {
+        let mut world = World::new(seed, 300, MINUTE);
+        for n in 0..4 {
+            world.joins(&[Callers::crowd(n, 40 + 40 * n as usize)]);
+        }
+        for _ in 0..6 {
+            world.run(20 * SECOND);
+            world.strikes(Fault::FailedOver, SECOND);
+        }
+        world.run(2 * MINUTE);
+        world.never_over(0);
+    }
+}
+
+#[test]
+fn hours_of_faults_by_their_seeds() {
+    for seed in 0..24 {
+        let mut world = World::new(seed, 300, MINUTE);
+        for n in 0..3 {
+            world.joins(&[Callers::crowd(n, 60)]);
+        }
+        world.troubled(15 * MINUTE);
+        world.run(4 * MINUTE);
+        // Of a replica that is cut off for longer than a window, its even part comes on top.
+        world.never_over(world.stated());
+        let used = world.used_since(15 * MINUTE + 2 * MINUTE);
+        assert!(used >= 0.98, "seed {seed}: at last {used}");
+    }
+}
