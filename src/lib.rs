@@ -23,6 +23,7 @@
 //! ```text
 //! main → cli → { config, server, admin, simulator }
 //! server → gateway → { token, upstream, store } → decide     token → { secret, store } → decide
+//! store → secret
 //! config → decide      admin → { token, gateway }      everyone may use telemetry and config
 //! ```
 //!

@@ -58,14 +58,15 @@ pub(super) fn config(settings: &mut Settings<'_>) -> Checked<Config> {
     }
     let upstream = upstream::upstream(settings);
     let oauth = oauth::oauth(settings, upstream.as_ref().ok().map(|upstream| &upstream.login));
-    let vault = vault::vault(settings, oauth.as_ref().ok());
+    let store = store::store(settings);
+    let of_store = store.as_ref().ok().and_then(Option::as_ref);
+    let vault = vault::vault(settings, oauth.as_ref().ok(), of_store);
     let replay = replay::replay(settings);
     let rate_limit = rate_limit::rate_limit(settings);
     let retry = retry::retry(settings);
     let saving = saving::saving(settings);
     let access = access::access(settings);
     let audit = audit::audit(settings);
-    let store = store::store(settings);
     let telemetry = telemetry::telemetry(settings);
     let tls = tls::tls(settings);
     let jwt = jwt::jwt(settings);

@@ -136,6 +136,7 @@ fn given(
         (DeValue::String(_), _, _) if names_a_secret(key.1) => {
             let (whose, renew) = match key.0 {
                 "vault" => ("VAULT", "then have Vault issue another one"),
+                "store" => ("REDIS", "then change the password in Redis"),
                 _ => ("GENESYS", "then change the secret in Genesys"),
             };
             let usual =
@@ -399,7 +400,7 @@ pub(crate) fn unusable(text: &str, kind: Kind) -> Option<&'static str> {
 
 fn checked(key: Key, text: &str, place: &Place, kind: Kind) -> Result<SecretString, Problem> {
     let hint = match kind {
-        Kind::Word if key.0 == "vault" => "copy it again",
+        Kind::Word if ["vault", "store"].contains(&key.0) => "copy it again",
         Kind::Word => "copy it again from Admin > Integrations > OAuth in Genesys Cloud",
         Kind::PrivateKey => "PEM begins with -----BEGIN PRIVATE KEY-----, a JWK is a JSON object",
     };

@@ -125,7 +125,7 @@ pub(crate) const SECTIONS: [(&str, &[&str]); 14] = [
     ),
     ("jwt", &["issuer", "audience", "jwks_url", "jwks_token_file", "direct", "ca_file"]),
     ("audit", &["file", "on_failure", "sync", "max_size", "key_file"]),
-    ("store", &["url"]),
+    ("store", &["url", "username", "password", "ca_file", "timeout"]),
     ("telemetry", &["log", "format", "access_log"]),
     ("tls", &["cert", "key", "client_ca"]),
 ];
@@ -342,7 +342,7 @@ mod tests {
             "unknown key or section `lisen` at the top | did you mean `listen`?",
             "`oauth` is a section | write [oauth] on a line of its own, its keys below it",
             "unknown key or section `region` at the top | `region` belongs in [upstream]",
-            "unknown key or section `sink` at the top | accepted here: listen, admin, shutdown_timeout, caller, upstream, oauth, vault, replay, rate_limit, retry, saving, access, jwt, audit, telemetry, tls",
+            "unknown key or section `sink` at the top | accepted here: listen, admin, shutdown_timeout, caller, upstream, oauth, vault, replay, rate_limit, retry, saving, access, jwt, audit, store, telemetry, tls",
             "unknown key `listen` in [upstream] | `listen` belongs at the top, above the first [section]",
             "unknown key `regoin` in [upstream] | did you mean `region`?",
             "unknown key `weather` in [upstream] | accepted here: region, api_url, login_url, apps_url, ca_file, http2, connect_timeout, response_timeout, idle_timeout, warm_connections, proxy",

@@ -16,6 +16,7 @@ mod read;
 mod redact;
 mod region;
 mod report;
+mod store;
 mod tables;
 mod units;
 
@@ -52,6 +53,7 @@ pub use self::{
         OAuth, OAuthClient, SecretSource, Vault, VaultAuth, VaultSecret, Verify,
     },
     report::{Place, Problem, Problems},
+    store::{HostPort, Servers, Store},
 };
 
 /// The whole configuration after every check has passed.
@@ -235,13 +237,6 @@ pub struct RateLimit {
     pub max_retry_after: Duration,
     /// Limits of single path families.
     pub families: Vec<Family>,
-}
-
-/// `[store]`
-#[derive(Debug, Clone)]
-pub struct Store {
-    /// `redis://HOST:PORT`; it may hold a password.
-    pub url: SecretString,
 }
 
 /// `[retry]`

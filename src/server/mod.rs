@@ -9,6 +9,7 @@ pub mod handshakes;
 pub mod listen;
 pub mod organisation;
 pub mod places;
+mod store;
 pub mod streams;
 pub mod tls;
 mod tokens;
@@ -24,7 +25,7 @@ use crate::{
     admin,
     config::{self, Config, Listen},
     secret,
-    store::{self, Link},
+    store::Unbuildable as StoreUnbuildable,
     telemetry::{
         audit::{self, Audit},
         metrics::Metrics,
@@ -75,7 +76,7 @@ pub enum StartError {
     Vault(#[from] secret::Unbuildable),
     /// The store's client.
     #[error(transparent)]
-    Store(#[from] store::Unbuildable),
+    Store(#[from] StoreUnbuildable),
     /// Nobody to log in as.
     #[error("no OAuth client is configured")]
     NoClient,
@@ -125,10 +126,10 @@ impl Server {
             Some(address) => Some(admin::Bound::new(address).await?),
             None => None,
         };
-        let common = Common {
+        let mut common = Common {
             metrics: Metrics::default(),
             audit: config.audit.as_ref().map(record).transpose()?,
-            store: config.store.as_ref().map(Link::new).transpose()?.map(Arc::new),
+            store: None,
             memory: Memory::new(config.replay.memory_total),
             tunnels: TaskTracker::new(),
             cut: CancellationToken::new(),
@@ -136,6 +137,7 @@ impl Server {
             runtime: runtime.clone(),
             stop: CancellationToken::new(),
         };
+        common.store = store::link(&config, &common)?;
         let edge = config.tls.as_ref().map(tls::Edge::new).transpose()?;
         let edge = edge.zip(config.tls.clone()).map(|((edge, seen), files)| {
             common.spawn(tls::watch(Arc::clone(&edge), files, seen, common.metrics.clone()));

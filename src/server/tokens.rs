@@ -43,13 +43,7 @@ pub fn logins(
         tls: tls::client_config("upstream.ca_file", config.upstream.ca_file.as_deref())?,
         api: &config.upstream.api,
     };
-    let vault = match &config.vault {
-        Some(vault) => {
-            let tls = tls::client_config("vault.ca_file", vault.ca_file.as_deref())?;
-            Some(VaultClient::spawn(vault, tls, tasks, runtime, stop.clone())?)
-        }
-        None => None,
-    };
+    let vault = vault(config, tasks, runtime, stop)?;
     let login = |client: &OAuthClient| {
         let secrets = Secrets::of(&client.credentials, |source, kind| {
             Secret::spawn(source.clone(), kind, vault.as_ref(), tasks, runtime, stop.clone())
@@ -58,6 +52,18 @@ pub fn logins(
         Ok(Arc::new(login))
     };
     config.oauth.clients.iter().map(login).collect()
+}
+
+/// Vault's client, if there is one.
+pub(super) fn vault(
+    config: &Config,
+    tasks: &TaskTracker,
+    runtime: &Handle,
+    stop: &CancellationToken,
+) -> Result<Option<Arc<VaultClient>>, StartError> {
+    let Some(vault) = &config.vault else { return Ok(None) };
+    let tls = tls::client_config("vault.ca_file", vault.ca_file.as_deref())?;
+    Ok(Some(VaultClient::spawn(vault, tls, tasks, runtime, stop.clone())?))
 }
 
 /// The identity provider whose tokens callers show.

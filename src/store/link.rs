@@ -1,62 +1,99 @@
-//! The way to the store: one connection that all use, made anew when it breaks.
-//! It never waits longer than a command may take, and never repeats one: whoever asked decides.
+//! The way to the store: one connection that all use, kept by a task of its own.
+//! It never makes a caller wait for a connection that failed, and never repeats a command.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
-use redis::{FromRedisValue, aio::MultiplexedConnection};
-use secrecy::ExposeSecret as _;
-use tokio::sync::Mutex;
+use bytes::Bytes;
+use redis::FromRedisValue;
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, broadcast, watch},
+    time::Instant,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::Down;
-use crate::config;
-
-/// What a command may take.
-const PATIENCE: Duration = Duration::from_millis(500);
-
-/// The URL of the store cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot prepare the store: {0}")]
-pub struct Unbuildable(#[from] redis::RedisError);
-
-/// A script that the store runs as one step.
-pub struct Script(redis::Script);
-
-impl Script {
-    /// Written in Lua 5.1, with `KEYS` and `ARGV`.
-    pub fn new(text: &str) -> Self {
-        Self(redis::Script::new(text))
-    }
-}
-
-impl fmt::Debug for Script {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Script").field(&self.0.get_hash()).finish()
-    }
-}
+use super::{
+    Down, Health, Heard, Script, Unbuildable,
+    ear::Channels,
+    health::State,
+    refusal::Trouble,
+    way::{Way, Wire, slow},
+};
+use crate::{
+    config,
+    secret::Secret,
+    telemetry::metrics::{CommandOutcome, Metrics},
+};
 
 /// A way to the store.
 pub struct Link {
-    client: redis::Client,
-    connection: Mutex<Option<MultiplexedConnection>>,
+    pub(super) way: Way,
+    pub(super) timeout: Duration,
+    pub(super) state: State,
+    pub(super) channels: Channels,
+    /// The connection was lost.
+    pub(super) lost: Notify,
+    open: Mutex<Open>,
+    metrics: Metrics,
+}
+
+/// The connection there is.
+#[derive(Default)]
+struct Open {
+    /// How many there have been.
+    number: u64,
+    wire: Option<Wire>,
+    /// Of the key that was refused last: a cluster may be well but for the node that has it.
+    tag: Option<String>,
 }
 
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Link").finish_non_exhaustive()
+        f.debug_struct("Link").field("state", &self.state).finish_non_exhaustive()
     }
 }
 
 impl Link {
-    /// Nothing is connected yet.
+    /// Connects, and keeps connected until `stop`. `password` is that of `config`, watched.
     ///
     /// # Errors
-    /// When the URL is none of a Redis.
-    pub fn new(config: &config::Store) -> Result<Self, Unbuildable> {
-        let client = redis::Client::open(config.url.expose_secret())?;
-        Ok(Self { client, connection: Mutex::default() })
+    /// When TLS has no usable roots.
+    pub fn spawn(
+        config: &config::Store,
+        password: Option<Secret>,
+        metrics: Metrics,
+        tasks: &TaskTracker,
+        runtime: &Handle,
+        stop: &CancellationToken,
+    ) -> Result<Arc<Self>, Unbuildable> {
+        let link = Arc::new(Self {
+            way: Way::new(config, password)?,
+            timeout: config.timeout,
+            state: State::new(config.servers.to_string(), metrics.clone()),
+            channels: Channels::default(),
+            lost: Notify::new(),
+            open: Mutex::default(),
+            metrics,
+        });
+        let (kept, heard) = (Arc::clone(&link), Arc::clone(&link));
+        let (keeping, hearing) = (stop.clone(), stop.clone());
+        let keep = async move {
+            keeping.run_until_cancelled(kept.keep()).await;
+        };
+        let hear = async move {
+            hearing.run_until_cancelled(heard.hear()).await;
+        };
+        tasks.spawn_on(keep, runtime);
+        tasks.spawn_on(hear, runtime);
+        Ok(link)
     }
 
     /// Runs a script, once. All keys must have the same `{tag}`: a cluster runs it where they are.
+    /// While there is no connection it fails at once; only the very first one is waited for.
     ///
     /// # Errors
     /// When the store cannot be reached, is slow, or refuses.
@@ -66,32 +103,133 @@ impl Link {
         keys: &[&str],
         args: &[&[u8]],
     ) -> Result<T, Down> {
-        let down = |why: String| Down { why };
-        let mut connection = match self.connection.lock().await.clone() {
-            Some(connection) => connection,
-            None => {
-                let connecting = self.client.get_multiplexed_async_connection();
-                let made = tokio::time::timeout(PATIENCE, connecting).await;
-                let made = made.map_err(|_| down("the store does not answer".to_owned()))?;
-                let made = made.map_err(|error| down(error.to_string()))?;
-                *self.connection.lock().await = Some(made.clone());
-                made
-            }
+        let begun = Instant::now();
+        let told = self.try_run(script, keys, args).await;
+        let outcome = match &told {
+            Ok(_) => CommandOutcome::ok,
+            Err(Failed { late: true, .. }) => CommandOutcome::timeout,
+            Err(Failed { late: false, .. }) => CommandOutcome::error,
         };
-        let mut call = script.0.prepare_invoke();
-        for key in keys {
-            call.key(*key);
-        }
-        for arg in args {
-            call.arg(*arg);
-        }
-        let told = tokio::time::timeout(PATIENCE, call.invoke_async(&mut connection)).await;
-        let told = match told {
-            Ok(Ok(told)) => return Ok(told),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "the store does not answer".to_owned(),
-        };
-        *self.connection.lock().await = None;
-        Err(down(told))
+        self.metrics.store_command(outcome, begun.elapsed());
+        told.map_err(|failed| Down { why: failed.why })
     }
+
+    async fn try_run<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        keys: &[&str],
+        args: &[&[u8]],
+    ) -> Result<T, Failed> {
+        self.first_attempt().await;
+        let (number, wire) = self.wire();
+        let Some(mut wire) = wire else {
+            return Err(Failed { why: self.state.why(), late: false });
+        };
+        let running = script.run(&mut wire, keys, args);
+        match tokio::time::timeout(self.timeout, running).await {
+            Ok(Ok(told)) => {
+                self.state.did(script);
+                Ok(told)
+            }
+            Ok(Err(error)) => {
+                let why = self.judge(&Trouble::of(&error), number, (script, keys));
+                Err(Failed { why, late: false })
+            }
+            Err(_) => {
+                let why = self.lose(number, &slow(self.timeout));
+                Err(Failed { why, late: true })
+            }
+        }
+    }
+
+    /// What an error means for everybody; what to say of it.
+    fn judge(&self, trouble: &Trouble, number: u64, (script, keys): (&Script, &[&str])) -> String {
+        match trouble {
+            Trouble::Lost(why) => self.lose(number, why),
+            Trouble::Refused(why) => {
+                self.open().tag = keys.first().and_then(|key| tag(key)).map(str::to_owned);
+                self.state.refused(why, None)
+            }
+            Trouble::Forbidden(why) => self.state.refused(why, Some(script)),
+            Trouble::Script(why) => self.state.named(why),
+        }
+    }
+
+    /// How many connections there have been, this one included: with another one, what was read
+    /// before may be gone. 0: none yet.
+    pub fn connection(&self) -> u64 {
+        self.open().number
+    }
+
+    /// Whether it can be used, now and from now on.
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.state.watch()
+    }
+
+    /// What is published on a channel from now on. [`Heard::Gap`] comes first, as soon as it is
+    /// listened to, and again after every time when it was not.
+    pub fn listen(&self, channel: &str) -> broadcast::Receiver<Heard> {
+        self.channels.listen(channel)
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn wire(&self) -> (u64, Option<Wire>) {
+        let open = self.open();
+        (open.number, open.wire.clone())
+    }
+
+    /// The tag of the key that was refused last.
+    pub(super) fn tag(&self) -> Option<String> {
+        self.open().tag.clone()
+    }
+
+    /// There is a new connection.
+    pub(super) fn opened(&self, wire: Wire) {
+        let mut open = self.open();
+        (open.number, open.wire) = (open.number + 1, Some(wire));
+    }
+
+    /// Connection `number` is of no use: nobody uses it from now on.
+    pub(super) fn lose(&self, number: u64, why: &str) -> String {
+        let mut open = self.open();
+        if open.number == number && open.wire.take().is_some() {
+            self.lost.notify_one();
+            self.state.down(why)
+        } else {
+            // Somebody else has said so.
+            self.state.named(why)
+        }
+    }
+
+    /// At the start the store is worth a wait: it may have the token.
+    async fn first_attempt(&self) {
+        let mut health = self.state.watch();
+        let made = health.wait_for(|health| *health != Health::Connecting);
+        // Then it fails as without a connection.
+        let _ = tokio::time::timeout(self.timeout, made).await;
+    }
+}
+
+/// A command without an answer.
+struct Failed {
+    why: String,
+    /// None came in time.
+    late: bool,
+}
+
+/// What stands between the first { and the next }: by that a cluster knows where a key is.
+fn tag(key: &str) -> Option<&str> {
+    let (_, rest) = key.split_once('{')?;
+    rest.split_once('}').map(|(tag, _)| tag).filter(|tag| !tag.is_empty())
+}
+
+/// What a message may be long.
+pub(super) const MOST: usize = 4096;
+
+/// A message as it goes to those who listen.
+pub(super) fn said(payload: &[u8]) -> Option<Heard> {
+    (payload.len() <= MOST).then(|| Heard::Said(Bytes::copy_from_slice(payload)))
 }

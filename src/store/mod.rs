@@ -1,11 +1,21 @@
 //! What replicas share, in Redis: every value read there is a hint, and nothing waits for it for long.
 //! It never holds a request up for the store's sake: without it each replica goes on alone.
 
+mod ear;
+mod health;
+mod keeper;
 mod link;
+mod refusal;
+mod script;
+mod way;
 
 use bytes::Bytes;
+use tokio::sync::broadcast::{self, error::RecvError};
 
-pub use link::{Link, Script, Unbuildable};
+pub use health::Health;
+pub use link::Link;
+pub use script::Script;
+pub use way::Unbuildable;
 
 /// The store did not answer as it should. What was asked may have been done all the same.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,4 +32,16 @@ pub enum Heard {
     Said(Bytes),
     /// Messages may have been missed: what they would have told is to be read.
     Gap,
+}
+
+impl Heard {
+    /// The next one. A receiver that is too slow has missed some; when the gateway ends, there is none
+    /// any more.
+    pub async fn next(receiver: &mut broadcast::Receiver<Self>) -> Self {
+        match receiver.recv().await {
+            Ok(heard) => heard,
+            Err(RecvError::Lagged(_)) => Self::Gap,
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
+    }
 }

@@ -12,7 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("secret", &["decide"]),
     ("server", &["admin", "decide", "gateway", "secret", "store", "token", "upstream"]),
     ("simulator", &[]),
-    ("store", &["decide"]),
+    ("store", &["decide", "secret"]),
     ("telemetry", &["decide"]),
     ("token", &["decide", "secret", "store"]),
     ("upstream", &["decide"]),

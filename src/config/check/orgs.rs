@@ -145,7 +145,7 @@ fn read(
     let own_vault = settings.items.keys().any(|key| key.0 == "vault");
     let vault = match shared.vault {
         Some(vault) if !own_vault => Ok(Some(vault.clone())),
-        Some(_) | None => vault::vault(settings, oauth.as_ref().ok()),
+        Some(_) | None => vault::vault(settings, oauth.as_ref().ok(), None),
     };
     Ok(Own {
         name,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::config::{
-    Credentials, OAuth, SecretSource, Vault, VaultAuth,
+    Credentials, OAuth, SecretSource, Store, Vault, VaultAuth,
     credential::{Kind, secret},
     file::{Key, known_keys},
     origin,
@@ -31,10 +31,15 @@ enum Method {
     Kubernetes,
 }
 
-/// The section, when a source names Vault or the section is there. `oauth` is `None` when it had a
-/// problem.
-pub(super) fn vault(settings: &mut Settings<'_>, oauth: Option<&OAuth>) -> Checked<Option<Vault>> {
-    let needed = oauth.is_some_and(names_vault);
+/// The section, when a source names Vault or the section is there. `oauth` and `store` are `None` when
+/// they had a problem.
+pub(super) fn vault(
+    settings: &mut Settings<'_>,
+    oauth: Option<&OAuth>,
+    store: Option<&Store>,
+) -> Checked<Option<Vault>> {
+    let of_store = store.and_then(|store| store.password.as_ref()).is_some_and(in_vault);
+    let needed = of_store || oauth.is_some_and(names_vault);
     let given = known_keys("vault").any(|key| settings.items.contains_key(&key));
     if !needed && !given {
         return Ok(None);

@@ -12,6 +12,7 @@ pub mod load;
 pub mod oidc;
 pub mod planted;
 pub mod raw;
+pub mod redis;
 pub mod scene;
 pub mod sdk;
 pub mod socket;

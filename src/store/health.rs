@@ -1,0 +1,146 @@
+//! Whether the store can be used now, and one log line whenever that changes.
+//! It never logs a command: hundreds of them fail for one reason.
+
+use std::{
+    fmt,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{sync::watch, time::Instant};
+
+use super::Script;
+use crate::telemetry::metrics::Metrics;
+
+/// Whether the store can be used now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// The gateway has begun: it is the first attempt.
+    Connecting,
+    /// It does what it is asked.
+    Up,
+    /// It cannot be reached, is slow, or refuses: why, for people.
+    Down(String),
+}
+
+/// The one place where it changes.
+pub(super) struct State {
+    now: watch::Sender<Health>,
+    /// As logs name it.
+    name: String,
+    metrics: Metrics,
+    facts: Mutex<Facts>,
+}
+
+struct Facts {
+    /// Of the last change.
+    since: Instant,
+    /// The script that the store forbids: as long as it does, nothing else proves that all is well.
+    forbidden: Option<String>,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").field("now", &*self.now.borrow()).finish_non_exhaustive()
+    }
+}
+
+impl State {
+    pub(super) fn new(name: String, metrics: Metrics) -> Self {
+        metrics.store_up(false);
+        let facts = Facts { since: Instant::now(), forbidden: None };
+        let now = watch::Sender::new(Health::Connecting);
+        Self { now, name, metrics, facts: Mutex::new(facts) }
+    }
+
+    pub(super) fn watch(&self) -> watch::Receiver<Health> {
+        self.now.subscribe()
+    }
+
+    /// Why it cannot be used.
+    pub(super) fn why(&self) -> String {
+        match &*self.now.borrow() {
+            Health::Connecting => self.named("not connected yet"),
+            // It was lost a moment ago.
+            Health::Up => self.named("the connection was lost"),
+            Health::Down(why) => why.clone(),
+        }
+    }
+
+    /// With the server's name.
+    pub(super) fn named(&self, why: &str) -> String {
+        if why.contains(&self.name) { why.to_owned() } else { format!("{}: {why}", self.name) }
+    }
+
+    /// It answers, and does what it is asked.
+    pub(super) fn up(&self) {
+        let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+        if facts.forbidden.is_some() {
+            return;
+        }
+        let before = self.now.send_replace(Health::Up);
+        let away = whole(facts.since.elapsed());
+        match before {
+            Health::Up => return,
+            Health::Connecting => tracing::info!(
+                store = self.name,
+                "the store is connected: replicas share tokens and the budget"
+            ),
+            Health::Down(_) => tracing::info!(
+                store = self.name,
+                away = %humantime::format_duration(away),
+                "the store is back: replicas share tokens and the budget again"
+            ),
+        }
+        facts.since = Instant::now();
+        self.metrics.store_up(true);
+    }
+
+    /// There is no connection, or the store refuses; what to say of it.
+    pub(super) fn down(&self, why: &str) -> String {
+        let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever connects may be another user.
+        facts.forbidden = None;
+        self.fell(&mut facts, why)
+    }
+
+    /// The connection is good, and the store refuses; for want of a permission, this script.
+    pub(super) fn refused(&self, why: &str, forbidden: Option<&Script>) -> String {
+        let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(script) = forbidden {
+            facts.forbidden = Some(script.hash().to_owned());
+        }
+        self.fell(&mut facts, why)
+    }
+
+    fn fell(&self, facts: &mut Facts, why: &str) -> String {
+        let why = self.named(why);
+        let before = self.now.send_replace(Health::Down(why.clone()));
+        if !matches!(before, Health::Down(_)) {
+            facts.since = Instant::now();
+            self.metrics.store_up(false);
+            tracing::warn!(
+                why,
+                "the store cannot be used: this replica goes on alone, with the tokens and the share \
+                 of the budget that it has"
+            );
+        }
+        why
+    }
+
+    /// A script was run: if it is the one that was forbidden, it is so no more.
+    pub(super) fn did(&self, script: &Script) {
+        if *self.now.borrow() == Health::Up {
+            return;
+        }
+        let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+        if facts.forbidden.as_deref() == Some(script.hash()) {
+            facts.forbidden = None;
+        }
+    }
+}
+
+/// Nobody needs its nanoseconds.
+fn whole(duration: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
