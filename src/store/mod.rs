@@ -6,7 +6,9 @@ mod health;
 mod keeper;
 mod link;
 mod refusal;
+pub mod scope;
 mod script;
+pub mod seal;
 mod way;
 
 use bytes::Bytes;
@@ -14,6 +16,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 
 pub use health::Health;
 pub use link::Link;
+pub use scope::Scope;
 pub use script::Script;
 pub use way::Unbuildable;
 

@@ -29,6 +29,7 @@ use crate::{
         skew::Skew,
     },
     secret::Secret,
+    store::Scope,
     telemetry::metrics::Metrics,
 };
 
@@ -103,6 +104,7 @@ pub struct Login {
     pub(super) tokens_me: Url,
     pub(super) oauth: OAuth,
     client: OAuthClient,
+    pub(super) scope: Scope,
     secrets: Secrets,
     live: AtomicU8,
     pub(super) keys: Keys,
@@ -134,6 +136,7 @@ impl Login {
             http: client_of(oauth.timeout, network, tls)?,
             api: client_of(oauth.timeout, network, network.tls.clone())?,
             proxied: network.proxy.is_some(),
+            scope: Scope::new(oauth.token_url.as_str(), &network.api.to_string(), &client.id),
             tokens_me: format!("{}/api/v2/tokens/me", network.api).parse()?,
             oauth,
             client,
@@ -167,6 +170,10 @@ impl Login {
             Which::Current => self.secrets.current.as_ref(),
             Which::Next => self.secrets.next.as_ref(),
         }
+    }
+
+    pub(super) fn has_secret(&self, which: Which) -> bool {
+        self.secret(which).is_some()
     }
 
     /// The secret as it is now; an empty one for a certificate.

@@ -16,6 +16,7 @@ pub mod look;
 mod oversee;
 pub mod pool;
 pub mod provider;
+mod seals;
 pub mod verify;
 mod wire;
 
