@@ -327,7 +327,7 @@ impl Admission {
 
     /// Follows a token for as long as it is polled: a line moves although nobody new comes.
     pub async fn follow(&self, lane: Lane, tokens: &Tokens) {
-        tokens.follow(|generation| self.seen(Spot { lane, generation })).await;
+        tokens.follow(|token| self.seen(Spot { lane, generation: token.generation })).await;
     }
 
     /// How many wait for their turn.

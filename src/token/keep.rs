@@ -72,6 +72,7 @@ impl Tokens {
             authorization: minted.authorization,
             generation,
             fingerprint: minted.fingerprint.clone(),
+            shared: false,
             expires_at: born + minted.life,
             born,
             worked: AtomicU32::new(0),

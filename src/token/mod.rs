@@ -62,6 +62,8 @@ pub struct Token {
     pub generation: Generation,
     /// The first 12 hex digits of its SHA-256: tells tokens apart in logs, reveals nothing.
     pub fingerprint: String,
+    /// Other replicas sign with it too: calls under it are theirs as well as ours.
+    pub shared: bool,
     expires_at: Instant,
     born: Instant,
     /// Seconds after `born`, at least one, at which it last worked; 0: never.
@@ -97,6 +99,7 @@ impl Token {
             authorization: self.authorization.clone(),
             generation: self.generation,
             fingerprint: self.fingerprint.clone(),
+            shared: self.shared,
             expires_at,
             born: self.born,
             worked: AtomicU32::new(self.worked.load(Ordering::Relaxed)),
@@ -298,12 +301,12 @@ impl Tokens {
     }
 
     /// Calls `seen` with the token in use, now and whenever there may be another. Does not end.
-    pub async fn follow(&self, seen: impl Fn(Generation)) {
+    pub async fn follow(&self, seen: impl Fn(&Token)) {
         let mut changed = self.changed.subscribe();
         loop {
             changed.borrow_and_update();
             if let Some(token) = self.current(Instant::now()) {
-                seen(token.generation);
+                seen(&token);
             }
             if changed.changed().await.is_err() {
                 std::future::pending::<()>().await;
