@@ -1,6 +1,7 @@
 //! What replicas share, in Redis: every value read there is a hint, and nothing waits for it for long.
 //! It never holds a request up for the store's sake: without it each replica goes on alone.
 
+pub mod budget;
 mod ear;
 mod health;
 mod keeper;

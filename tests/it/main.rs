@@ -66,6 +66,7 @@ mod short_lives;
 mod simulate;
 mod slow_callers;
 mod standing;
+mod store_budget;
 mod store_link;
 mod streaming;
 mod threats;

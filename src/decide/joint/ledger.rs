@@ -4,8 +4,6 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::LEASE;
-
 /// What a replica says, and wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ask {
@@ -41,6 +39,19 @@ pub struct Opening {
     pub seen: u64,
     /// The replica knows that there was nothing before it: the token has just been made.
     pub fresh: bool,
+    /// A replica that was not heard for so long may be dead.
+    pub lease: Duration,
+}
+
+/// When something is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// By the store's clock.
+    pub now: Duration,
+    /// Caps may grow.
+    pub whole: bool,
+    /// As in the opening.
+    pub lease: Duration,
 }
 
 /// Another replica's part.
@@ -84,11 +95,12 @@ pub struct Ledger {
 }
 
 impl Age {
-    /// A replica comes; whether caps may grow.
-    pub fn open(&mut self, opening: Opening, now: Duration) -> bool {
+    /// A replica comes.
+    pub fn open(&mut self, opening: Opening, now: Duration) -> Moment {
+        let lease = opening.lease;
         let lost = self.version < opening.seen;
         self.since = match self.since {
-            None if opening.fresh => Some(now.saturating_sub(LEASE)),
+            None if opening.fresh => Some(now.saturating_sub(lease)),
             None => Some(now),
             Some(_) if lost => Some(now),
             // A clock that went back.
@@ -96,7 +108,8 @@ impl Age {
         };
         self.version = self.version.max(opening.seen) + 1;
         // Whoever lives has told its claim by then.
-        self.since.is_some_and(|since| now >= since + LEASE)
+        let whole = self.since.is_some_and(|since| now >= since + lease);
+        Moment { now, whole, lease }
     }
 }
 
@@ -120,7 +133,8 @@ impl Ledger {
     }
 
     /// A replica's word. `None` when a newer one of it came before.
-    pub fn sync(&mut self, id: &str, ask: &Ask, (now, whole): (Duration, bool)) -> Option<Told> {
+    pub fn sync(&mut self, id: &str, ask: &Ask, moment: Moment) -> Option<Told> {
+        let Moment { now, whole, lease } = moment;
         let window = self.window;
         if self.entries.get(id).is_some_and(|entry| entry.call >= ask.call) {
             return None;
@@ -141,7 +155,7 @@ impl Ledger {
         let free = self.limit.saturating_sub(held);
         let most = if whole { ask.claim.max(free) } else { ask.claim };
         let cap = if ask.leaves { 0 } else { ask.want.min(most).min(self.limit) };
-        let until = if ask.leaves { now.saturating_sub(window) } else { now + LEASE };
+        let until = if ask.leaves { now.saturating_sub(window) } else { now + lease };
         let sent = ask.sent.iter().map(|(after, count)| (now + *after, *count)).collect();
         self.entries.insert(
             id.to_owned(),

@@ -10,6 +10,7 @@ use crate::decide::{
     budget::{Allowance, Budget},
     callers::Principal,
     joint::{
+        LEASE,
         ledger::{Age, Ask, Ledger, Opening, Told},
         part::Part,
         rhythm::Rhythm,
@@ -371,8 +372,8 @@ impl World {
         }
         let name = self.replicas[number].name.clone();
         let fresh = self.arrived.is_empty();
-        let whole = self.store.age.open(Opening { seen, fresh }, now);
-        let told = self.store.ledger.sync(&name, ask, (now, whole));
+        let moment = self.store.age.open(Opening { seen, fresh, lease: LEASE }, now);
+        let told = self.store.ledger.sync(&name, ask, moment);
         let Some(told) = told.filter(|_| !ask.leaves) else { return };
         let version = self.store.age.version;
         if self.fault == Some(Fault::Lost) && self.dice(2) == 0 {

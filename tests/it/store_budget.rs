@@ -1,0 +1,141 @@
+//! The script that keeps the caps, on a real Redis, next to the rules that it was written from.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use genesys_proxy::{
+    config,
+    decide::joint::ledger::{Age, Ask, Ledger, Opening, Told},
+    store::{
+        Link, Scope,
+        budget::{self, Answer, From, Word},
+    },
+    telemetry::metrics::Metrics,
+};
+use tokio::runtime::Handle;
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
+
+use crate::support::redis::Redis;
+
+const LIMIT: u64 = 100;
+const WINDOW: Duration = Duration::from_millis(40);
+const LEASE: Duration = Duration::from_millis(25);
+
+/// As in the tests of the rules.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, most: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % most
+    }
+
+    fn ask(&mut self, call: u64) -> Ask {
+        let sent = (0..self.below(4))
+            .map(|_| (Duration::from_millis(self.below(50)), self.below(30)))
+            .collect();
+        Ask {
+            call: call.saturating_sub(2 * u64::from(self.below(10) == 0)),
+            claim: self.below(40),
+            want: self.below(130),
+            inside: self.below(10),
+            sent,
+            wishes: (0..self.below(40)).map(|_| self.below(256) as u8).collect(),
+            leaves: self.below(15) == 0,
+        }
+    }
+}
+
+/// A link that ends with the guard.
+fn link(url: &str) -> (Arc<Link>, DropGuard) {
+    let config = config::Store::of_url(url).unwrap();
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    let handle = Handle::current();
+    let link = Link::spawn(&config, None, Metrics::default(), &tasks, &handle, &stop).unwrap();
+    (link, stop.drop_guard())
+}
+
+fn from<'a>(scope: &'a Scope, id: &'a str) -> From<'a> {
+    From { scope, id, tell: false }
+}
+
+fn word(ledger: &str, ask: Ask) -> Word {
+    Word { ledger: ledger.to_owned(), limit: LIMIT, window: WINDOW, ask }
+}
+
+#[tokio::test]
+async fn the_script_does_what_the_rules_say() {
+    let redis = Redis::start();
+    let (link, _stop) = link(&redis.url());
+    let scope = Scope::new("https://login", "https://api", "id");
+    let (mut dice, mut age) = (Dice(0x5eed), Age::default());
+    let mut ledgers: BTreeMap<&str, Ledger> = BTreeMap::new();
+    let mut versions = vec![0];
+    for call in 1..2_000 {
+        let id = ["a", "b", "c", "d"][dice.below(4) as usize];
+        let seen = if dice.below(20) == 0 { versions[0] + 3 } else { versions[0] };
+        let opening = Opening { seen, fresh: dice.below(2) == 0, lease: LEASE };
+        let named = if dice.below(2) == 0 { &["one"][..] } else { &["one", "two"][..] };
+        let words: Vec<Word> = named.iter().map(|name| word(name, dice.ask(call))).collect();
+        // One call's number is that of all its words.
+        let number = words[0].ask.call;
+        let words: Vec<Word> = words
+            .into_iter()
+            .map(|word| Word { ask: Ask { call: number, ..word.ask }, ..word })
+            .collect();
+        let answer = budget::sync(&link, from(&scope, id), opening, &words).await.unwrap();
+        // The rules at the time that the store's clock showed.
+        let moment = age.open(opening, answer.now);
+        assert_eq!((answer.version, answer.whole), (age.version, moment.whole), "call {call}");
+        for (word, told) in words.iter().zip(&answer.told) {
+            let name = named.iter().find(|name| **name == word.ledger).unwrap();
+            let ledger = ledgers.entry(name).or_insert_with(|| Ledger::new(LIMIT, WINDOW));
+            let expected: Option<Told> = ledger.sync(id, &word.ask, moment);
+            assert_eq!(*told, expected, "call {call}, {name}");
+        }
+        versions[0] = answer.version;
+    }
+    assert_eq!(redis.without_an_end(), [""; 0]);
+}
+
+#[tokio::test]
+async fn whatever_somebody_else_writes_there_is_cut_to_what_can_be() {
+    let redis = Redis::start();
+    let (link, _stop) = link(&redis.url());
+    let scope = Scope::new("https://login", "https://api", "id");
+    let opening = Opening { seen: 0, fresh: true, lease: LEASE };
+    let ask = |call| Ask {
+        call,
+        claim: 0,
+        want: LIMIT,
+        inside: 0,
+        sent: Vec::new(),
+        wishes: Vec::new(),
+        leaves: false,
+    };
+    let said = async |call| -> Answer {
+        let words = [word("one", ask(call))];
+        budget::sync(&link, from(&scope, "me"), opening, &words).await.unwrap()
+    };
+    let key = scope.name("one");
+    for poison in ["", "x", "\u{1}", "\u{90}", &"y".repeat(20_000)] {
+        redis.ask::<i64>(&["HSET", &key, "other", poison]);
+    }
+    let told = said(1).await.told[0].clone().unwrap();
+    assert_eq!((told.cap, told.others.len()), (LIMIT, 0));
+    // More replicas than there can be: what is there is nobody's.
+    for n in 0..1_100 {
+        redis.ask::<i64>(&["HSET", &key, &format!("other-{n}"), "x"]);
+    }
+    assert_eq!(said(2).await.told[0].clone().unwrap().cap, LIMIT);
+    assert_eq!(redis.ask::<i64>(&["HLEN", &key]), 1);
+    redis.ask::<i64>(&["HSET", &scope.name("age"), "since", "never", "version", "-7"]);
+    assert!(said(3).await.version > 0);
+    redis.ask::<String>(&["SET", &key, "no hash"]);
+    redis.ask::<String>(&["SET", &scope.name("age"), "no hash"]);
+    assert_eq!(said(4).await.told[0].clone().unwrap().cap, LIMIT);
+}
