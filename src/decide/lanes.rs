@@ -1,12 +1,16 @@
 //! Several tokens, each with its own budget: which of them a call goes under.
 //! It never lets one token's limit stand for another's, and never counts a call under two.
 
-use std::{num::NonZeroU32, time::Instant};
+use std::{
+    num::NonZeroU32,
+    time::{Duration, Instant},
+};
 
 use super::{
     blame::{Blame, Doubt, Suspect, Suspicion, longer_than},
-    budget::{Allowance, Before, Budget},
+    budget::{Allowance, Before, Budget, Report},
     freshness::Generation,
+    joint::part::Cap,
     quota::Quota,
 };
 
@@ -103,6 +107,11 @@ impl Lanes {
         &self.allowance
     }
 
+    /// For how long a call counts, clocks and networks reckoned with.
+    pub fn window(&self) -> Duration {
+        self.first.budget.window()
+    }
+
     /// What all of them allow together.
     pub fn limit(&self) -> Option<NonZeroU32> {
         let count = u32::try_from(self.more.len() + 1).unwrap_or(u32::MAX);
@@ -128,6 +137,21 @@ impl Lanes {
         let state = &mut self.first;
         let taken = self.more.is_empty() && state.budget.take_slice(count, now);
         taken.then_some(Spot { lane: Lane::default(), generation: state.generation })
+    }
+
+    /// All of them.
+    pub fn numbers(&self) -> impl Iterator<Item = Lane> + use<> {
+        (0..=self.more.len()).map(Lane)
+    }
+
+    /// So much of a token's limit is ours; `None`: all of it.
+    pub fn share(&mut self, lane: Lane, cap: Option<Cap>) {
+        self.lane(lane).budget.share(cap);
+    }
+
+    /// What counts under a token.
+    pub fn report(&mut self, lane: Lane, now: Instant) -> Report {
+        self.lane(lane).budget.report(now)
     }
 
     /// So many calls that had a place left, signed with this token. Returns how many ever left.

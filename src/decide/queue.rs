@@ -135,6 +135,7 @@ impl<W> Queue<W> {
         let (turn, place) = (self.new_turn(who), who.place(known));
         let moment = self.clock.start(now);
         self.change(who.principal, who.weight, |flow| {
+            flow.weigh(who.weight);
             flow.add(place, turn, waiter);
             if known.is_none() {
                 flow.arrivals.add(moment);
@@ -183,6 +184,7 @@ impl<W> Queue<W> {
         let known = self.redeem(who, now);
         let (turn, moment) = (self.new_turn(who), self.clock.start(now));
         self.change(who.principal, who.weight, |flow| {
+            flow.weigh(who.weight);
             flow.next = turn.start.saturating_add(flow.cost);
             if known.is_none() {
                 flow.arrivals.add(moment);
@@ -239,6 +241,11 @@ impl<W> Queue<W> {
     /// Nobody waits, and nobody was told to come back: whoever comes is served as it comes.
     pub fn is_calm(&self) -> bool {
         self.line.is_empty() && self.promises.is_empty()
+    }
+
+    /// Whose calls wait, and how many.
+    pub fn waiting(&self) -> impl Iterator<Item = (Principal, u64)> {
+        self.lengths.iter().map(|(_, principal)| (*principal, self.calls_of(*principal) as u64))
     }
 
     /// How many of this caller's wait.

@@ -10,6 +10,7 @@
 mod crowd;
 pub mod gate;
 mod hold;
+mod joint;
 mod learn;
 mod serve;
 mod stand;
@@ -24,12 +25,14 @@ use std::{
 use super::{
     blame::Family,
     callers::Principal,
+    joint::tally::Tally,
     lanes::{Lane, Lanes, Spot},
     queue::{Queue, Ticket, Tickets, Who, promises},
 };
 use crowd::Crowd;
 use gate::{Gate, GateId, Limit};
 use hold::{Held, Visit};
+pub use joint::{Facts, LimitId};
 pub use learn::{Limited, Refusal};
 use stand::Joined;
 pub use told::{Refused, Standing};
@@ -119,6 +122,8 @@ pub struct Turns<W> {
     moved: bool,
     epoch: Instant,
     tidied: Instant,
+    /// Who called lately, when there are other replicas to tell it.
+    tally: Option<Tally>,
 }
 
 /// Whether a call went through, or where it stopped.
@@ -144,6 +149,7 @@ impl<W> Turns<W> {
             moved: false,
             epoch,
             tidied: epoch,
+            tally: None,
         }
     }
 
@@ -349,6 +355,9 @@ impl<W> Turns<W> {
             let limit = Limit { requests_per_minute, ..known };
             let mut gate = Gate::new(limit, self.lanes.allowance().window, (self.epoch, now));
             gate.assumed = known.requests_per_minute.is_none();
+            if self.tally.is_some() && id.is_shared() {
+                gate.share();
+            }
             gate
         })
     }

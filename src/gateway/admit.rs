@@ -3,13 +3,15 @@
 
 mod desk;
 mod hear;
+pub mod joint;
 mod permit;
 mod toll;
 
 use std::{
+    num::NonZeroU32,
     ops::{Deref, DerefMut},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Instant as StdInstant,
@@ -36,10 +38,11 @@ use crate::{
         turns::{Arrival, Call, Grant, Outcome, Refused, Rules, Standing, Turns, gate::GateId},
         urgency::Urgency,
     },
-    token::Tokens,
+    token::{Token, Tokens},
 };
 
 pub use desk::Desk;
+use joint::Joint;
 pub use permit::Permit;
 use permit::Place;
 pub use toll::Toll;
@@ -117,6 +120,8 @@ pub struct Admission {
     sliced: AtomicBool,
     /// There is a limit of our own; without one nothing needs counting.
     limited: bool,
+    /// Its limits are shared with other replicas.
+    joint: OnceLock<Joint>,
 }
 
 /// The state, locked. When it is let go, what is read without the lock is true again.
@@ -185,6 +190,7 @@ impl Admission {
             suspicious: AtomicBool::new(false),
             sliced: AtomicBool::new(false),
             limited: limit.requests_per_minute.is_some(),
+            joint: OnceLock::new(),
         });
         let pacer = Arc::clone(&admission);
         tasks.spawn_on(
@@ -213,6 +219,9 @@ impl Admission {
             Stood::InLine(ticket, turn) => (ticket, turn),
         };
         self.wake.notify_one();
+        if let Some(joint) = self.joint.get() {
+            joint.stir();
+        }
         let _place = InLine { admission: self, ticket };
         let drained = TurnedAway { failure: Failure::Draining, standing: None };
         // The pacer answers everybody by their deadline; it is gone only after a drain.
@@ -243,7 +252,8 @@ impl Admission {
             let mut state = self.state();
             let ticket = ticket.unwrap_or_else(|| state.ticket());
             let Asker { principal, urgency } = asking.asker;
-            let weight = self.callers.terms(principal).weight;
+            state.came(principal, 1, now);
+            let weight = self.weight(principal);
             let who = Who { principal, weight, urgency, ticket, asks: 0 };
             if let Some((spot, standing)) = state.quick(now, &who) {
                 let grant = Grant { ticket, spot, gates: Vec::new(), standing };
@@ -281,13 +291,19 @@ impl Admission {
         let gates = ceiling.into_iter().chain(named);
         let asks = path::call(method, target.as_str());
         Call {
-            who: Who { principal, weight: terms.weight, urgency, ticket, asks },
+            who: Who { principal, weight: self.weight(principal), urgency, ticket, asks },
             deadline: deadline.into_std(),
             most: terms.max_queue,
             ceiling: terms.requests_per_minute,
             family: path::family(path).key(method),
             gates: gates.collect(),
         }
+    }
+
+    /// What a caller's turns are worth here.
+    fn weight(&self, principal: Principal) -> NonZeroU32 {
+        let weight = self.callers.terms(principal).weight;
+        self.joint.get().map_or(weight, |joint| joint.weight(principal, weight))
     }
 
     /// This token signs from now on. Upstream counts a new one from nothing, so nobody waits for
@@ -327,7 +343,11 @@ impl Admission {
 
     /// Follows a token for as long as it is polled: a line moves although nobody new comes.
     pub async fn follow(&self, lane: Lane, tokens: &Tokens) {
-        tokens.follow(|token| self.seen(Spot { lane, generation: token.generation })).await;
+        let signs = |token: &Token| {
+            self.signs(lane, token);
+            self.seen(Spot { lane, generation: token.generation });
+        };
+        tokens.follow(signs).await;
     }
 
     /// How many wait for their turn.

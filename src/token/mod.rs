@@ -106,6 +106,11 @@ impl Token {
         }
     }
 
+    /// When it was asked for.
+    pub fn born(&self) -> Instant {
+        self.born
+    }
+
     /// It was asked for after this moment.
     pub fn younger_than(&self, moment: Instant) -> bool {
         self.born >= moment

@@ -24,6 +24,11 @@ impl Budget {
         self.cap = cap;
     }
 
+    /// For how long a call counts at most, to the end of its slot.
+    pub fn window(&self) -> Duration {
+        self.window + self.slot
+    }
+
     /// What counts now.
     pub fn report(&mut self, now: Instant) -> Report {
         self.expire(now);

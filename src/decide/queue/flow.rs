@@ -107,6 +107,14 @@ impl<W> Flow<W> {
         }
     }
 
+    /// Its turns cost so much from now on: what a caller is worth here changes when it calls
+    /// elsewhere, too.
+    pub(super) fn weigh(&mut self, weight: NonZeroU32) {
+        if self.weight != weight {
+            (self.weight, self.cost) = (weight, COST / u64::from(weight.get()));
+        }
+    }
+
     /// How many of its members go before a call.
     pub(super) fn before(&self, place: &Place) -> usize {
         self.places.before(place)

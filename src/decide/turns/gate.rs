@@ -6,11 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Waiting;
+use super::{Waiting, joint::nothing};
 use crate::decide::{
     blame::{Doubt, Suspect},
     budget::{Allowance, Before, Budget},
     callers::Principal,
+    joint::part::Cap,
     queue::Queue,
     quota::whose::Watch,
 };
@@ -71,6 +72,8 @@ pub(super) struct Gate<W> {
     before: Option<Before>,
     /// The pause that is on, or was last, taught how many calls it takes.
     taught: bool,
+    /// Of the calls at once, how many are ours; `None`: all.
+    pub(super) seats: Option<Cap>,
 }
 
 /// So many calls at once that were not refused are no probe any longer.
@@ -109,6 +112,7 @@ impl<W> Gate<W> {
             stay: Duration::ZERO,
             before: None,
             taught: false,
+            seats: None,
         }
     }
 
@@ -206,10 +210,32 @@ impl<W> Gate<W> {
         self.budget.paused_until().is_some_and(|paused| now < paused)
     }
 
+    /// Others have a part of it from now on.
+    pub(super) fn share(&mut self) {
+        let rate = self.budget.limit().filter(|_| !self.assumed).and_then(NonZeroU32::new);
+        self.budget.share(rate.map(nothing));
+        self.seats = self.concurrent.map(nothing);
+    }
+
+    /// Calls in a window, if somebody said how many.
+    pub(super) fn rate(&self) -> Option<u32> {
+        self.budget.limit().filter(|_| !self.assumed)
+    }
+
+    /// Calls at once, all replicas', and how many of them are inside here.
+    pub(super) fn crowd(&self) -> Option<(u32, u32)> {
+        Some((self.concurrent?.get(), self.inside))
+    }
+
+    /// Calls at once, as many as are ours.
+    fn most(&self) -> Option<u32> {
+        let all = self.concurrent?.get();
+        Some(self.seats.map_or(all, |seats| u32::try_from(seats.now).unwrap_or(all).min(all)))
+    }
+
     /// How many there may be yet, and how many at once.
     fn room(&self) -> Option<(u32, u32)> {
-        let of_all =
-            self.concurrent.map(|most| (most.get().saturating_sub(self.inside), most.get()));
+        let of_all = self.most().map(|most| (most.saturating_sub(self.inside), most));
         // Those that left before the pause are no probes.
         let probes = self.inside.saturating_sub(self.before_pause);
         let of_probes = self.probing.map(|most| (most.saturating_sub(probes), most));
@@ -224,6 +250,8 @@ impl<W> Gate<W> {
         let full_for =
             self.full_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         let each = self.stay.max(full_for);
+        // With none of its own it will have one, or none: nobody knows.
+        let most = most.max(1);
         let turns = u32::try_from(ahead).unwrap_or(u32::MAX).saturating_add(1);
         at.max(now + each.saturating_mul(turns / most) + each / most * (turns % most))
     }

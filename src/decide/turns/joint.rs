@@ -1,0 +1,121 @@
+//! Limits that are shared with other replicas: what each tells of itself, and what is ours of it.
+//! It never lets a call pass a limit of which nothing is ours yet.
+
+use std::{collections::BTreeMap, num::NonZeroU32, time::Instant};
+
+use super::{GateId, Turns};
+use crate::decide::{
+    budget::Report,
+    callers::Principal,
+    joint::{part::Cap, tally::Tally},
+    lanes::Lane,
+};
+
+/// A limit that replicas share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LimitId {
+    /// Of a token.
+    Lane(Lane),
+    /// Calls in a window, of a caller or a named family.
+    Rate(GateId),
+    /// Calls at once, of a named family.
+    Crowd(GateId),
+}
+
+/// How a limit stands here.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// What all replicas may send together.
+    pub limit: u64,
+    /// What counts here.
+    pub report: Report,
+    /// Whose calls wait for it, and how many.
+    pub waiting: BTreeMap<Principal, u64>,
+}
+
+impl<W> Turns<W> {
+    /// From now on there are others: until it is known what is ours, nothing is.
+    pub fn share(&mut self, now: Instant) {
+        self.tally = Some(Tally::new(self.lanes.allowance().window, now));
+        let Some(limit) = self.lanes.allowance().limit else { return };
+        for lane in self.lanes.numbers() {
+            self.lanes.share(lane, Some(nothing(limit)));
+        }
+    }
+
+    /// A call came, whether or not it leaves.
+    pub fn came(&mut self, principal: Principal, calls: u32, now: Instant) {
+        if let Some(tally) = &mut self.tally {
+            tally.add(principal, calls, now);
+        }
+    }
+
+    /// Calls of each caller in a window, lately.
+    pub fn lately(&mut self, now: Instant) -> BTreeMap<Principal, u64> {
+        self.tally.as_mut().map(|tally| tally.in_a_window(now).collect()).unwrap_or_default()
+    }
+
+    /// Of all limits that are shared, how they stand here.
+    pub fn limits(&mut self, now: Instant) -> BTreeMap<LimitId, Facts> {
+        let mut limits = BTreeMap::new();
+        let waiting: BTreeMap<Principal, u64> = self.line.waiting().collect();
+        let several = self.lanes.numbers().count() as u64;
+        if let Some(limit) = self.lanes.allowance().limit {
+            for lane in self.lanes.numbers() {
+                let report = self.lanes.report(lane, now);
+                // Any of them will do for a call.
+                let part =
+                    |(principal, calls): (&Principal, &u64)| (*principal, calls.div_ceil(several));
+                let waiting = waiting.iter().map(part).collect();
+                let facts = Facts { limit: limit.get().into(), report, waiting };
+                limits.insert(LimitId::Lane(lane), facts);
+            }
+        }
+        for (id, gate) in self.gates.iter_mut().filter(|(id, _)| id.is_shared()) {
+            let waiting: BTreeMap<Principal, u64> = gate.line.waiting().collect();
+            if let Some(limit) = gate.rate() {
+                let report = gate.budget.report(now);
+                let facts = Facts { limit: limit.into(), report, waiting: waiting.clone() };
+                limits.insert(LimitId::Rate(*id), facts);
+            }
+            if let Some((limit, inside)) = gate.crowd() {
+                let report = Report { inside: inside.into(), sent: Vec::new() };
+                let facts = Facts { limit: limit.into(), report, waiting };
+                limits.insert(LimitId::Crowd(*id), facts);
+            }
+        }
+        limits
+    }
+
+    /// So much of a limit is ours from now on; `None`: all of it, and nobody else's.
+    pub fn cap(&mut self, id: LimitId, cap: Option<Cap>) {
+        match id {
+            LimitId::Lane(lane) => self.lanes.share(lane, cap),
+            LimitId::Rate(id) => {
+                if let Some(gate) = self.gates.get_mut(&id) {
+                    gate.budget.share(cap);
+                }
+            }
+            LimitId::Crowd(id) => {
+                if let Some(gate) = self.gates.get_mut(&id) {
+                    gate.seats = cap;
+                }
+            }
+        }
+    }
+}
+
+impl GateId {
+    /// What upstream was seen to limit each replica sees for itself.
+    pub(super) fn is_shared(self) -> bool {
+        match self {
+            Self::Ceiling(_) | Self::Family(_) => true,
+            Self::Learned(_) => false,
+        }
+    }
+}
+
+/// Of a limit of which it is not known what is ours.
+pub(super) fn nothing(limit: NonZeroU32) -> Cap {
+    Cap { now: 0, soon: limit.get().into() }
+}

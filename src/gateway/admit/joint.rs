@@ -1,0 +1,475 @@
+//! The budgets that replicas share: what this one tells the store, and what it may send.
+//! It never holds a call up for an answer of the store: caps change beside the calls.
+
+pub mod books;
+
+use std::{
+    collections::BTreeMap,
+    num::NonZeroU32,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::Admission;
+use crate::{
+    decide::{
+        callers::Principal,
+        joint::{
+            LEASE,
+            ledger::{Ask, Opening, Told},
+            part::{Claim, Part},
+            rhythm::Rhythm,
+            wish::{self, Wish},
+        },
+        lanes::Lane,
+        turns::{Facts, LimitId},
+    },
+    store::{
+        Down,
+        budget::{Answer, Word},
+    },
+    token::Token,
+};
+
+/// Where replicas meet; tests bring their own.
+pub trait Books: Send + Sync + 'static {
+    /// Says all words at once. `tell`: the others are to look, too.
+    fn sync(
+        &self,
+        opening: Opening,
+        words: &[Word],
+        tell: bool,
+    ) -> impl Future<Output = Result<Answer, Down>> + Send;
+
+    /// How many connections there have been: with another one, what was written may be gone.
+    fn connection(&self) -> u64;
+
+    /// Ends when another replica says that it is worth looking.
+    fn called(&self) -> impl Future<Output = ()> + Send;
+
+    /// As a caller is known to all replicas.
+    fn caller(&self, principal: Principal) -> u64;
+
+    /// As a limit is known to all replicas.
+    fn ledger(&self, id: LimitId) -> String;
+
+    /// This replica.
+    fn replica(&self) -> &str;
+
+    /// The budgets of these tokens are in them; and those of families and ceilings, if they are the
+    /// first ones.
+    fn holds(&self, id: LimitId) -> bool;
+
+    /// Nobody else can read or make it.
+    fn seal(&self, ledger: &str, wishes: &[u8]) -> impl Future<Output = Vec<u8>> + Send;
+
+    /// What another replica sealed.
+    fn open(
+        &self,
+        ledger: &str,
+        replica: &str,
+        sealed: &[u8],
+    ) -> impl Future<Output = Option<Vec<u8>>> + Send;
+}
+
+/// What calls see of it.
+#[derive(Debug)]
+pub(super) struct Joint {
+    /// A call waits that need not, perhaps.
+    stir: Notify,
+    /// Callers whose turns are worth less here, as they have some elsewhere.
+    worths: ArcSwap<BTreeMap<Principal, f64>>,
+    lanes: Mutex<BTreeMap<Lane, Signing>>,
+    replicas: AtomicUsize,
+    ends: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// What a lane's calls are signed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Signing {
+    /// A token that others sign with, too.
+    Shared {
+        /// It was made then.
+        born: Instant,
+    },
+    /// One of this replica alone: upstream counts its calls apart.
+    Private,
+}
+
+/// Weights are told from one another in so many steps.
+const STEPS: f64 = 16.0;
+/// What the last word to the store may take.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
+impl Joint {
+    fn new() -> Self {
+        Self {
+            stir: Notify::new(),
+            worths: ArcSwap::default(),
+            lanes: Mutex::default(),
+            replicas: AtomicUsize::new(1),
+            ends: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    /// A call waits.
+    pub(super) fn stir(&self) {
+        self.stir.notify_one();
+    }
+
+    /// A caller's weight here.
+    pub(super) fn weight(&self, principal: Principal, weight: NonZeroU32) -> NonZeroU32 {
+        let worth = self.worths.load().get(&principal).copied().unwrap_or(1.0);
+        let weight = (f64::from(weight.get()) * STEPS * worth).round();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates")]
+        let weight = weight as u32;
+        NonZeroU32::new(weight).unwrap_or(NonZeroU32::MIN)
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, BTreeMap<Lane, Signing>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Admission {
+    /// From now on its limits are shared; nothing may leave before [`Admission::meet`] has brought
+    /// something. To be called before anything is admitted.
+    pub fn share(&self) {
+        if self.joint.set(Joint::new()).is_ok() {
+            self.state().share(Instant::now().into_std());
+        }
+    }
+
+    /// Meets the others in these books until it leaves, or `stop`.
+    pub fn meet<B: Books>(
+        self: &Arc<Self>,
+        books: B,
+        runtime: &tokio::runtime::Handle,
+        stop: CancellationToken,
+    ) {
+        let Some(joint) = self.joint.get() else { return };
+        let admission = Arc::clone(self);
+        joint.tasks.spawn_on(
+            async move {
+                let mut partner = Partner::new(admission, books);
+                stop.run_until_cancelled(partner.run()).await;
+            },
+            runtime,
+        );
+    }
+
+    /// Tells the others that it goes: what it had is theirs.
+    pub async fn part(&self) {
+        if let Some(joint) = self.joint.get() {
+            joint.ends.cancel();
+            joint.tasks.close();
+            // Without the store they find out by themselves.
+            let _ = timeout(LAST_WORD, joint.tasks.wait()).await;
+        }
+    }
+
+    /// Replicas that share the limits, this one included, as far as it knows.
+    pub fn replicas(&self) -> usize {
+        self.joint.get().map_or(1, |joint| joint.replicas.load(Ordering::Relaxed))
+    }
+
+    /// Calls of this lane are signed with this token from now on.
+    pub(super) fn signs(&self, lane: Lane, token: &Token) {
+        let Some(joint) = self.joint.get() else { return };
+        let signing =
+            if token.shared { Signing::Shared { born: token.born() } } else { Signing::Private };
+        let before = joint.lanes().insert(lane, signing);
+        if before == Some(signing) {
+            return;
+        }
+        if signing == Signing::Private {
+            // Its limit is nobody else's.
+            self.state().cap(LimitId::Lane(lane), None);
+            self.wake.notify_one();
+        }
+        joint.stir();
+    }
+}
+
+/// One replica among others.
+struct Partner<B> {
+    admission: Arc<Admission>,
+    books: B,
+    parts: BTreeMap<LimitId, Part>,
+    rhythm: Rhythm,
+    call: u64,
+    version: u64,
+    connection: u64,
+    /// The others are to look.
+    tell: bool,
+}
+
+impl<B: Books> Partner<B> {
+    fn new(admission: Arc<Admission>, books: B) -> Self {
+        Self {
+            admission,
+            books,
+            parts: BTreeMap::new(),
+            rhythm: Rhythm::default(),
+            call: 0,
+            version: 0,
+            connection: 0,
+            tell: true,
+        }
+    }
+
+    fn joint(&self) -> Option<&Joint> {
+        self.admission.joint.get()
+    }
+
+    async fn run(&mut self) {
+        let admission = Arc::clone(&self.admission);
+        let Some(joint) = admission.joint.get() else { return };
+        let mut stirred = true;
+        loop {
+            let now = Instant::now();
+            let off = stirred || self.parts.values().any(Part::is_off);
+            let next = Instant::from_std(self.rhythm.next(now.into_std(), off));
+            if next > now {
+                tokio::select! {
+                    () = joint.ends.cancelled() => return self.leave().await,
+                    () = sleep_until(next) => {}
+                    () = joint.stir.notified() => { stirred = true; continue }
+                    () = self.books.called() => { stirred = true; continue }
+                }
+            }
+            stirred = false;
+            self.sync().await;
+        }
+    }
+
+    /// One question to the store, and what follows from its answer.
+    async fn sync(&mut self) {
+        let asked = Instant::now();
+        self.look(asked);
+        let (words, ids) = self.words(asked).await;
+        let fresh = self.is_fresh(asked);
+        let opening = Opening { seen: self.version, fresh, lease: LEASE };
+        let before = self.caps();
+        let answer = self.books.sync(opening, &words, std::mem::take(&mut self.tell)).await;
+        match answer {
+            Ok(answer) => self.told(asked, answer, &words, &ids).await,
+            Err(_) => self.unheard(),
+        }
+        self.apply();
+        let now = Instant::now().into_std();
+        let changed = before != self.caps();
+        self.rhythm.asked(now, changed);
+        self.tell |= changed || self.parts.values().any(Part::is_short);
+    }
+
+    fn caps(&self) -> Vec<(u64, usize)> {
+        self.parts.values().map(|part| (part.cap().now, part.replicas())).collect()
+    }
+
+    /// The limits as they are now: new ones, and such as are this replica's alone.
+    fn look(&mut self, now: Instant) {
+        let connection = self.books.connection();
+        if std::mem::replace(&mut self.connection, connection) != connection {
+            for part in self.parts.values_mut() {
+                part.reconnected(now.into_std());
+            }
+        }
+        let private: Vec<Lane> = self.joint().map_or_else(Vec::new, |joint| {
+            let lanes = joint.lanes();
+            lanes.iter().filter(|(_, s)| **s == Signing::Private).map(|(lane, _)| *lane).collect()
+        });
+        let (limits, window) = {
+            let mut state = self.admission.state();
+            let window = state.lanes().window();
+            (state.limits(now.into_std()), window)
+        };
+        let ours = |id: &LimitId| match id {
+            LimitId::Lane(lane) => self.books.holds(*id) && !private.contains(lane),
+            LimitId::Rate(_) | LimitId::Crowd(_) => self.books.holds(*id),
+        };
+        let limits: BTreeMap<LimitId, Facts> =
+            limits.into_iter().filter(|(id, _)| ours(id)).collect();
+        self.parts.retain(|id, _| limits.contains_key(id));
+        for (id, facts) in &limits {
+            let part = || Part::new(self.books.replica(), facts.limit, window);
+            self.parts.entry(*id).or_insert_with(part);
+        }
+    }
+
+    /// What is said of each limit. What is given up is given up before.
+    async fn words(&mut self, now: Instant) -> (Vec<Word>, Vec<LimitId>) {
+        self.call += 1;
+        let (claims, window) = self.claims(now);
+        // Caps first, then what counts: in between nobody sends more.
+        let limits = self.admission.state().limits(now.into_std());
+        let (mut words, mut ids) = (Vec::new(), Vec::new());
+        for (id, (claim, wishes)) in claims {
+            let Some(Facts { limit, report, .. }) = limits.get(&id).cloned() else { continue };
+            let ledger = self.books.ledger(id);
+            let wishes = self.books.seal(&ledger, &wish::told(&wishes)).await;
+            let ask = Ask {
+                call: self.call,
+                claim: claim.has,
+                want: claim.wants,
+                inside: report.inside,
+                sent: report.sent,
+                wishes,
+                leaves: false,
+            };
+            words.push(Word { ledger, limit, window, ask });
+            ids.push(id);
+        }
+        (words, ids)
+    }
+
+    fn claims(&mut self, now: Instant) -> (BTreeMap<LimitId, (Claim, Vec<Wish>)>, Duration) {
+        let mut state = self.admission.state();
+        let (limits, lately) = (state.limits(now.into_std()), state.lately(now.into_std()));
+        let window = state.lanes().window();
+        let mut claims = BTreeMap::new();
+        for (id, part) in &mut self.parts {
+            let Some(facts) = limits.get(id) else { continue };
+            let wishes = wishes(*id, facts, &lately, &self.admission, &self.books);
+            let before = part.cap();
+            let claim = part.ask(now.into_std(), wishes.clone());
+            self.tell |= part.cap() != before;
+            state.cap(*id, Some(part.cap()));
+            claims.insert(*id, (claim, wishes));
+        }
+        (claims, window)
+    }
+
+    async fn told(&mut self, asked: Instant, answer: Answer, words: &[Word], ids: &[LimitId]) {
+        self.version = answer.version;
+        for ((id, word), told) in ids.iter().zip(words).zip(answer.told) {
+            let Some(Told { cap, others }) = told else { continue };
+            let mut wishes = BTreeMap::new();
+            for (name, other) in others.into_iter().filter(|(_, other)| other.lives) {
+                let opened = self.books.open(&word.ledger, &name, &other.wishes).await;
+                let read = opened.and_then(|opened| wish::read(&opened));
+                // Of one that has another secret it is known what it holds.
+                let unread =
+                    || vec![Wish { caller: unnamed(&name), weight: 1, calls: other.holds }];
+                wishes.insert(name.clone(), read.unwrap_or_else(unread));
+            }
+            if let Some(part) = self.parts.get_mut(id) {
+                part.told(asked.into_std(), cap, wishes);
+            }
+        }
+        self.known();
+    }
+
+    fn unheard(&mut self) {
+        let now = Instant::now().into_std();
+        let replicas = self.admission.replicas();
+        for part in self.parts.values_mut() {
+            part.unheard(now, replicas);
+        }
+    }
+
+    /// What is ours now, and who else there is.
+    fn apply(&self) {
+        let mut state = self.admission.state();
+        for (id, part) in &self.parts {
+            state.cap(*id, Some(part.cap()));
+        }
+        drop(state);
+        self.admission.wake.notify_one();
+    }
+
+    fn known(&self) {
+        let lane = |(id, _): &(&LimitId, &Part)| matches!(id, LimitId::Lane(_));
+        let Some((joint, (_, part))) = self.joint().zip(self.parts.iter().find(lane)) else {
+            return;
+        };
+        let before = joint.replicas.swap(part.replicas(), Ordering::Relaxed);
+        if before != part.replicas() {
+            tracing::info!(replicas = part.replicas(), "replicas that share the budget");
+        }
+        let lately = self.admission.state().lately(Instant::now().into_std());
+        let worths =
+            lately.keys().map(|principal| (*principal, part.worth(self.books.caller(*principal))));
+        joint.worths.store(Arc::new(worths.filter(|(_, worth)| *worth < 1.0).collect()));
+    }
+
+    /// All tokens of this client were made a moment ago: nobody can have used them before.
+    fn is_fresh(&self, now: Instant) -> bool {
+        self.joint().is_some_and(|joint| {
+            joint.lanes().iter().any(|(lane, signing)| match signing {
+                Signing::Shared { born } => {
+                    self.books.holds(LimitId::Lane(*lane)) && now < *born + LEASE
+                }
+                Signing::Private => false,
+            })
+        })
+    }
+
+    /// The last word: what was sent counts to its end, and the rest is the others'.
+    async fn leave(&mut self) {
+        let (mut words, _) = self.words(Instant::now()).await;
+        for Word { ask, .. } in &mut words {
+            (ask.claim, ask.want, ask.inside, ask.leaves) = (0, 0, 0, true);
+        }
+        let opening = Opening { seen: self.version, fresh: false, lease: LEASE };
+        // Without the store the others find out by themselves.
+        let _ = self.books.sync(opening, &words, true).await;
+    }
+}
+
+/// What callers want of a limit here.
+fn wishes(
+    id: LimitId,
+    facts: &Facts,
+    lately: &BTreeMap<Principal, u64>,
+    admission: &Admission,
+    books: &impl Books,
+) -> Vec<Wish> {
+    let wish = |principal: Principal, calls: u64, waiting: u64| Wish {
+        caller: books.caller(principal),
+        weight: admission.callers.terms(principal).weight.get(),
+        calls: wish::wanted(calls, waiting),
+    };
+    let waiting = |principal: &Principal| facts.waiting.get(principal).copied().unwrap_or(0);
+    let sent: u64 = facts.report.sent.iter().map(|(_, calls)| calls).sum();
+    let taken = sent + facts.report.inside;
+    match id {
+        LimitId::Lane(_) => {
+            let unseen = facts.waiting.keys().filter(|who| !lately.contains_key(who));
+            let all = lately.iter().map(|(who, calls)| (*who, *calls));
+            let all = all.chain(unseen.map(|who| (*who, 0)));
+            all.map(|(who, calls)| wish(who, calls, waiting(&who))).collect()
+        }
+        // Whose calls are in it is not counted: those who wait have had equal parts of it.
+        LimitId::Rate(_) | LimitId::Crowd(_) if !facts.waiting.is_empty() => {
+            let each = taken.div_ceil(facts.waiting.len() as u64);
+            facts.waiting.iter().map(|(who, waits)| wish(*who, each, *waits)).collect()
+        }
+        LimitId::Rate(_) | LimitId::Crowd(_) => {
+            vec![Wish {
+                caller: unnamed(books.replica()),
+                weight: 1,
+                calls: wish::wanted(taken, 0),
+            }]
+        }
+    }
+}
+
+/// Callers of a replica that are not known one by one.
+fn unnamed(replica: &str) -> u64 {
+    replica.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}

@@ -1,0 +1,159 @@
+//! The books of one client in the store.
+//! It never writes a caller's name there, nor anything that can be read without the client's secret.
+
+use std::{ops::Range, sync::Arc};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use tokio::sync::{Mutex, broadcast};
+
+use super::Books;
+use crate::{
+    config::Family,
+    decide::{
+        callers::Principal,
+        joint::ledger::Opening,
+        lanes::Lane,
+        turns::{LimitId, gate::GateId},
+    },
+    store::{
+        Down, Heard, Link, Scope,
+        budget::{self, Answer, From, Word},
+    },
+    token::issuer::Login,
+};
+
+/// What the keys for wishes are for.
+const PURPOSE: &str = "budget";
+
+/// One client's.
+#[derive(Debug)]
+pub struct InStore {
+    link: Arc<Link>,
+    login: Arc<Login>,
+    replica: String,
+    /// The lanes of its tokens.
+    lanes: Range<usize>,
+    names: Names,
+    heard: Mutex<broadcast::Receiver<Heard>>,
+}
+
+/// What replicas of one configuration know alike.
+#[derive(Debug, Clone, Default)]
+pub struct Names {
+    /// Of `[[caller]]`s, in their order.
+    pub callers: Vec<String>,
+    /// `rate_limit.families`, in their order.
+    pub families: Vec<Family>,
+}
+
+impl InStore {
+    /// Of the client that logs in by `login` and has these lanes.
+    pub fn new(
+        link: &Arc<Link>,
+        login: &Arc<Login>,
+        replica: &str,
+        lanes: Range<usize>,
+        names: Names,
+    ) -> Self {
+        Self {
+            link: Arc::clone(link),
+            login: Arc::clone(login),
+            replica: replica.to_owned(),
+            lanes,
+            names,
+            heard: Mutex::new(link.listen(&budget::channel(login.scope()))),
+        }
+    }
+
+    fn scope(&self) -> &Scope {
+        self.login.scope()
+    }
+
+    fn gate(&self, id: GateId) -> u64 {
+        match id {
+            GateId::Ceiling(principal) => self.caller(principal),
+            GateId::Family(n) => {
+                let family = self.names.families.get(usize::from(n));
+                let rule = family.map(|family| family.rule.to_string()).unwrap_or_default();
+                number(&[b"family", rule.as_bytes()])
+            }
+            GateId::Learned(family) => family,
+        }
+    }
+}
+
+impl Books for InStore {
+    async fn sync(&self, opening: Opening, words: &[Word], tell: bool) -> Result<Answer, Down> {
+        let from = From { scope: self.scope(), id: &self.replica, tell };
+        budget::sync(&self.link, from, opening, words).await
+    }
+
+    fn connection(&self) -> u64 {
+        self.link.connection()
+    }
+
+    async fn called(&self) {
+        let mut heard = self.heard.lock().await;
+        loop {
+            match Heard::next(&mut heard).await {
+                // Its own voice.
+                Heard::Said(who) if *who == *self.replica.as_bytes() => {}
+                Heard::Said(_) | Heard::Gap => return,
+            }
+        }
+    }
+
+    fn caller(&self, principal: Principal) -> u64 {
+        match principal {
+            Principal::Named(n) => {
+                let name = self.names.callers.get(usize::from(n)).map(String::as_bytes);
+                number(&[b"name", name.unwrap_or_default()])
+            }
+            Principal::Address(address) => number(&[b"address", address.to_string().as_bytes()]),
+            Principal::User(id) => number(&[b"user", &id.to_be_bytes()]),
+            Principal::Unknown => number(&[b"anybody"]),
+        }
+    }
+
+    fn ledger(&self, id: LimitId) -> String {
+        match id {
+            LimitId::Lane(lane) => format!("budget:{}", lane.number() - self.lanes.start),
+            LimitId::Rate(id) => format!("rate:{:016x}", self.gate(id)),
+            LimitId::Crowd(id) => format!("crowd:{:016x}", self.gate(id)),
+        }
+    }
+
+    fn replica(&self) -> &str {
+        &self.replica
+    }
+
+    fn holds(&self, id: LimitId) -> bool {
+        match id {
+            LimitId::Lane(lane) => self.lanes.contains(&lane.number()),
+            LimitId::Rate(_) | LimitId::Crowd(_) => self.lanes.contains(&Lane::default().number()),
+        }
+    }
+
+    async fn seal(&self, ledger: &str, wishes: &[u8]) -> Vec<u8> {
+        let keys = self.login.seals(PURPOSE).await;
+        let context = context(ledger, &self.replica);
+        // Without a secret nothing is told: the others see how much it holds.
+        keys.first().map(|key| key.seal(&context, wishes)).unwrap_or_default()
+    }
+
+    async fn open(&self, ledger: &str, replica: &str, sealed: &[u8]) -> Option<Vec<u8>> {
+        let context = context(ledger, replica);
+        let keys = self.login.seals(PURPOSE).await;
+        keys.iter().find_map(|key| key.open(&context, sealed)).map(|opened| opened.to_vec())
+    }
+}
+
+/// What is sealed for one place is nothing in another.
+fn context(ledger: &str, replica: &str) -> String {
+    format!("{ledger} {replica}")
+}
+
+fn number(parts: &[&[u8]]) -> u64 {
+    let digest = digest(&SHA256, &parts.join(&0));
+    digest.as_ref().iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
