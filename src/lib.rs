@@ -24,7 +24,7 @@
 //! main → cli → { config, server, admin, simulator }
 //! server → gateway → { token, upstream, store } → decide     token → { secret, store } → decide
 //! store → secret
-//! config → decide      admin → { token, gateway }      everyone may use telemetry and config
+//! config → decide      admin → { token, gateway, store }      everyone may use telemetry and config
 //! ```
 //!
 //! [`decide`] imports nothing of ours, has no I/O, no clock and no dice: every rule in it can be

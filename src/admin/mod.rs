@@ -16,6 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     gateway::{Shared, guard::Guard},
     server::{StartError, organisation::Common},
+    store::Link,
 };
 
 /// Connections at once; more wait in the kernel's backlog.
@@ -47,15 +48,22 @@ impl Bound {
         let Some(access) = all.first().map(|shared| &shared.config.access) else { return };
         let guard = Arc::new(Guard::without_pages(&[self.address], &access.hosts, access));
         let (tasks, stop) = (common.tasks.clone(), common.stop.clone());
-        common.spawn(accept(self.listener, all, guard, draining, tasks, stop));
+        let answers = Answers { all, guard, store: common.store.clone(), draining };
+        common.spawn(accept(self.listener, Arc::new(answers), tasks, stop));
     }
+}
+
+/// What answers are made of.
+struct Answers {
+    all: Arc<[Arc<Shared>]>,
+    guard: Arc<Guard>,
+    store: Option<Arc<Link>>,
+    draining: CancellationToken,
 }
 
 async fn accept(
     listener: TcpListener,
-    all: Arc<[Arc<Shared>]>,
-    guard: Arc<Guard>,
-    draining: CancellationToken,
+    answers: Arc<Answers>,
     connections: TaskTracker,
     stop: CancellationToken,
 ) {
@@ -69,10 +77,9 @@ async fn accept(
                 continue;
             }
         };
-        let (all, draining) = (Arc::clone(&all), draining.clone());
-        let (guard, stop) = (Arc::clone(&guard), stop.clone());
+        let (answers, stop) = (Arc::clone(&answers), stop.clone());
         let service = service_fn(move |request: Request<Incoming>| {
-            let answer = answer(request, &all, &guard, &draining);
+            let answer = answers.to(request);
             async move { Ok::<_, Infallible>(answer) }
         });
         let served = http1::Builder::new()
@@ -89,27 +96,25 @@ async fn accept(
     }
 }
 
-fn answer(
-    request: Request<Incoming>,
-    all: &[Arc<Shared>],
-    guard: &Guard,
-    draining: &CancellationToken,
-) -> Response<Full<Bytes>> {
-    let (parts, _) = request.into_parts();
-    if let Err(failure) = guard.pass_alone(&parts) {
-        return text(failure.facts().status, failure.facts().message);
-    }
-    if parts.method != Method::GET && parts.method != Method::HEAD {
-        return text(405, "only GET");
-    }
-    match parts.uri.path() {
-        "/healthz" => text(200, "ok"),
-        "/readyz" => {
-            let (status, line) = ready::ready(all, draining.is_cancelled());
-            text(status, &line)
+impl Answers {
+    fn to(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let (parts, _) = request.into_parts();
+        if let Err(failure) = self.guard.pass_alone(&parts) {
+            return text(failure.facts().status, failure.facts().message);
         }
-        "/metrics" => metrics(all),
-        _ => text(404, "only /healthz, /readyz and /metrics"),
+        if parts.method != Method::GET && parts.method != Method::HEAD {
+            return text(405, "only GET");
+        }
+        match parts.uri.path() {
+            "/healthz" => text(200, "ok"),
+            "/readyz" => {
+                let draining = self.draining.is_cancelled();
+                let (status, line) = ready::ready(&self.all, self.store.as_deref(), draining);
+                text(status, &line)
+            }
+            "/metrics" => metrics(&self.all),
+            _ => text(404, "only /healthz, /readyz and /metrics"),
+        }
     }
 }
 

@@ -4,7 +4,11 @@
 
 use std::sync::Arc;
 
-use crate::{gateway::Shared, token::pool::Login};
+use crate::{
+    gateway::Shared,
+    store::{Health, Link},
+    token::pool::Login,
+};
 
 /// The organisation at the top.
 const FIRST: &str = "default";
@@ -27,10 +31,12 @@ struct Facts<'a> {
     organisations: Vec<(&'a str, Login)>,
     record: Record,
     keys_away: bool,
+    /// Why the store cannot be used.
+    store_away: Option<String>,
 }
 
 /// The status and its reason.
-pub(super) fn ready(all: &[Arc<Shared>], draining: bool) -> (u16, String) {
+pub(super) fn ready(all: &[Arc<Shared>], store: Option<&Link>, draining: bool) -> (u16, String) {
     let organisations =
         all.iter().map(|shared| (shared.name.as_deref().unwrap_or(FIRST), shared.tokens.login()));
     let record = match all.first().and_then(|shared| shared.audit.as_ref()) {
@@ -43,11 +49,20 @@ pub(super) fn ready(all: &[Arc<Shared>], draining: bool) -> (u16, String) {
         organisations: organisations.collect(),
         record,
         keys_away: all.iter().any(|shared| shared.callers.keys_away()),
+        store_away: store.and_then(away),
     })
 }
 
+/// Why it cannot be used; nothing is known of it at the start.
+fn away(store: &Link) -> Option<String> {
+    match &*store.health().borrow() {
+        Health::Connecting | Health::Up => None,
+        Health::Down(why) => Some(why.clone()),
+    }
+}
+
 fn judge(facts: &Facts<'_>) -> (u16, String) {
-    let Facts { draining, organisations, record, keys_away } = facts;
+    let Facts { draining, organisations, record, keys_away, store_away } = facts;
     if *draining {
         return (503, "draining".to_owned());
     }
@@ -69,6 +84,8 @@ fn judge(facts: &Facts<'_>) -> (u16, String) {
     if *keys_away {
         wrong.push("the keys of jwt.jwks_url cannot be fetched".to_owned());
     }
+    let store = store_away.as_ref().map(|why| format!("the store is away: {why}"));
+    let wrong: Vec<String> = wrong.into_iter().chain(store).collect();
     let wrong = wrong.join("; ");
     match (usable, wrong.is_empty()) {
         (true, true) => (200, "ready".to_owned()),
@@ -83,7 +100,9 @@ mod tests {
 
     fn told(organisations: &[(&str, Login)], record: Record, keys_away: bool) -> String {
         let organisations = organisations.to_vec();
-        let (status, line) = judge(&Facts { draining: false, organisations, record, keys_away });
+        let store_away = None;
+        let facts = Facts { draining: false, organisations, record, keys_away, store_away };
+        let (status, line) = judge(&facts);
         format!("{status} {line}")
     }
 
@@ -116,7 +135,10 @@ mod tests {
             organisations: one.to_vec(),
             record: Record::Good,
             keys_away: false,
+            store_away: None,
         };
         assert_eq!(judge(&draining), (503, "draining".to_owned()));
+        let away = Facts { draining: false, store_away: Some("h:1: slow".to_owned()), ..draining };
+        assert_eq!(judge(&away), (200, "ready, but the store is away: h:1: slow".to_owned()));
     }
 }

@@ -11,7 +11,8 @@ use super::{ConfigArgs, exit, live, serve::LAST_LINES};
 use crate::{
     config::{
         Audit, Config, Credentials, Http2, IdentityProvider, Listen, ListenTls, Mode, OnFailure,
-        Organisation, Saving, SecretSource, Sources, VaultAuth, load, show_duration, show_size,
+        Organisation, Saving, SecretSource, Sources, Store, VaultAuth, load, show_duration,
+        show_size,
     },
     secret::loose,
     server::tls::note,
@@ -123,6 +124,7 @@ fn facts(config: &Config) -> Vec<(&'static str, String)> {
     facts.extend(config.organisations.iter().map(|org| ("organisation", organisation(org))));
     facts.extend(config.tls.as_ref().map(|files| ("tls", tls(files))));
     facts.extend(config.audit.as_ref().map(|log| ("audit", audit(log))));
+    facts.extend(config.store.as_ref().map(|store| ("store", shared(store))));
     facts.extend(saving(&config.saving).map(|fact| ("saving", fact)));
     facts
 }
@@ -160,6 +162,15 @@ fn tls(ListenTls { cert, client_ca, .. }: &ListenTls) -> String {
     }
 }
 
+/// Where replicas meet.
+fn shared(store: &Store) -> String {
+    let how = if store.tls { "over TLS" } else { "in plain text" };
+    match &store.username {
+        Some(user) => format!("{}, {how}, as {}", store.servers, user.escape_debug()),
+        None => format!("{}, {how}", store.servers),
+    }
+}
+
 /// `None` when nothing is to be saved.
 fn saving(Saving { coalesce, cache, memory }: &Saving) -> Option<String> {
     (coalesce.len() + cache.len() > 0).then(|| {
@@ -182,6 +193,9 @@ fn notes(config: &Config, live: bool) -> Vec<String> {
             "callers' keys reach {address} unencrypted: write [tls], or keep the network private"
         )
     }));
+    notes.extend(config.store.as_ref().filter(|store| store.in_the_clear()).map(|store| {
+        format!("the password of {} crosses the network unencrypted: use rediss://", store.servers)
+    }));
     notes.into_iter().collect()
 }
 
@@ -201,6 +215,7 @@ fn notes_of(config: &Config, live: bool) -> Vec<String> {
         Some(VaultAuth::AppRole { secret_id, .. }) => sources.push(secret_id.as_ref()),
         Some(VaultAuth::Kubernetes { .. }) | None => {}
     }
+    sources.push(config.store.as_ref().and_then(|store| store.password.as_ref()));
     let of_source = |source: &SecretSource| match source {
         SecretSource::File(path) => loose(path),
         SecretSource::Variable { .. } => None,

@@ -11,7 +11,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::exit;
 use crate::{
     config::{Config, OAuth, Telemetry, Verify, show_duration},
-    server::logins,
+    server::{attempt, logins},
+    store::Attempt,
     telemetry::{log, output::Output},
     token::{
         expectations,
@@ -105,6 +106,7 @@ pub async fn run(config: &Config, out: &mut dyn Write) -> io::Result<u8> {
             client(config, login, &mut report).await?;
         }
     }
+    store(config, (&tasks, &stop), &mut report).await?;
     stop.cancel();
     tasks.close();
     tasks.wait().await;
@@ -115,6 +117,37 @@ pub async fn run(config: &Config, out: &mut dyn Write) -> io::Result<u8> {
     };
     writeln!(report.out, "\n{verdict}")?;
     Ok(report.worst.code())
+}
+
+/// What other gateways meet this one in, if there is something.
+async fn store(
+    config: &Config,
+    (tasks, stop): (&TaskTracker, &CancellationToken),
+    report: &mut Report<'_>,
+) -> io::Result<()> {
+    let Some(store) = &config.store else { return Ok(()) };
+    writeln!(report.out, "\nstore at {}", store.servers)?;
+    let wrong = |what, advice| Diagnosis { found: Found::Wrong, what, advice };
+    match attempt(config, tasks, &Handle::current(), stop).await {
+        Ok(None) => Ok(()),
+        Ok(Some(Attempt::Good)) => report.line("store", "takes writes, and passes on messages"),
+        Ok(Some(Attempt::Deaf(why))) => {
+            let advice = "let the user subscribe to channels, &gp1:* in its ACL: without messages \
+                          replicas find out by asking now and then";
+            report.wrong("messages", &wrong(why, advice))
+        }
+        Ok(Some(Attempt::Away(what))) => {
+            let advice =
+                "check store.url, firewalls and the server: without it this replica is alone";
+            report.wrong("store", &Diagnosis { found: Found::Unavailable, what, advice })
+        }
+        Ok(Some(Attempt::Wrong(what))) => {
+            let advice =
+                "check url, username, password and ca_file in [store], and the server's ACL";
+            report.wrong("store", &wrong(what, advice))
+        }
+        Err(error) => report.wrong("store", &wrong(error.to_string(), "check [store] and [vault]")),
+    }
 }
 
 async fn client(config: &Config, login: &Login, report: &mut Report<'_>) -> io::Result<()> {

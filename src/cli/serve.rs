@@ -41,7 +41,7 @@ pub async fn run(sources: Sources) -> anyhow::Result<u8> {
     if let Err(error) = no_core {
         tracing::warn!(%error, "a crash may leave a core file, and secrets in it");
     }
-    let code = gateway(config, &output).await;
+    let code = Box::pin(gateway(config, &output)).await;
     output.flush(LAST_LINES);
     code
 }

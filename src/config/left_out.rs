@@ -54,7 +54,9 @@ pub(super) fn take_keys(
         named.add_item(*key, item, variables);
     }
     orgs.clear();
-    let of_vault = items.iter().any(|(key, item)| key.0 == "oauth" && in_vault(&item.value));
+    let of_vault = items
+        .iter()
+        .any(|(key, item)| ["oauth", "store"].contains(&key.0) && in_vault(&item.value));
     items.retain(|key, _| {
         !SECTIONS.contains(&key.0) && !KEYS.contains(key) && (of_vault || key.0 != "vault")
     });

@@ -74,7 +74,10 @@ fn secret_values(section: &str, table: &DeTable<'_>, hidden: &mut Vec<Range<usiz
         let name: &str = key.get_ref();
         let path = PATHS.contains(&name) || (section, name) == ("tls", "key");
         let harmless = path && value.get_ref().as_str().is_some_and(is_plainly_a_path);
-        if !harmless && (path || names_a_secret(name)) {
+        // A URL that is none may have a password where no URL has one.
+        let no_url = (section, name) == ("store", "url")
+            && value.get_ref().as_str().is_some_and(|text| !text.contains("://"));
+        if no_url || !harmless && (path || names_a_secret(name)) {
             hide(value, hidden);
         } else {
             tables_within(name, value, hidden);
@@ -205,6 +208,9 @@ mod tests {
             "[audit]\nkey_file = \"eyJ.hunter2.c2lnbmF0dXJl\"",
             "[oauth]\nextra_headers = { Authorization = \"hunter2\" }",
             "[oauth.extra_headers]\nx-key = \"hunter2\"",
+            "[store]\nurl = \"redis://me:hunter2@h\"",
+            "[store]\nurl = \"redis:me:hunter2@h\"",
+            "[store]\npassword = \"hunter2\"",
         ] {
             let shown = redacted(text);
             assert!(!shown.contains("hunter2"), "{shown}");

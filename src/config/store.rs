@@ -178,6 +178,9 @@ pub(super) fn address(text: &str) -> Result<Address, Wrong> {
         ));
     }
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    if path.contains('@') {
+        return Err(("the URL has a / before its @", "a / of a password is written %2F"));
+    }
     let (user, hosts) = match authority.rsplit_once('@') {
         Some((user, hosts)) => (Some(user), hosts),
         None => (None, authority),
@@ -270,7 +273,7 @@ fn host_port(text: &str, usual: u16) -> Result<HostPort, Wrong> {
     if host.is_empty() || host.len() > 253 || !host.chars().all(plain) {
         return Err((
             "the URL has a host that is no name and no address",
-            "a /, ?, #, : or @ of a password is written %2F, %3F, %23, %3A or %40",
+            "letters, digits and -_. only, such as \"redis.internal\"",
         ));
     }
     let port = match port.strip_prefix(':') {

@@ -3,26 +3,21 @@
 
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
 use super::{StartError, organisation::Common, tokens};
 use crate::{
-    config::{Config, SecretKind, SecretSource},
+    config::{self, Config, SecretKind, SecretSource},
     secret::Secret,
-    store::Link,
+    store::{Attempt, Link},
 };
 
 /// Connects in the background, if there is a store.
 pub(super) fn link(config: &Config, common: &Common) -> Result<Option<Arc<Link>>, StartError> {
     let Some(store) = &config.store else { return Ok(None) };
     let Common { tasks, runtime, stop, metrics, .. } = common;
-    // Without an own client the password of a store in Vault would need that of a login.
-    let vault = match &store.password {
-        Some(SecretSource::Vault(_)) => tokens::vault(config, tasks, runtime, stop)?,
-        Some(SecretSource::Variable { .. } | SecretSource::File(_) | SecretSource::Command(_))
-        | None => None,
-    };
-    let password = store.password.clone().map(|source| {
-        Secret::spawn(source, SecretKind::Word, vault.as_ref(), tasks, runtime, stop.clone())
-    });
+    let password = password(config, store, tasks, runtime, stop)?;
     if store.in_the_clear() {
         tracing::warn!(
             store = %store.servers,
@@ -31,4 +26,35 @@ pub(super) fn link(config: &Config, common: &Common) -> Result<Option<Arc<Link>>
         );
     }
     Ok(Some(Link::spawn(store, password, metrics.clone(), tasks, runtime, stop)?))
+}
+
+/// One attempt to use it, for `check --live`; `None` without a store.
+///
+/// # Errors
+/// When TLS has no usable roots, or Vault's client cannot be made.
+pub async fn attempt(
+    config: &Config,
+    tasks: &TaskTracker,
+    runtime: &Handle,
+    stop: &CancellationToken,
+) -> Result<Option<Attempt>, StartError> {
+    let Some(store) = &config.store else { return Ok(None) };
+    let password = password(config, store, tasks, runtime, stop)?;
+    Ok(Some(Attempt::at(store, password).await?))
+}
+
+fn password(
+    config: &Config,
+    store: &config::Store,
+    tasks: &TaskTracker,
+    runtime: &Handle,
+    stop: &CancellationToken,
+) -> Result<Option<Secret>, StartError> {
+    let Some(source) = store.password.clone() else { return Ok(None) };
+    let vault = match &source {
+        SecretSource::Vault(_) => tokens::vault(config, tasks, runtime, stop)?,
+        SecretSource::Variable { .. } | SecretSource::File(_) | SecretSource::Command(_) => None,
+    };
+    let (kind, stop) = (SecretKind::Word, stop.clone());
+    Ok(Some(Secret::spawn(source, kind, vault.as_ref(), tasks, runtime, stop)))
 }

@@ -100,7 +100,7 @@ impl Link {
         let made = self.way.listen(move |push| channels.hear(&push)).await;
         let mut connection = match made {
             Ok(connection) => connection,
-            Err(why) => return why,
+            Err(trouble) => return trouble.why().to_owned(),
         };
         let mut subscribed = Vec::new();
         loop {

@@ -24,7 +24,7 @@ pub(super) const PULSE: Duration = Duration::from_secs(1);
 const STEADY: Duration = Duration::from_secs(5);
 
 /// Writes, as what replicas do; it leaves nothing behind.
-const PROBE: &str = "return redis.call('SET', KEYS[1], '1', 'PX', 1000)";
+pub(super) const PROBE: &str = "return redis.call('SET', KEYS[1], '1', 'PX', 1000)";
 
 impl Link {
     /// Until it is cancelled.
@@ -41,8 +41,8 @@ impl Link {
                         continue;
                     }
                 }
-                Err(why) => {
-                    self.state.down(&why);
+                Err(trouble) => {
+                    self.state.down(trouble.why());
                 }
             }
             failures += 1;
@@ -51,15 +51,18 @@ impl Link {
     }
 
     /// A new connection is used once it has answered.
-    async fn connect(&self, probe: &Script) -> Result<(), String> {
+    async fn connect(&self, probe: &Script) -> Result<(), Trouble> {
         let mut wire = self.way.open().await?;
         let told = self.ask(probe, &mut wire).await;
-        if let Err(Trouble::Lost(why)) = told {
-            return Err(why);
+        match told {
+            Err(trouble @ (Trouble::Lost(_) | Trouble::Denied(_))) => Err(trouble),
+            told @ (Ok(())
+            | Err(Trouble::Refused(_) | Trouble::Forbidden(_) | Trouble::Script(_))) => {
+                self.opened(wire);
+                self.settle(told);
+                Ok(())
+            }
         }
-        self.opened(wire);
-        self.settle(told);
-        Ok(())
     }
 
     /// Until the connection is lost.
@@ -71,10 +74,13 @@ impl Link {
             }
             let (number, Some(mut wire)) = self.wire() else { return };
             match self.ask(probe, &mut wire).await {
-                Err(Trouble::Lost(why)) => {
+                Err(Trouble::Lost(why) | Trouble::Denied(why)) => {
                     self.lose(number, &why);
                 }
-                told @ (Ok(()) | Err(_)) => self.settle(told),
+                told @ (Ok(())
+                | Err(Trouble::Refused(_) | Trouble::Forbidden(_) | Trouble::Script(_))) => {
+                    self.settle(told);
+                }
             }
         }
     }
@@ -90,12 +96,22 @@ impl Link {
     }
 
     async fn ask(&self, probe: &Script, wire: &mut Wire) -> Result<(), Trouble> {
-        let tag = self.tag().unwrap_or_else(|| "probe".to_owned());
-        let key = format!("gp1:{{{tag}}}:probe");
-        match tokio::time::timeout(self.timeout, probe.run(wire, &[&key], &[])).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(Trouble::of(&error)),
-            Err(_) => Err(Trouble::Lost(slow(self.timeout))),
-        }
+        let tag = self.tag();
+        ask(probe, tag.as_deref().unwrap_or("probe"), wire, self.timeout).await
+    }
+}
+
+/// Whether it does what replicas ask of it, where the keys with this tag are.
+pub(super) async fn ask(
+    probe: &Script,
+    tag: &str,
+    wire: &mut Wire,
+    timeout: Duration,
+) -> Result<(), Trouble> {
+    let key = format!("gp1:{{{tag}}}:probe");
+    match tokio::time::timeout(timeout, probe.run(wire, &[&key], &[])).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(Trouble::of(&error)),
+        Err(_) => Err(Trouble::Lost(slow(timeout))),
     }
 }

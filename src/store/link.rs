@@ -145,7 +145,7 @@ impl Link {
     /// What an error means for everybody; what to say of it.
     fn judge(&self, trouble: &Trouble, number: u64, (script, keys): (&Script, &[&str])) -> String {
         match trouble {
-            Trouble::Lost(why) => self.lose(number, why),
+            Trouble::Lost(why) | Trouble::Denied(why) => self.lose(number, why),
             Trouble::Refused(why) => {
                 self.open().tag = keys.first().and_then(|key| tag(key)).map(str::to_owned);
                 self.state.refused(why, None)

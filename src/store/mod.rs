@@ -1,6 +1,7 @@
 //! What replicas share, in Redis: every value read there is a hint, and nothing waits for it for long.
 //! It never holds a request up for the store's sake: without it each replica goes on alone.
 
+mod attempt;
 pub mod budget;
 mod ear;
 mod health;
@@ -15,6 +16,7 @@ mod way;
 use bytes::Bytes;
 use tokio::sync::broadcast::{self, error::RecvError};
 
+pub use attempt::Attempt;
 pub use health::Health;
 pub use link::Link;
 pub use scope::Scope;

@@ -12,6 +12,8 @@ const MOST: usize = 200;
 pub(super) enum Trouble {
     /// It is of no use any more; another one may be to another server.
     Lost(String),
+    /// There is none, and there will be none until somebody mends the configuration.
+    Denied(String),
     /// It is good, and the store does not do what it is asked.
     Refused(String),
     /// The same, for want of a permission: what asks for less is done.
@@ -24,7 +26,23 @@ impl Trouble {
     /// For people.
     pub(super) fn why(&self) -> &str {
         match self {
-            Self::Lost(why) | Self::Refused(why) | Self::Forbidden(why) | Self::Script(why) => why,
+            Self::Lost(why)
+            | Self::Denied(why)
+            | Self::Refused(why)
+            | Self::Forbidden(why)
+            | Self::Script(why) => why,
+        }
+    }
+
+    /// With what it is about before it.
+    pub(super) fn of_server(self, name: &str) -> Self {
+        let named = |why| format!("{name}: {why}");
+        match self {
+            Self::Lost(why) => Self::Lost(named(why)),
+            Self::Denied(why) => Self::Denied(named(why)),
+            Self::Refused(why) => Self::Refused(named(why)),
+            Self::Forbidden(why) => Self::Forbidden(named(why)),
+            Self::Script(why) => Self::Script(named(why)),
         }
     }
 
@@ -42,7 +60,7 @@ impl Trouble {
             return trouble;
         }
         match error.kind() {
-            ErrorKind::AuthenticationFailed => Self::Lost(password(&detail)),
+            ErrorKind::AuthenticationFailed => Self::Denied(password(&detail)),
             ErrorKind::Server(ServerErrorKind::ResponseError)
                 if detail.contains("max number of") =>
             {
@@ -53,7 +71,10 @@ impl Trouble {
             | ErrorKind::UnexpectedReturnType
             | ErrorKind::Client => Self::Script(format!("a script failed: {}", short(error))),
             ErrorKind::RESP3NotSupported => {
-                Self::Lost("it is too old: Redis 6 or later is needed".to_owned())
+                Self::Denied("it is too old: Redis 6 or later is needed".to_owned())
+            }
+            ErrorKind::Io if detail_of_tls(error).is_some() => {
+                Self::Denied(detail_of_tls(error).unwrap_or_default().to_owned())
             }
             ErrorKind::Io if error.is_timeout() => Self::Lost("it does not answer".to_owned()),
             _ => Self::Lost(short(error)),
@@ -76,8 +97,8 @@ impl Trouble {
             }
             "READONLY" => Some(Self::Lost("it takes no writes: it is a replica".to_owned())),
             "MASTERDOWN" => Some(Self::Lost("it is a replica that has lost its master".to_owned())),
-            "NOAUTH" => Some(Self::Lost("it wants a password".to_owned())),
-            "WRONGPASS" => Some(Self::Lost(password(detail))),
+            "NOAUTH" => Some(Self::Denied("it wants a password".to_owned())),
+            "WRONGPASS" => Some(Self::Denied(password(detail))),
             _ => None,
         }
     }
@@ -91,6 +112,21 @@ fn password(detail: &str) -> String {
     "it refuses the user name or the password".to_owned()
 }
 
+/// What is wrong with its certificate, if that is it.
+fn detail_of_tls(error: &RedisError) -> Option<&'static str> {
+    let text = error.to_string();
+    let (_, what) = text.split_once("invalid peer certificate: ")?;
+    Some(if what.contains("UnknownIssuer") {
+        "nobody who is trusted here issued its certificate: name the authority in store.ca_file"
+    } else if what.contains("not valid for name") {
+        "its certificate is for another name than store.url has"
+    } else if what.contains("expired") {
+        "its certificate has ended"
+    } else {
+        "its certificate cannot be used"
+    })
+}
+
 fn detail(error: &RedisError) -> String {
     plain(error.detail().unwrap_or_default())
 }
@@ -101,4 +137,66 @@ fn short(error: &RedisError) -> String {
 
 fn plain(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(MOST).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use redis::{Value, parse_redis_value};
+
+    use super::*;
+
+    fn told(answer: &str) -> Trouble {
+        let answer = parse_redis_value(format!("-{answer}\r\n").as_bytes()).unwrap();
+        Trouble::of(&Value::extract_error(answer).unwrap_err())
+    }
+
+    #[test]
+    fn who_refuses_for_now_keeps_the_connection_and_says_why() {
+        for (answer, why) in [
+            ("LOADING Redis is loading the dataset in memory", "loading"),
+            ("OOM command not allowed when used memory > 'maxmemory'.", "memory is full"),
+            ("MISCONF Redis is configured to save RDB snapshots", "save to its disk"),
+            ("NOREPLICAS Not enough good replicas to write.", "too few replicas"),
+            ("BUSY Redis is busy running a script.", "another script"),
+            ("CLUSTERDOWN The cluster is down", "cluster is down"),
+            ("TRYAGAIN Multiple keys request during rehashing of slot", "moves the keys"),
+            ("MOVED 3999 127.0.0.1:6381", "moves the keys"),
+            // As Redis 6 says it of a script.
+            (
+                "ERR Error running script (call to f_1): @user_script:1: -OOM command not allowed",
+                "memory is full",
+            ),
+        ] {
+            let trouble = told(answer);
+            assert!(matches!(trouble, Trouble::Refused(_)), "{answer}: {trouble:?}");
+            assert!(trouble.why().contains(why), "{answer}: {trouble:?}");
+        }
+        let trouble = told("NOPERM User me has no permissions to run the 'evalsha' command");
+        assert!(matches!(trouble, Trouble::Forbidden(_)), "{trouble:?}");
+        assert!(trouble.why().contains("evalsha"), "{trouble:?}");
+    }
+
+    #[test]
+    fn who_is_not_the_master_is_left_and_who_does_not_know_us_is_our_mistake() {
+        let lost =
+            ["READONLY You can't write against a read only replica.", "MASTERDOWN Link down"];
+        for answer in lost {
+            assert!(matches!(told(answer), Trouble::Lost(_)), "{answer}");
+        }
+        for answer in
+            ["NOAUTH Authentication required.", "WRONGPASS invalid username-password pair"]
+        {
+            assert!(matches!(told(answer), Trouble::Denied(_)), "{answer}");
+        }
+    }
+
+    #[test]
+    fn a_script_that_fails_says_nothing_of_the_store() {
+        let long = format!("ERR {} 'x'\u{7}", "-a".repeat(1000));
+        for answer in ["ERR user_script:1: Script attempted to access", "WRONGTYPE of key", &long] {
+            let trouble = told(answer);
+            assert!(matches!(trouble, Trouble::Script(_)), "{answer}: {trouble:?}");
+            assert!(trouble.why().len() < 300 && !trouble.why().contains('\u{7}'));
+        }
+    }
 }

@@ -38,7 +38,7 @@ impl Script {
         keys: &[&str],
         args: &[&[u8]],
     ) -> RedisResult<T> {
-        let known = self.command("EVALSHA", &self.hash, keys, args);
+        let known = command("EVALSHA", &self.hash, keys, args);
         let told = match known.query_async(wire).await {
             // By now it has learned which node does.
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::Moved) => {
@@ -49,21 +49,21 @@ impl Script {
         match told {
             // With the text: SCRIPT LOAD would want every node of a cluster to answer.
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                self.command("EVAL", &self.text, keys, args).query_async(wire).await
+                command("EVAL", &self.text, keys, args).query_async(wire).await
             }
             told => told,
         }
     }
+}
 
-    fn command(&self, name: &str, script: &str, keys: &[&str], args: &[&[u8]]) -> Cmd {
-        let mut command = redis::cmd(name);
-        command.arg(script).arg(keys.len());
-        for key in keys {
-            command.arg(*key);
-        }
-        for arg in args {
-            command.arg(*arg);
-        }
-        command
+fn command(name: &str, script: &str, keys: &[&str], args: &[&[u8]]) -> Cmd {
+    let mut command = redis::cmd(name);
+    command.arg(script).arg(keys.len());
+    for key in keys {
+        command.arg(*key);
     }
+    for arg in args {
+        command.arg(*arg);
+    }
+    command
 }

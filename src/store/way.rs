@@ -124,7 +124,7 @@ impl Way {
     }
 
     /// A connection for commands.
-    pub(super) async fn open(&self) -> Result<Wire, String> {
+    pub(super) async fn open(&self) -> Result<Wire, Trouble> {
         let opened = match &self.servers {
             Servers::Cluster(nodes) => self.cluster(nodes).await,
             Servers::One { .. } | Servers::Unix(_) | Servers::Sentinel { .. } => {
@@ -138,7 +138,7 @@ impl Way {
     pub(super) async fn listen(
         &self,
         hear: impl Fn(PushInfo) + Send + Sync + 'static,
-    ) -> Result<MultiplexedConnection, String> {
+    ) -> Result<MultiplexedConnection, Trouble> {
         let config = AsyncConnectionConfig::new().set_push_sender(move |push| {
             hear(push);
             Ok::<(), redis::aio::SendError>(())
@@ -155,7 +155,7 @@ impl Way {
         &self,
         config: AsyncConnectionConfig,
         protocol: ProtocolVersion,
-    ) -> Result<MultiplexedConnection, String> {
+    ) -> Result<MultiplexedConnection, Trouble> {
         let password = self.password().await?;
         let login =
             |db| Login { username: self.username.as_deref(), password: password.as_ref(), db };
@@ -170,19 +170,21 @@ impl Way {
             }
             Servers::Cluster(nodes) => {
                 let turn = self.turn.load(Ordering::Relaxed) % nodes.len().max(1);
-                let node = nodes.get(turn).ok_or("the cluster has no node")?;
+                let nobody = || Trouble::Denied("the cluster has no node".to_owned());
+                let node = nodes.get(turn).ok_or_else(nobody)?;
                 (node.clone(), login(0))
             }
         };
         self.connect(self.address(&server), login, config, protocol).await
     }
 
-    async fn password(&self) -> Result<Option<SecretString>, String> {
+    async fn password(&self) -> Result<Option<SecretString>, Trouble> {
         match &self.password {
             None => Ok(None),
             Some(secret) => match secret.fresh().await {
                 Ok(password) => Ok(Some(password)),
-                Err(error) => Err(format!("store.password: {error}")),
+                Err(error) if error.away => Err(Trouble::Lost(format!("store.password: {error}"))),
+                Err(error) => Err(Trouble::Denied(format!("store.password: {error}"))),
             },
         }
     }
@@ -201,7 +203,7 @@ impl Way {
         login: Login<'_>,
         config: AsyncConnectionConfig,
         protocol: ProtocolVersion,
-    ) -> Result<MultiplexedConnection, String> {
+    ) -> Result<MultiplexedConnection, Trouble> {
         let name = address.to_string();
         let config = config.set_connection_timeout(Some(self.timeout)).set_response_timeout(None);
         let connecting = async {
@@ -211,8 +213,8 @@ impl Way {
         // Its own timeout counts each of several addresses.
         match tokio::time::timeout(self.timeout, connecting).await {
             Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => Err(format!("{name}: {}", Trouble::of(&error).why())),
-            Err(_) => Err(format!("{name}: {}", slow(self.timeout))),
+            Ok(Err(error)) => Err(Trouble::of(&error).of_server(&name)),
+            Err(_) => Err(Trouble::Lost(slow(self.timeout)).of_server(&name)),
         }
     }
 
@@ -246,7 +248,7 @@ impl Way {
         sentinels: &[HostPort],
         master: &str,
         login: Login<'_>,
-    ) -> Result<HostPort, String> {
+    ) -> Result<HostPort, Trouble> {
         let nobody = Login { username: None, password: None, db: 0 };
         let turn = self.turn.load(Ordering::Relaxed) % sentinels.len().max(1);
         let (later, first) = sentinels.split_at(turn);
@@ -259,10 +261,10 @@ impl Way {
             match told {
                 Ok(server) => return Ok(server),
                 Err(Unknown::Locked) => why.push(format!("Sentinel {sentinel} wants a password")),
-                Err(Unknown::Other(text)) => why.push(format!("Sentinel {text}")),
+                Err(Unknown::Other(trouble)) => why.push(format!("Sentinel {}", trouble.why())),
             }
         }
-        Err(why.join("; "))
+        Err(Trouble::Lost(why.join("; ")))
     }
 
     async fn ask(
@@ -281,17 +283,22 @@ impl Way {
         let asking = question.query_async::<Option<(String, u16)>>(&mut connection);
         match tokio::time::timeout(self.timeout, asking).await {
             Ok(Ok(Some((host, port)))) => Ok(HostPort { host, port }),
-            Ok(Ok(None)) => Err(Unknown::Other(format!("{sentinel} knows no {master}"))),
+            Ok(Ok(None)) => {
+                Err(Unknown::Other(Trouble::Denied(format!("{sentinel} knows no {master}"))))
+            }
             Ok(Err(error)) if error.code() == Some("NOAUTH") => Err(Unknown::Locked),
             Ok(Err(error)) => {
-                Err(Unknown::Other(format!("{sentinel}: {}", Trouble::of(&error).why())))
+                Err(Unknown::Other(Trouble::of(&error).of_server(&sentinel.to_string())))
             }
-            Err(_) => Err(Unknown::Other(format!("{sentinel}: {}", slow(self.timeout)))),
+            Err(_) => {
+                let slow = Trouble::Lost(slow(self.timeout));
+                Err(Unknown::Other(slow.of_server(&sentinel.to_string())))
+            }
         }
     }
 
     /// To all nodes; these are asked for the others.
-    async fn cluster(&self, nodes: &[HostPort]) -> Result<Wire, String> {
+    async fn cluster(&self, nodes: &[HostPort]) -> Result<Wire, Trouble> {
         let password = self.password().await?;
         let connecting = async {
             let client = self.cluster_client(nodes, password.as_ref())?;
@@ -300,8 +307,8 @@ impl Way {
         // To the nodes named, then to those that they name.
         match tokio::time::timeout(self.timeout.saturating_mul(3), connecting).await {
             Ok(Ok(connection)) => Ok(Wire::Many(connection)),
-            Ok(Err(error)) => Err(format!("{}: {}", self.servers, Trouble::of(&error).why())),
-            Err(_) => Err(format!("{}: {}", self.servers, slow(self.timeout))),
+            Ok(Err(error)) => Err(Trouble::of(&error).of_server(&self.servers.to_string())),
+            Err(_) => Err(Trouble::Lost(slow(self.timeout)).of_server(&self.servers.to_string())),
         }
     }
 
@@ -332,8 +339,8 @@ impl Way {
 enum Unknown {
     /// It wants a password.
     Locked,
-    /// For people.
-    Other(String),
+    /// Something else.
+    Other(Trouble),
 }
 
 /// For whatever took longer than it may.
@@ -348,7 +355,7 @@ fn roots(ca_file: Option<&Path>) -> Result<Vec<u8>, Unbuildable> {
     let mut add = |certificate: CertificateDer<'static>| {
         let text = STANDARD.encode(&certificate);
         trusted.add(certificate).map_err(|error| error.to_string())?;
-        pem += &format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n");
+        pem.extend(["-----BEGIN CERTIFICATE-----\n", &text, "\n-----END CERTIFICATE-----\n"]);
         Ok::<(), String>(())
     };
     for certificate in rustls_native_certs::load_native_certs().certs {

@@ -4,8 +4,8 @@ use std::{fs, path::Path};
 
 /// What each room may name of ours. `config` types, `telemetry` and itself go without saying.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("admin", &["gateway", "server", "token"]),
-    ("cli", &["decide", "secret", "server", "simulator", "token", "upstream"]),
+    ("admin", &["gateway", "server", "store", "token"]),
+    ("cli", &["decide", "secret", "server", "simulator", "store", "token", "upstream"]),
     ("config", &["decide"]),
     ("decide", &[]),
     ("gateway", &["decide", "store", "token", "upstream"]),

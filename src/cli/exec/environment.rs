@@ -63,6 +63,7 @@ impl Secrets {
                 Credentials::Certificate => {}
             }
         }
+        self.add(config.store.as_ref().and_then(|store| store.password.as_ref()));
         match config.vault.as_ref().map(|vault| &vault.auth) {
             Some(VaultAuth::Token(token)) => self.add(Some(token)),
             Some(VaultAuth::AppRole { secret_id, .. }) => self.add(secret_id.as_ref()),

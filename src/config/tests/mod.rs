@@ -9,6 +9,7 @@ mod left_out;
 mod orgs;
 mod rate_limit;
 mod sources;
+mod store;
 mod tls;
 mod wrong;
 

@@ -13,6 +13,8 @@ pub mod oidc;
 pub mod planted;
 pub mod raw;
 pub mod redis;
+pub mod redis_sets;
+pub mod relay;
 pub mod scene;
 pub mod sdk;
 pub mod socket;

@@ -43,6 +43,17 @@ impl Redis {
         Self::launch(arguments, None)
     }
 
+    /// A node of a cluster, alone so far.
+    pub fn start_node() -> Self {
+        let arguments = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"];
+        Self::launch(&arguments, None)
+    }
+
+    /// Where it speaks to other nodes.
+    pub fn bus(&self) -> u16 {
+        self.ask::<(String, u16)>(&["CONFIG", "GET", "cluster-port"]).1
+    }
+
     /// Which speaks TLS only, with a certificate for localhost.
     pub fn start_tls(ca: &Authority) -> Self {
         Self::launch(&[], Some(ca))
@@ -263,7 +274,10 @@ fn run(dir: &Path, port: u16, arguments: &[String], tls: bool) -> Option<Child> 
         if tls { ("0".to_owned(), port.to_string()) } else { (port.to_string(), "0".to_owned()) };
     let mut command = Command::new("redis-server");
     command.args(["--bind", "127.0.0.1", "--save", "", "--daemonize", "no", "--port", &plain]);
-    command.args(["--tls-port", &port, "--unixsocket", "socket", "--dir"]).arg(dir);
+    let bus = some_port().to_string();
+    command
+        .args(["--cluster-port", &bus, "--tls-port", &port, "--unixsocket", "socket", "--dir"])
+        .arg(dir);
     start(command.args(arguments).current_dir(dir), "eady to accept connections")
 }
 

@@ -65,6 +65,9 @@ fn what_holds_a_secret_or_leads_to_one_is_taken_away_whatever_its_name() {
         auth = 'approle'
         role_id = 'gateway'
         secret_id = { env = 'OF_THE_ROLE' }
+        [store]
+        url = 'redis://localhost'
+        password = { env = 'OF_REDIS' }
         [orgs.eu]
         hosts = ['eu.internal']
         [orgs.eu.upstream]
@@ -78,6 +81,8 @@ fn what_holds_a_secret_or_leads_to_one_is_taken_away_whatever_its_name() {
     let given = [
         ("FIRST_ID", "an-id"),
         ("FIRST", "hunter2-hunter2"),
+        ("OF_REDIS", "of-the-store"),
+        ("COPY_OF_IT", "of-the-store"),
         ("NEXT", "hunter3"),
         ("OF_THE_ROLE", "hunter4-hunter4"),
         ("COPY", "hunter3"),
@@ -100,7 +105,7 @@ fn what_holds_a_secret_or_leads_to_one_is_taken_away_whatever_its_name() {
     ];
     let left = environment(&given, toml);
     let left: Vec<_> = given.iter().filter(|(name, _)| left.contains_key(*name)).collect();
-    assert_eq!(left, [&given[6], &given[13]]);
+    assert_eq!(left, [&given[8], &given[15]]);
 }
 
 #[test]
