@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    Heard, Link,
+    Health, Heard, Link,
     keeper::{BACKOFF, PULSE},
     link::said,
     refusal::Trouble,
@@ -22,6 +22,9 @@ use super::{
 
 /// Messages that a receiver may be behind by.
 const BEHIND: usize = 256;
+
+/// Failures in a row: one or two come with every restart of a server.
+const WORTH_A_LINE: u32 = 4;
 
 /// Who listens to what.
 #[derive(Clone, Default)]
@@ -81,21 +84,29 @@ impl Channels {
 impl Link {
     /// Until it is cancelled.
     pub(super) async fn hear(&self) {
-        let mut failures = 0;
+        let (mut failures, mut told) = (0, false);
         loop {
             let begun = Instant::now();
-            let why = self.listen_once().await;
-            tracing::debug!(why, "messages of other replicas do not arrive");
+            let why = self.listen_once(&mut told).await;
             if begun.elapsed() > BACKOFF.cap {
                 failures = 0;
             }
             failures += 1;
+            // While the store is away altogether, that is said elsewhere.
+            let alone = *self.health().borrow() == Health::Up && failures >= WORTH_A_LINE;
+            if alone && !told {
+                told = true;
+                tracing::warn!(
+                    why,
+                    "messages of other replicas do not arrive: what they tell is read now and then"
+                );
+            }
             tokio::time::sleep(BACKOFF.delay(failures, fastrand::f64())).await;
         }
     }
 
     /// Connects, and listens until the connection is of no use; why it is not.
-    async fn listen_once(&self) -> String {
+    async fn listen_once(&self, told: &mut bool) -> String {
         let channels = self.channels.clone();
         let made = self.way.listen(move |push| channels.hear(&push)).await;
         let mut connection = match made {
@@ -114,6 +125,9 @@ impl Link {
                 }
                 self.channels.tell(&channel, Heard::Gap);
                 subscribed.push(channel);
+                if std::mem::take(told) {
+                    tracing::info!("messages of other replicas arrive again");
+                }
             }
             tokio::select! {
                 () = self.channels.0.changed.notified() => {}

@@ -59,6 +59,10 @@ impl Trouble {
         if let Some(trouble) = wrapped.filter(|_| error.code().is_some()) {
             return trouble;
         }
+        // Redis 7 says so with ERR, of commands, keys and channels.
+        if detail.contains("The user executing the script can't") {
+            return Self::of_code("NOPERM", &detail).unwrap_or(Self::Forbidden(detail));
+        }
         match error.kind() {
             ErrorKind::AuthenticationFailed => Self::Denied(password(&detail)),
             ErrorKind::Server(ServerErrorKind::ResponseError)
@@ -171,9 +175,14 @@ mod tests {
             assert!(matches!(trouble, Trouble::Refused(_)), "{answer}: {trouble:?}");
             assert!(trouble.why().contains(why), "{answer}: {trouble:?}");
         }
-        let trouble = told("NOPERM User me has no permissions to run the 'evalsha' command");
-        assert!(matches!(trouble, Trouble::Forbidden(_)), "{trouble:?}");
-        assert!(trouble.why().contains("evalsha"), "{trouble:?}");
+        for answer in [
+            "NOPERM User me has no permissions to run the 'evalsha' command",
+            "ERR The user executing the script can't run this command script: evalsha1",
+        ] {
+            let trouble = told(answer);
+            assert!(matches!(trouble, Trouble::Forbidden(_)), "{trouble:?}");
+            assert!(trouble.why().contains("evalsha"), "{trouble:?}");
+        }
     }
 
     #[test]

@@ -67,6 +67,7 @@ mod simulate;
 mod slow_callers;
 mod standing;
 mod store_budget;
+mod store_commands;
 mod store_link;
 mod streaming;
 mod threats;

@@ -211,19 +211,17 @@ impl Redis {
                 "string" => redis::cmd("GET"),
                 "hash" => redis::cmd("HGETALL"),
                 "set" => redis::cmd("SMEMBERS"),
-                "list" => range("LRANGE"),
-                "zset" => range("ZRANGE"),
+                "list" => redis::cmd("LRANGE"),
+                "zset" => redis::cmd("ZRANGE"),
                 // It has ended meanwhile.
                 "none" => continue,
                 other => panic!("a {other} in the store"),
             };
-            let read: Value = match kind.as_str() {
-                "list" | "zset" => {
-                    let words: Vec<Vec<u8>> = vec![key.clone(), b"0".into(), b"-1".into()];
-                    read.arg(words).query(&mut connection).unwrap()
-                }
-                _ => read.arg(&key).query(&mut connection).unwrap(),
-            };
+            read.arg(&key);
+            if ["list", "zset"].contains(&kind.as_str()) {
+                read.arg(0).arg(-1);
+            }
+            let read: Value = read.query(&mut connection).unwrap();
             let mut bytes = Vec::new();
             flatten(&read, &mut bytes);
             found.push((key, bytes));
@@ -246,10 +244,6 @@ impl Drop for Redis {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn range(name: &str) -> redis::Cmd {
-    redis::cmd(name)
 }
 
 fn flatten(value: &Value, bytes: &mut Vec<u8>) {

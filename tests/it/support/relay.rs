@@ -14,8 +14,11 @@ use tokio::{
 pub enum Cable {
     /// Every byte passes.
     Whole,
-    /// None does, and no connection ends: as behind a firewall that forgot.
+    /// None does, and no connection ends: as behind a cable that was cut.
     Hangs,
+    /// Those that are open now hang for ever, and new ones are whole: as behind a firewall that began
+    /// anew.
+    Forgets,
     /// They are reset, new ones too.
     Resets,
 }
@@ -52,12 +55,15 @@ impl Relay {
 
 async fn pipe(mut stream: TcpStream, port: u16, mut cable: watch::Receiver<Cable>) {
     let now = *cable.borrow_and_update();
-    if now == Cable::Whole {
+    if matches!(now, Cable::Whole | Cable::Forgets) {
         let Ok(mut server) = TcpStream::connect(("127.0.0.1", port)).await else { return };
         tokio::select! {
             // However it ends is the peers' business.
             _ = copy_bidirectional(&mut stream, &mut server) => return,
             _ = cable.changed() => {}
+        }
+        if *cable.borrow_and_update() == Cable::Forgets {
+            std::future::pending::<()>().await;
         }
     }
     while *cable.borrow_and_update() == Cable::Hangs {
