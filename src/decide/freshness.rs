@@ -121,7 +121,8 @@ pub struct Freshness {
 struct Suspect {
     expires_at: Instant,
     refresh_at: Option<Instant>,
-    family: u64,
+    /// `None`: another replica said so.
+    family: Option<u64>,
     /// It was looked at, and that told nothing.
     unclear: bool,
 }
@@ -228,10 +229,33 @@ impl Freshness {
         self.suspect = self.expires_at.take().map(|expires_at| Suspect {
             expires_at,
             refresh_at: self.refresh_at,
-            family,
+            family: Some(family),
             unclear: false,
         });
         Verdict::Renew
+    }
+
+    /// Another replica has given `generation` up and asks for the next one: a suspect here too. It is
+    /// that replica's renewal, so none of ours is spent on it.
+    pub fn doubted(&mut self, generation: Generation) -> bool {
+        let current = generation == self.generation && self.expires_at.is_some();
+        if current {
+            self.suspect = self.expires_at.take().map(|expires_at| Suspect {
+                expires_at,
+                refresh_at: self.refresh_at,
+                family: None,
+                unclear: false,
+            });
+        }
+        current
+    }
+
+    /// The fetch brought nothing newer than what came meanwhile.
+    pub fn kept(&mut self) {
+        self.fetching = false;
+        self.failures = 0;
+        self.trouble = None;
+        self.outdated = false;
     }
 
     /// The replay, signed with a fresh `generation`, got a 401 too: renewing did not help.
@@ -311,7 +335,9 @@ impl Freshness {
         self.refresh_at = suspect.refresh_at;
         // At least until a token can be had again: the next 401 of it would be another gap.
         let not_before = self.trouble.map_or(now, |(_, retry_at)| retry_at);
-        renewals.blame(now, suspect.family, not_before);
+        if let Some(family) = suspect.family {
+            renewals.blame(now, family, not_before);
+        }
         true
     }
 

@@ -38,6 +38,7 @@ pub mod retry_budget;
 pub mod rotation;
 pub mod saving;
 pub mod scopes;
+pub mod shared_token;
 pub mod skew;
 pub mod suspicion;
 pub mod turns;

@@ -10,7 +10,7 @@ use tracing::Span;
 
 use super::{
     StartError,
-    tokens::{self, logins},
+    tokens::{self, Joint, logins},
 };
 use crate::{
     config::{self, Config, Verify},
@@ -69,6 +69,7 @@ pub struct Organisation {
     /// What `Host` leads to it on a shared listener.
     pub hosts: Vec<String>,
     logins: Vec<Arc<Login>>,
+    joints: Vec<Arc<Joint>>,
 }
 
 impl Organisation {
@@ -134,7 +135,8 @@ impl Organisation {
             ..Keeping::new(config.oauth.refresh_before, tasks, runtime, stop.clone())
         };
         let logins = logins(&config, tasks, runtime, stop)?;
-        let tokens = tokens::start(&config, &logins, &admission, &keeping)?;
+        let (tokens, joints) =
+            tokens::start(&config, &logins, &admission, common.store.as_ref(), &keeping)?;
         let shared = Arc::new(Shared {
             name: name.map(Into::into),
             tokens,
@@ -155,14 +157,15 @@ impl Organisation {
         keeping.spawn(async move {
             awake::watch(|nap| followed.tokens.all().for_each(|tokens| tokens.slept(nap))).await;
         });
-        Ok(Self { shared, tls, hosts: Vec::new(), logins })
+        Ok(Self { shared, tls, hosts: Vec::new(), logins, joints })
     }
 
     /// Revokes its tokens, if that is configured. Its keepers have ended, or they would renew them.
     pub async fn revoke(&self) {
         let oauth = &self.shared.config.oauth;
         if oauth.revoke_on_exit {
-            tokens::revoke(&self.logins, &self.shared.tokens, oauth.tokens as usize).await;
+            let each = oauth.tokens as usize;
+            tokens::revoke(&self.logins, &self.shared.tokens, &self.joints, each).await;
         }
     }
 }

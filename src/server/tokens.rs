@@ -15,11 +15,14 @@ use crate::{
     decide::{lanes::Lane, renewals::Renewals},
     gateway::admit::{Admission, Toll},
     secret::{Secret, VaultClient},
+    store::{Link, token::Redis},
     token::{
         Keeping, Tokens,
-        issuer::{Login, Network, Secrets, Unbuildable},
+        issuer::{Issuer, Login, Network, Secrets, Unbuildable},
         pool::Pool,
         provider::Provider,
+        shared::Shared,
+        verify::Check,
     },
     upstream::tls,
 };
@@ -84,26 +87,37 @@ pub(super) fn provider(
     Ok(provider.map_err(Unbuildable::from)?)
 }
 
-/// Starts the keepers.
+/// A token that replicas share.
+pub(super) type Joint = Shared<Login, Redis>;
+
+/// Starts the keepers; with a store, what they share it by, in the same order.
 pub(super) fn start(
     config: &Config,
     logins: &[Arc<Login>],
     admission: &Arc<Admission>,
+    store: Option<&Arc<Link>>,
     keeping: &Keeping,
-) -> Result<Pool, StartError> {
+) -> Result<(Pool, Vec<Arc<Joint>>), StartError> {
     let each = config.oauth.tokens as usize;
-    let mut keepers = Vec::new();
+    let (mut keepers, mut joints) = (Vec::new(), Vec::new());
     for issuer in logins {
         let renewals = Arc::new(Mutex::new(Renewals::new(config.oauth.tokens)));
-        for _ in 0..each {
-            let (lane, issuer) = (Lane::new(keepers.len()), Arc::clone(issuer));
-            let tokens = match config.oauth.verify {
-                // A look at the token is a call to the API like any other.
-                Verify::Never | Verify::Genesys => {
-                    let toll = Toll { admission: Arc::clone(admission), lane };
-                    Tokens::spawn(issuer, toll, lane, &renewals, keeping)
+        for number in 0..each {
+            let lane = Lane::new(keepers.len());
+            let begin = Begin { config, admission, lane, renewals: &renewals, keeping };
+            let tokens = match store {
+                None => begin.tokens(issuer),
+                Some(link) => {
+                    let redis = Redis::new(Arc::clone(link));
+                    let joint = Arc::new(Shared::new(Arc::clone(issuer), redis, number));
+                    let tokens = begin.tokens(&joint);
+                    let (followed, heard) = (Arc::clone(&tokens), Arc::clone(&joint));
+                    keeping.spawn(async move { heard.follow(&followed).await });
+                    let lives = Arc::clone(&joint);
+                    keeping.spawn(async move { lives.attend().await });
+                    joints.push(joint);
+                    tokens
                 }
-                Verify::Rfc7662 { .. } => Tokens::spawn(issuer, (), lane, &renewals, keeping),
             };
             let (followed, budget) = (Arc::clone(&tokens), Arc::clone(admission));
             keeping.spawn(async move { budget.follow(lane, &followed).await });
@@ -120,18 +134,55 @@ pub(super) fn start(
     }
     let mut keepers = keepers.into_iter();
     let first = keepers.next().ok_or(StartError::NoClient)?;
-    Ok(Pool::new(first, keepers.collect()))
+    Ok((Pool::new(first, keepers.collect()), joints))
 }
 
-/// Revokes every token in use; what fails is said, and the token ends by itself.
-pub(super) async fn revoke(logins: &[Arc<Login>], tokens: &Pool, each: usize) {
+/// What the keeper of one token needs.
+struct Begin<'a> {
+    config: &'a Config,
+    admission: &'a Arc<Admission>,
+    lane: Lane,
+    renewals: &'a Arc<Mutex<Renewals>>,
+    keeping: &'a Keeping,
+}
+
+impl Begin<'_> {
+    fn tokens<I: Issuer + Check>(&self, issuer: &Arc<I>) -> Arc<Tokens> {
+        let (issuer, lane) = (Arc::clone(issuer), self.lane);
+        match self.config.oauth.verify {
+            // A look at the token is a call to the API like any other.
+            Verify::Never | Verify::Genesys => {
+                let toll = Toll { admission: Arc::clone(self.admission), lane };
+                Tokens::spawn(issuer, toll, lane, self.renewals, self.keeping)
+            }
+            Verify::Rfc7662 { .. } => Tokens::spawn(issuer, (), lane, self.renewals, self.keeping),
+        }
+    }
+}
+
+/// Revokes every token in use, unless another replica uses it too; what fails is said, and the token
+/// ends by itself.
+pub(super) async fn revoke(
+    logins: &[Arc<Login>],
+    tokens: &Pool,
+    joints: &[Arc<Joint>],
+    each: usize,
+) {
     let tasks = TaskTracker::new();
     let now = Instant::now();
     for (number, tokens) in tokens.all().enumerate() {
         let login = number.checked_div(each).and_then(|client| logins.get(client));
         let (Some(login), Some(token)) = (login.cloned(), tokens.current(now)) else { continue };
         let generation = token.generation.number();
+        let joint = joints.get(number).filter(|_| token.shared).cloned();
         tasks.spawn(async move {
+            if let Some(joint) = &joint {
+                if !joint.last_alive().await {
+                    tracing::info!(token = number, "token not revoked: other replicas use it");
+                    return;
+                }
+                joint.withdraw(&token).await;
+            }
             match login.revoke(&token.authorization).await {
                 Ok(()) => tracing::info!(token = number, generation, "token revoked"),
                 Err(why) => tracing::warn!(

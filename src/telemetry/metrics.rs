@@ -54,6 +54,8 @@ struct TokenOf {
 pub enum MintOutcome {
     /// There is a new token.
     minted,
+    /// There is a new token: another replica asked for it.
+    adopted,
     /// Unreachable, slow, garbage.
     transient,
     /// 429, or Genesys's 400 "rate limit exceeded".

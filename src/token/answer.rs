@@ -12,12 +12,16 @@ use http::{HeaderValue, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::{
     claims::{self, Claims},
     error::{Kind, MintError},
 };
-use crate::{decide::skew::Skew, secret::wiped};
+use crate::{
+    decide::{shared_token::Serial, skew::Skew},
+    secret::wiped,
+};
 
 /// A larger answer is no token answer.
 pub const MAX_ANSWER: usize = 16 * 1024;
@@ -45,6 +49,21 @@ pub struct Minted {
     pub skew: Option<Skew>,
     /// One of the issuer's keys signed it. `false` when nobody asked.
     pub verified: bool,
+    /// From when its life is counted; `None`: from when it was asked for.
+    pub born: Option<Instant>,
+    /// Who has it.
+    pub share: Share,
+}
+
+/// Who has a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Share {
+    /// We alone.
+    Private,
+    /// All replicas, from us, under this number.
+    Published(Serial),
+    /// All replicas, from another one.
+    Adopted(Serial),
 }
 
 /// Without the token.
@@ -69,6 +88,8 @@ impl Minted {
             claims: None,
             skew: None,
             verified: false,
+            born: None,
+            share: Share::Private,
         }
     }
 }
@@ -184,7 +205,7 @@ fn read_granted(body: &[u8]) -> Result<Minted, &'static str> {
     Ok(Minted { scopes, claims, ..Minted::opaque(authorization, life.min(MAX_LIFE)) })
 }
 
-fn fingerprint(token: &str) -> String {
+pub(super) fn fingerprint(token: &str) -> String {
     let digest = digest::digest(&digest::SHA256, token.as_bytes());
     digest.as_ref().iter().take(6).fold(String::new(), |mut text, byte| {
         // Writing to a string cannot fail.

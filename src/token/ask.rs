@@ -57,7 +57,7 @@ impl Login {
     }
 
     /// What a whole token must be besides.
-    async fn accept(&self, mut minted: Minted) -> Result<Minted, MintError> {
+    pub(super) async fn accept(&self, mut minted: Minted) -> Result<Minted, MintError> {
         if let Some(url) = &self.oauth.jwks_url {
             let token = answer::bearer(&minted.authorization);
             if minted.claims.is_none() {

@@ -13,7 +13,7 @@ use url::Url;
 
 pub use super::wire::{Network, host};
 pub use super::{
-    answer::Minted,
+    answer::{Minted, Share},
     error::{Kind, MintError},
 };
 use super::{
@@ -26,6 +26,7 @@ use crate::{
     config::{Credentials, OAuth, OAuthClient, SecretKind, SecretSource},
     decide::{
         rotation::{self, Outcome, Then, Which},
+        shared_token::Held,
         skew::Skew,
     },
     secret::Secret,
@@ -37,6 +38,11 @@ use crate::{
 pub trait Issuer: Send + Sync + 'static {
     /// One request for one token.
     fn mint(&self) -> impl Future<Output = Result<Minted, MintError>> + Send;
+
+    /// A token for a replica that stands so: one of another replica's, or a new one.
+    fn renew(&self, _held: Held) -> impl Future<Output = Result<Minted, MintError>> + Send {
+        self.mint()
+    }
 
     /// Resolves when the credentials have changed since the last mint.
     fn changed(&self) -> impl Future<Output = ()> + Send {

@@ -1,17 +1,20 @@
 //! The one task that mints: before expiry, after a rejection, after a failure when its time comes.
 //! It never gives up, and never asks more often than the last answer allows.
 
-use std::{sync::Arc, sync::atomic::AtomicU32, time::Duration};
+use std::{
+    sync::{Arc, MutexGuard, atomic::AtomicU32},
+    time::Duration,
+};
 
 use tokio::time::{Instant, sleep_until};
 
 use super::{
     Token, Tokens, Toll,
-    issuer::{Issuer, MintError, Minted},
+    issuer::{Issuer, MintError, Minted, Share},
     verify::{Alive, Check},
 };
 use crate::{
-    decide::freshness::{Step, Task, Trouble},
+    decide::freshness::{Freshness, Generation, Step, Task, Trouble},
     telemetry::metrics::MintOutcome,
 };
 
@@ -38,13 +41,14 @@ impl Tokens {
                 Task::Fetch => {
                     // Its life began somewhere on the way: from the request on is safe.
                     let asked = Instant::now();
-                    let minted = issuer.mint().await;
+                    let before = self.freshness().generation();
+                    let minted = issuer.renew(self.held()).await;
                     issuer.show(&self.metrics);
                     match minted {
-                        Ok(minted) if minted.life <= asked.elapsed() => {
+                        Ok(minted) if minted.life <= minted.born.unwrap_or(asked).elapsed() => {
                             self.failed(MintError::dead_on_arrival(), issuer);
                         }
-                        Ok(minted) => self.install(minted, asked),
+                        Ok(minted) => self.install(minted, asked, before),
                         Err(error) => self.failed(error, issuer),
                     }
                 }
@@ -61,10 +65,32 @@ impl Tokens {
         }
     }
 
-    fn install(&self, minted: Minted, born: Instant) {
-        self.metrics.minted(&self.of, MintOutcome::minted);
+    /// What was asked for at `asked`, when `before` was the newest.
+    fn install(&self, minted: Minted, asked: Instant, before: Generation) {
         // Under the lock, so that a rejection of the predecessor cannot erase the successor.
         let mut freshness = self.freshness();
+        if freshness.generation() != before && !self.supersedes(&minted) {
+            // Another replica's has come meanwhile, perhaps this very one.
+            freshness.kept();
+            return;
+        }
+        self.put(freshness, minted, asked);
+    }
+
+    /// Signs with it from now on.
+    pub(super) fn put(
+        &self,
+        mut freshness: MutexGuard<'_, Freshness>,
+        minted: Minted,
+        asked: Instant,
+    ) {
+        let (outcome, said) = match minted.share {
+            Share::Private | Share::Published(_) => (MintOutcome::minted, "token minted"),
+            Share::Adopted(_) => (MintOutcome::adopted, "token adopted from another replica"),
+        };
+        self.metrics.minted(&self.of, outcome);
+        let serial = minted.share.serial();
+        let born = minted.born.unwrap_or(asked);
         let generation = freshness.fetched(born.into_std(), minted.life, fastrand::f64());
         self.suspect.store(None);
         self.failure.store(None);
@@ -72,7 +98,8 @@ impl Tokens {
             authorization: minted.authorization,
             generation,
             fingerprint: minted.fingerprint.clone(),
-            shared: false,
+            shared: serial > 0,
+            serial,
             expires_at: born + minted.life,
             born,
             worked: AtomicU32::new(0),
@@ -83,8 +110,9 @@ impl Tokens {
             generation = generation.number(),
             life = %humantime::format_duration(minted.life),
             fingerprint = minted.fingerprint,
-            "token minted"
+            "{said}"
         );
+        self.news.notify_one();
         self.changed.send_modify(|count| *count += 1);
     }
 
@@ -135,6 +163,7 @@ impl Tokens {
             self.suspect.store(None);
             self.current.store(Some(Arc::clone(&suspect)));
             drop(freshness);
+            self.news.notify_one();
             self.changed.send_modify(|count| *count += 1);
             tracing::warn!(
                 token = self.lane.number(),

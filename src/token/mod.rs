@@ -13,17 +13,19 @@ pub mod issuer;
 mod keep;
 pub mod keys;
 pub mod look;
+mod others;
 mod oversee;
 pub mod pool;
 pub mod provider;
 mod seals;
+pub mod shared;
 pub mod verify;
 mod wire;
 
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -43,6 +45,7 @@ use crate::{
         freshness::{Freshness, Generation, Step, Trouble, Verdict},
         lanes::Lane,
         renewals::Renewals,
+        shared_token::Serial,
         suspicion::Suspicion,
     },
     telemetry::metrics::{Metrics, OfToken},
@@ -64,6 +67,8 @@ pub struct Token {
     pub fingerprint: String,
     /// Other replicas sign with it too: calls under it are theirs as well as ours.
     pub shared: bool,
+    /// Its number among the shared ones; 0: it is none.
+    serial: Serial,
     expires_at: Instant,
     born: Instant,
     /// Seconds after `born`, at least one, at which it last worked; 0: never.
@@ -100,6 +105,7 @@ impl Token {
             generation: self.generation,
             fingerprint: self.fingerprint.clone(),
             shared: self.shared,
+            serial: self.serial,
             expires_at,
             born: self.born,
             worked: AtomicU32::new(self.worked.load(Ordering::Relaxed)),
@@ -109,6 +115,11 @@ impl Token {
     /// When it was asked for.
     pub fn born(&self) -> Instant {
         self.born
+    }
+
+    /// The same, as all know it.
+    fn numbered(&self, serial: Serial) -> Self {
+        Self { shared: true, serial, ..self.ending(self.expires_at) }
     }
 
     /// It was asked for after this moment.
@@ -158,6 +169,10 @@ pub struct Tokens {
     suspicion: Mutex<Suspicion>,
     /// The token that a 401 made us give up; it may be good after all.
     suspect: ArcSwapOption<Token>,
+    /// The newest shared token that was given up, here or elsewhere.
+    given_up: AtomicU64,
+    /// For who tells the other replicas: a token was given up, or is in use again, or is ours alone.
+    news: Notify,
     /// Why the last mint brought none, if it did not.
     failure: ArcSwapOption<MintError>,
     /// Bumped on every success and failure, of any of the tokens: waiters look again.
@@ -236,6 +251,8 @@ impl Tokens {
             renewals: Arc::clone(renewals),
             suspicion: Mutex::default(),
             suspect: ArcSwapOption::empty(),
+            given_up: AtomicU64::new(0),
+            news: Notify::new(),
             failure: ArcSwapOption::empty(),
             changed: keeping.changed.clone(),
             nudge: Notify::new(),
@@ -329,6 +346,8 @@ impl Tokens {
         drop(renewals);
         let given_up = freshness.expires_at().is_none() && self.current.load().is_some();
         if given_up {
+            // Its number may be newer than the one that the call was signed under.
+            self.give_up(self.current.load().as_ref().unwrap_or(token));
             self.suspect.store(self.current.swap(None));
         }
         drop(freshness);

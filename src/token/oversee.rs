@@ -80,6 +80,7 @@ impl Tokens {
         let mut freshness = self.freshness();
         let replaced = freshness.inactive(&mut self.renewals(), now.into_std(), token.generation);
         if replaced {
+            self.give_up(token);
             self.current.store(None);
         }
         drop(freshness);

@@ -1,0 +1,2 @@
+-- KEYS token
+return stored(KEYS[1]).record
