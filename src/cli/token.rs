@@ -1,11 +1,11 @@
-//! `genesys-proxy token`: what a freshly minted token is.
+//! `genesys-proxy token`: what the token that replicas share is, or a freshly minted one.
 //! It never prints the value, unless that was asked for with `--reveal`.
 
 use std::{
     fmt::Display,
     io::{self, Write},
     path::PathBuf,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use tokio::runtime::Handle;
@@ -14,15 +14,16 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{exit, live, serve::LAST_LINES};
 use crate::{
     config::{Config, Sources, load},
-    server::logins,
-    token::issuer::{Issuer as _, Login, Minted},
+    server::{logins, shared_tokens},
+    token::issuer::{Issuer as _, Login, Minted, Share},
 };
 
-/// Mint a token and say what it is: life, format, claims, scopes, fingerprint
+/// Say what the token is: life, format, claims, scopes, fingerprint
 ///
-/// A new token is minted; a running gateway keeps its own. The value is not shown unless asked for
-/// with --reveal. With `oauth.revoke_on_exit` the token is revoked after it was looked at, unless
-/// it was revealed.
+/// With a store, the token that the replicas share now; else a new one is minted, and a running
+/// gateway keeps its own. The value is not shown unless asked for
+/// with --reveal. With `oauth.revoke_on_exit` a new token is revoked after it was looked
+/// at, unless it was revealed.
 #[derive(Debug, Clone, clap::Args)]
 pub struct TokenArgs {
     /// Configuration file [default: proxy.toml here, if there is one]
@@ -70,16 +71,28 @@ pub async fn run(
             return Ok(exit::CONFIG);
         }
     };
+    let shared = match shared_tokens(&config, &logins, &tasks, &Handle::current(), &stop).await {
+        Ok(shared) => shared,
+        Err(error) => {
+            writeln!(err, "genesys-proxy: {error}")?;
+            return Ok(exit::CONFIG);
+        }
+    };
     let (mut code, mut told) = (exit::OK, false);
-    for login in &logins {
-        match login.mint().await {
+    for (login, shared) in logins.iter().zip(shared) {
+        let minted = match shared {
+            Some(shared) => Ok(shared),
+            None => login.mint().await,
+        };
+        match minted {
             Ok(minted) => {
                 // A block for each client.
                 if std::mem::replace(&mut told, true) {
                     writeln!(out)?;
                 }
                 tell(&config, login, &minted, args.reveal, out)?;
-                if config.oauth.revoke_on_exit && !args.reveal {
+                let ours = minted.share == Share::Private;
+                if config.oauth.revoke_on_exit && ours && !args.reveal {
                     revoke(login, &minted, err).await?;
                 }
             }
@@ -108,7 +121,12 @@ fn tell(
     for (name, fact) in live::facts(&config.oauth, minted) {
         line(name, &fact)?;
     }
-    if let Some(ends) = SystemTime::now().checked_add(minted.life) {
+    match minted.share {
+        Share::Private => {}
+        Share::Published(_) | Share::Adopted(_) => line("shared", &"replicas sign with it")?,
+    }
+    let age = minted.born.map_or(Duration::ZERO, |born| born.elapsed());
+    if let Some(ends) = SystemTime::now().checked_add(minted.life.saturating_sub(age)) {
         line("expires", &humantime::format_rfc3339_seconds(ends))?;
     }
     if reveal {

@@ -39,7 +39,7 @@ use crate::{
 };
 use listen::Bound;
 use organisation::{Common, Organisation};
-pub use store::attempt;
+pub use store::{attempt, shared_tokens};
 pub use tokens::logins;
 use worker::{OrganisationPlan, Worker, WorkerPlan};
 

@@ -6,11 +6,17 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{StartError, organisation::Common, tokens};
+use super::{
+    StartError,
+    organisation::Common,
+    tokens::{self, Joint},
+};
 use crate::{
     config::{self, Config, SecretKind, SecretSource},
     secret::Secret,
-    store::{Attempt, Link},
+    store::{Attempt, Link, token::Redis},
+    telemetry::metrics::Metrics,
+    token::issuer::{Login, Minted},
 };
 
 /// Connects in the background, if there is a store.
@@ -41,6 +47,28 @@ pub async fn attempt(
     let Some(store) = &config.store else { return Ok(None) };
     let password = password(config, store, tasks, runtime, stop)?;
     Ok(Some(Attempt::at(store, password).await?))
+}
+
+/// The token that replicas share, for each of `logins`; `None` where there is none, or no store.
+///
+/// # Errors
+/// As for `attempt`.
+pub async fn shared_tokens(
+    config: &Config,
+    logins: &[Arc<Login>],
+    tasks: &TaskTracker,
+    runtime: &Handle,
+    stop: &CancellationToken,
+) -> Result<Vec<Option<Minted>>, StartError> {
+    let Some(store) = &config.store else { return Ok(vec![None; logins.len()]) };
+    let password = password(config, store, tasks, runtime, stop)?;
+    let link = Link::spawn(store, password, Metrics::default(), tasks, runtime, stop)?;
+    let mut found = Vec::new();
+    for login in logins {
+        let joint = Joint::new(Arc::clone(login), Redis::new(Arc::clone(&link)), 0);
+        found.push(joint.peek().await);
+    }
+    Ok(found)
 }
 
 fn password(

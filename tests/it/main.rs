@@ -61,6 +61,7 @@ mod sdk_limits;
 mod secrecy;
 mod secrets;
 mod serving;
+mod shared_token;
 mod shared_turns;
 mod short_lives;
 mod simulate;

@@ -172,11 +172,11 @@ fn a_listener_for_strangers_does_not_matter_here() {
 #[test]
 fn the_help_says_what_it_does_and_reveals() {
     assert_snapshot!(run(&["token", "--help"], "").all(), @"
-    Mint a token and say what it is: life, format, claims, scopes, fingerprint
+    Say what the token is: life, format, claims, scopes, fingerprint
 
-    A new token is minted; a running gateway keeps its own. The value is not shown unless asked for with
-    --reveal. With `oauth.revoke_on_exit` the token is revoked after it was looked at, unless it was
-    revealed.
+    With a store, the token that the replicas share now; else a new one is minted, and a running gateway
+    keeps its own. The value is not shown unless asked for with --reveal. With `oauth.revoke_on_exit` a
+    new token is revoked after it was looked at, unless it was revealed.
 
     Usage: genesys-proxy token [OPTIONS]
 
