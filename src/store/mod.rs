@@ -7,6 +7,8 @@ mod ear;
 mod health;
 mod keeper;
 mod link;
+#[cfg(test)]
+pub(crate) mod memory;
 mod refusal;
 mod replica;
 pub mod scope;

@@ -9,7 +9,7 @@ use tokio::sync::broadcast;
 use super::{Down, Heard, Link, ReplicaId, Scope, Script};
 
 /// A holder of the lock that was silent for so long is dead.
-const DEAD: Duration = Duration::from_secs(3);
+pub(super) const DEAD: Duration = Duration::from_secs(3);
 /// How often it must be heard of.
 pub const BEAT: Duration = Duration::from_secs(1);
 

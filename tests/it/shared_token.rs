@@ -153,11 +153,42 @@ async fn a_replica_killed_in_mid_mint_is_replaced_and_no_call_fails() {
             gateway.until_open(20).await;
         }
         replicas.gateways[0].signal("KILL");
-        replicas.until(|seen| seen.mint_attempts == 2).await;
+        replicas.until(|seen| seen.held == 0).await;
+        replicas.until(|seen| seen.held == 1).await;
         replicas.faults(json!({"clear": true}));
     });
     assert_all(&answers, 200);
-    assert_eq!(replicas.genesys.counters().mint_attempts, 2, "{}", replicas.logs());
+    let seen = replicas.genesys.counters();
+    assert_eq!((seen.mints, seen.most_held), (1, 1), "{}", replicas.logs());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_killed_in_mid_refresh_is_replaced_while_the_token_lives_on() {
+    let life = Duration::from_secs(14);
+    let mut replicas = Replicas::before(Options { token_life: life, ..unlimited() }).await;
+    replicas.start(1);
+    replicas.serves(0).await;
+    replicas.faults(json!({"token": "hold"}));
+    replicas.until(|seen| seen.held == 1).await;
+    replicas.start(2);
+    let others = &replicas.gateways[1..];
+    let traffic: Vec<_> = others.iter().map(|gateway| Traffic::of(gateway.url(ME))).collect();
+    for gateway in others {
+        gateway.wait_for_log(ADOPTED);
+    }
+    replicas.gateways[0].signal("KILL");
+    replicas.until(|seen| seen.held == 0).await;
+    replicas.until(|seen| seen.held == 1).await;
+    replicas.faults(json!({"clear": true}));
+    replicas.until(|seen| seen.mints == 2).await;
+    for gateway in others {
+        gateway.wait_for_logs("fingerprint", 2);
+    }
+    for traffic in traffic {
+        traffic.end().await;
+    }
+    let seen = replicas.genesys.counters();
+    assert_eq!((seen.mints, seen.unauthorized), (2, 0), "{}", replicas.logs());
 }
 
 fn to_another(call: &RequestBuilder, replicas: &Replicas) -> bool {
@@ -187,7 +218,7 @@ async fn tokens_are_renewed_once_for_all_as_they_age() {
     }
     let seen = replicas.genesys.counters();
     assert_eq!((seen.mint_attempts, seen.unauthorized), (4, 0), "{}", replicas.logs());
-    assert_eq!(replicas.genesys.tokens_seen().len(), 4, "all of them have signed with each");
+    assert!(replicas.genesys.tokens_seen().len() >= 3, "each but the newest was signed with");
 }
 
 #[tokio::test(flavor = "multi_thread")]
