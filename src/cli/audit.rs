@@ -1,6 +1,8 @@
 //! `genesys-proxy audit`: whether an audit log is what the gateway wrote.
 //! It never changes a file, and never holds more than a line of one.
 
+mod chains;
+
 use std::{
     fmt::Write as _,
     fs::File,
@@ -14,8 +16,12 @@ use secrecy::ExposeSecret as _;
 use super::exit;
 use crate::{
     config::read_audit_key,
-    decide::audit::{Hash, LONGEST, Line, Seal, check::Check},
+    decide::audit::{
+        Hash, LONGEST, Line, Seal,
+        check::{Break, Check},
+    },
 };
+use chains::Log;
 
 /// Look at audit logs
 #[derive(Debug, Clone, Args)]
@@ -31,8 +37,9 @@ enum Command {
 
 /// Check the chain of an audit log: that no line was changed, taken out, moved or put in
 ///
-/// The files of one log may be given in any order. The exit code is 0 when the chain is whole, 1 when
-/// it is not (the first line that does not fit is named) or has no line, 66 when a file cannot be read, 2 when an
+/// The files of one log may be given in any order, and those of several gateways together: each
+/// chain is checked by itself. The exit code is 0 when all are whole, 1 when one
+/// is not (the first line that does not fit is named) or has no line, 66 when a file cannot be read, 2 when an
 /// argument is wrong. Lines that were cut off at the end leave a whole chain: compare the last hash
 /// with one that the gateway has logged, or look for that one with --anchor. Without a key, who can
 /// write the file can also write all of it anew: then, too, only an anchor tells.
@@ -44,9 +51,9 @@ struct VerifyArgs {
     /// The file with the key that the log is sealed with, as `audit.key_file`
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
-    /// A hash that the gateway has logged: its line must be there
+    /// A hash that a gateway has logged: its line must be there; repeatable
     #[arg(long, value_name = "HASH", value_parser = hash)]
-    anchor: Option<Hash>,
+    anchor: Vec<Hash>,
 }
 
 fn hash(text: &str) -> Result<Hash, &'static str> {
@@ -85,19 +92,51 @@ fn verify(args: &VerifyArgs) -> Result<String, Wrong> {
         }
         None => Seal::Plain,
     };
-    let mut check = Check::new(seal, args.anchor);
-    for path in in_order(&args.files)? {
-        one(path, &mut check)?;
+    let logs = chains::logs(&args.files)?;
+    let (mut said, mut broken, mut wanted) = (String::new(), 0, args.anchor.clone());
+    for log in &logs {
+        let mut check = Check::new(seal.clone(), wanted);
+        if logs.len() > 1 {
+            said.push_str(&title(log));
+        }
+        match whole(log, &mut check) {
+            Ok(()) => said.push_str(&summary(&check)),
+            Err(Wrong::Broken(wrong)) => {
+                broken += 1;
+                said.push_str(&wrong);
+            }
+            Err(unread @ Wrong::Unread(_)) => return Err(unread),
+        }
+        wanted = check.wanted;
     }
-    let said = summary(&check);
-    if check.head().is_none() {
-        return Err(Wrong::Broken(format!(
-            "{said}The first start of a gateway writes one: all of them were cut off, or this is another \
-             file.\n"
-        )));
+    judge(said, (logs.len(), broken), &wanted)
+}
+
+/// All logs together: how many there are, and how many of them are not whole.
+fn judge(mut said: String, of: (usize, usize), wanted: &[Hash]) -> Result<String, Wrong> {
+    match of {
+        (0, _) => {
+            return Err(Wrong::Broken(
+                "No lines.\nThe first start of a gateway writes one: all of them were cut off, or \
+                 this is another file.\n"
+                    .to_owned(),
+            ));
+        }
+        (1, 0) => {}
+        (1, _) => return Err(Wrong::Broken(said)),
+        (logs, 0) => {
+            let _ = writeln!(said, "\n{logs} chains, all of them whole.");
+        }
+        (logs, broken) => {
+            let _ = writeln!(said, "\n{logs} chains, {broken} of them NOT whole.");
+            return Err(Wrong::Broken(said));
+        }
     }
-    if check.anchored {
+    if wanted.is_empty() {
         return Ok(said);
+    }
+    for hash in wanted {
+        let _ = writeln!(said, "not there: {hash}");
     }
     Err(Wrong::Broken(format!(
         "{said}The line of --anchor is not there: lines were cut off at the end, the chain was written \
@@ -105,33 +144,46 @@ fn verify(args: &VerifyArgs) -> Result<String, Wrong> {
     )))
 }
 
-/// By the numbers of their first lines. An empty file has none, and no place.
-fn in_order(files: &[PathBuf]) -> Result<Vec<&Path>, Wrong> {
-    let mut numbered = Vec::new();
-    for path in files {
-        let mut reader = open(path)?;
-        let line = next(&mut reader).map_err(|error| unread(path, &error))?;
-        // One that has not the form of a line is told of when its turn comes.
-        let line = line.map(|line| Line::read(&line.bytes).map_or(0, |line| line.seq));
-        numbered.push((line.unwrap_or(u64::MAX), path.as_path()));
-    }
-    numbered.sort_by_key(|(seq, _)| *seq);
-    Ok(numbered.into_iter().map(|(_, path)| path).collect())
+/// Whose log it is.
+fn title(log: &Log<'_>) -> String {
+    let chain = log.chain.map_or("without a name".to_owned(), |chain| chain.to_string());
+    let files: Vec<_> = log.files.iter().map(|path| path.display().to_string()).collect();
+    format!("\nchain {chain}: {}\n", files.join(", "))
 }
 
-fn one(path: &Path, check: &mut Check) -> Result<(), Wrong> {
-    let mut reader = open(path)?;
+fn whole(log: &Log<'_>, check: &mut Check) -> Result<(), Wrong> {
+    let mut before = None;
+    for path in &log.files {
+        one(path, before, check)?;
+        before = Some(*path);
+    }
+    Ok(())
+}
+
+/// The next file, after `before`.
+fn one(path: &Path, before: Option<&Path>, check: &mut Check) -> Result<(), Wrong> {
+    let mut reader = open(path).map_err(|error| unread(path, &error))?;
     let mut number = 0_u64;
     while let Some(line) = next(&mut reader).map_err(|error| unread(path, &error))? {
         number += 1;
         let seq =
             Line::read(&line.bytes).map_or(String::new(), |line| format!(" (seq {})", line.seq));
-        let wrong = match check.next(&line.bytes) {
-            Ok(()) if line.ended => continue,
-            Ok(()) => {
+        let wrong = match (check.next(&line.bytes), before) {
+            (Ok(()), _) if line.ended => continue,
+            (Ok(()), _) => {
                 "it lacks its newline: it is the last that was written before a crash".to_owned()
             }
-            Err(wrong) => wrong.to_string(),
+            (Err(Break::Number { expected, found }), Some(before))
+                if number == 1 && found < expected =>
+            {
+                let before = before.display();
+                format!(
+                    "{before} has lines up to seq {} of this chain already: one is a copy of the \
+                     other, or two gateways went on from the same file, as on a copied disk",
+                    expected - 1
+                )
+            }
+            (Err(wrong), _) => wrong.to_string(),
         };
         let good = match check.head() {
             Some(head) => format!("up to seq {} the chain is whole, hash {}", head.seq, head.hash),
@@ -142,8 +194,8 @@ fn one(path: &Path, check: &mut Check) -> Result<(), Wrong> {
     Ok(())
 }
 
-fn open(path: &Path) -> Result<BufReader<File>, Wrong> {
-    Ok(BufReader::with_capacity(1 << 16, File::open(path).map_err(|error| unread(path, &error))?))
+fn open(path: &Path) -> io::Result<BufReader<File>> {
+    Ok(BufReader::with_capacity(1 << 16, File::open(path)?))
 }
 
 fn unread(path: &Path, error: &io::Error) -> Wrong {
@@ -168,7 +220,7 @@ fn next(reader: &mut impl BufRead) -> io::Result<Option<Read>> {
 
 /// Writing to a String cannot fail.
 fn summary(check: &Check) -> String {
-    let Some(head) = check.head() else { return "No lines.\n".to_owned() };
+    let Some(head) = check.head() else { return String::new() };
     let time = |time: &Option<String>| time.clone().unwrap_or_else(|| "?".to_owned());
     let mut said = format!(
         "The chain is whole: {} lines, seq {} to {}, from {} to {}.\n",
@@ -195,6 +247,9 @@ fn summary(check: &Check) -> String {
             "{} of {} starts came after a crash: what was under way then has no line.",
             check.crashes, check.starts
         );
+    }
+    if let Some(chain) = head.chain {
+        let _ = writeln!(said, "chain {chain}");
     }
     let _ = writeln!(said, "last hash {}", head.hash);
     said

@@ -22,6 +22,9 @@ const PREV: &[u8] = b",\"prev\":\"";
 const HASH: &[u8] = b"\",\"hash\":\"";
 const END: &[u8] = b"\"}";
 const BEGIN: &[u8] = b"{\"seq\":";
+/// After the number; lines that were written before there were several gateways have none.
+const CHAIN: &[u8] = b"\"chain\":\"";
+const CHAIN_END: &[u8] = b"\",";
 
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
@@ -32,16 +35,7 @@ pub struct Hash([u8; SHA256_OUTPUT_LEN]);
 impl Hash {
     /// As a line has it: 64 digits, lower case.
     pub fn parse(hex: &[u8]) -> Option<Self> {
-        let nibble = |digit: u8| DIGITS.iter().position(|known| *known == digit);
-        let (pairs, []) = hex.as_chunks::<2>() else { return None };
-        let mut bytes = [0; SHA256_OUTPUT_LEN];
-        if pairs.len() != bytes.len() {
-            return None;
-        }
-        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-            *byte = u8::try_from(nibble(*high)? << 4 | nibble(*low)?).ok()?;
-        }
-        Some(Self(bytes))
+        digits(hex).map(Self)
     }
 
     fn of(bytes: &[u8]) -> Self {
@@ -51,16 +45,53 @@ impl Hash {
     }
 
     fn push(&self, out: &mut Vec<u8>) {
-        for byte in self.0 {
-            let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0');
-            out.extend_from_slice(&[digit(byte >> 4), digit(byte & 0xf)]);
-        }
+        push(&self.0, out);
     }
 }
 
 impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Which chain a line is of: of several gateways each has its own, for as long as its log goes on.
+///
+/// The hashes alone would tell, but only to whoever has all lines back to the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chain([u8; 8]);
+
+impl Chain {
+    /// Of bytes that no other chain has: random ones.
+    pub fn new(random: [u8; 8]) -> Self {
+        Self(random)
+    }
+}
+
+impl fmt::Display for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Lower-case hexadecimal digits, as many as there must be.
+fn digits<const N: usize>(hex: &[u8]) -> Option<[u8; N]> {
+    let nibble = |digit: u8| DIGITS.iter().position(|known| *known == digit);
+    let (pairs, []) = hex.as_chunks::<2>() else { return None };
+    let mut bytes = [0; N];
+    if pairs.len() != bytes.len() {
+        return None;
+    }
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = u8::try_from(nibble(*high)? << 4 | nibble(*low)?).ok()?;
+    }
+    Some(bytes)
+}
+
+fn push(bytes: &[u8], out: &mut Vec<u8>) {
+    for byte in bytes {
+        let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0');
+        out.extend_from_slice(&[digit(byte >> 4), digit(byte & 0xf)]);
     }
 }
 
@@ -102,11 +133,13 @@ pub struct Head {
     pub seq: u64,
     /// Its hash.
     pub hash: Hash,
+    /// What it says of its chain.
+    pub chain: Option<Chain>,
 }
 
 impl Head {
     /// Before the first line.
-    pub const START: Self = Self { seq: 0, hash: Hash([0; SHA256_OUTPUT_LEN]) };
+    pub const START: Self = Self { seq: 0, hash: Hash([0; SHA256_OUTPUT_LEN]), chain: None };
 
     /// Appends the line after this one, which tells `told`: members of a JSON object.
     #[must_use = "the line after it needs it"]
@@ -115,6 +148,11 @@ impl Head {
         out.extend_from_slice(BEGIN);
         out.extend_from_slice(itoa::Buffer::new().format(seq).as_bytes());
         out.push(b',');
+        if let Some(Chain(id)) = self.chain {
+            out.extend_from_slice(CHAIN);
+            push(&id, out);
+            out.extend_from_slice(CHAIN_END);
+        }
         out.extend_from_slice(told);
         out.extend_from_slice(PREV);
         self.hash.push(out);
@@ -124,7 +162,7 @@ impl Head {
         hash.push(out);
         out.extend_from_slice(END);
         out.push(b'\n');
-        Self { seq, hash }
+        Self { seq, hash, ..self }
     }
 }
 
@@ -137,6 +175,8 @@ pub struct Line<'a> {
     pub prev: Hash,
     /// Its own.
     pub hash: Hash,
+    /// Which chain it is of, if it says so.
+    pub chain: Option<Chain>,
     /// What it tells.
     pub told: &'a [u8],
     hashed: &'a [u8],
@@ -156,10 +196,10 @@ impl<'a> Line<'a> {
         let seq = digits.parse().ok().filter(|seq: &u64| *seq > 0 && seq.to_string() == digits)?;
         let (rest, hash) = last_hash(rest.strip_suffix(END)?)?;
         let (told, prev) = last_hash(rest.strip_suffix(HASH)?)?;
-        let told = told.strip_suffix(PREV)?;
+        let (chain, told) = own_chain(told.strip_suffix(PREV)?);
         let after = HASH.len() - 1 + 2 * SHA256_OUTPUT_LEN + END.len();
         let hashed = bytes.get(..bytes.len().checked_sub(after)?)?;
-        Some(Self { seq, prev, hash, told, hashed })
+        Some(Self { seq, prev, hash, chain, told, hashed })
     }
 
     /// Its hash is what its bytes and this seal make.
@@ -169,8 +209,16 @@ impl<'a> Line<'a> {
 
     /// As the end of a chain.
     pub fn head(&self) -> Head {
-        Head { seq: self.seq, hash: self.hash }
+        Head { seq: self.seq, hash: self.hash, chain: self.chain }
     }
+}
+
+fn own_chain(told: &[u8]) -> (Option<Chain>, &[u8]) {
+    let read = || {
+        let (hex, rest) = told.strip_prefix(CHAIN)?.split_at_checked(2 * 8)?;
+        Some((Chain(digits(hex)?), rest.strip_prefix(CHAIN_END)?))
+    };
+    read().map_or((None, told), |(chain, rest)| (Some(chain), rest))
 }
 
 fn last_hash(bytes: &[u8]) -> Option<(&[u8], Hash)> {

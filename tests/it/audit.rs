@@ -568,3 +568,71 @@ fn verify_names_the_first_line_that_is_not_what_was_written() {
     assert!(code == 66 && said.contains("/nonexistent/audit.jsonl: cannot be read"), "{said}");
     assert_eq!(run(&["audit", "verify"]).status.code(), Some(2));
 }
+
+/// Two gateways, a file each: what a company gathers and checks together.
+#[test]
+fn the_logs_of_several_gateways_are_checked_together_each_as_a_chain_of_its_own() {
+    let scenes = [Scene::new(""), Scene::new("")];
+    for scene in &scenes {
+        scene.get("/one");
+        scene.lines(STARTED + 1);
+        fs::rename(scene.file(), scene.beside("audit.jsonl-1")).unwrap();
+        scene.get("/two");
+        scene.lines(1);
+    }
+    let [one, two] = &scenes;
+    let chain = |scene: &Scene| {
+        let lines = [read(&scene.beside("audit.jsonl-1")), read(&scene.file())].concat();
+        let name = lines[0]["chain"].as_str().unwrap().to_owned();
+        assert!(lines.iter().all(|line| line["chain"] == *name), "{lines:?}");
+        assert!(scene.gateway.wait_for_log("the audit log begins").contains(&name));
+        (name, lines.last().unwrap()["hash"].as_str().unwrap().to_owned())
+    };
+    let ((first, hash), (second, other_hash)) = (chain(one), chain(two));
+    assert_ne!(first, second);
+    let names = [one.file(), two.beside("audit.jsonl-1"), two.file(), one.beside("audit.jsonl-1")];
+    let names = names.map(|path| path.display().to_string());
+    let all = names.each_ref().map(String::as_str);
+    let anchors = ["--anchor", &hash, "--anchor", &other_hash];
+    let (said, code) = verify(&[&all[..], &anchors].concat());
+    assert!(code == 0 && said.contains("2 chains, all of them whole."), "{said}");
+    assert_eq!(said.matches("The chain is whole: 3 lines, seq 1 to 3").count(), 2, "{said}");
+    for name in [&first, &second] {
+        assert!(said.contains(&format!("chain {name}: ")), "{said}");
+    }
+    // Of each it is said what holds, and one that does not fails all.
+    let good = fs::read_to_string(two.file()).unwrap();
+    fs::write(two.file(), good.replace("/two", "/2wo")).unwrap();
+    let (said, code) = verify(&all);
+    assert!(code == 1 && said.contains("2 chains, 1 of them NOT whole."), "{said}");
+    assert!(said.contains("audit.jsonl:1 (seq 3): its hash does not fit"), "{said}");
+    assert_eq!(said.matches("The chain is whole: ").count(), 1, "{said}");
+    fs::write(two.file(), &good).unwrap();
+    // A line of the other's.
+    fs::write(two.file(), fs::read_to_string(one.file()).unwrap() + &good).unwrap();
+    let (said, code) = verify(&all);
+    assert!(code == 1 && said.contains("another gateway's line"), "{said}");
+    fs::write(two.file(), &good).unwrap();
+    let (said, code) = verify(&[all[0], all[1], all[2]]);
+    assert!(code == 0 && said.contains("It begins before these files."), "{said}");
+    let (said, code) = verify(&[all[1], all[2], "--anchor", &hash]);
+    assert!(code == 1 && said.contains(&hash), "{said}");
+}
+
+/// As on the copy of a disk: (chain, seq) is no longer one line.
+#[test]
+fn two_files_that_go_on_from_the_same_one_are_told_of() {
+    let mut scene = Scene::new("");
+    scene.get("/one");
+    scene.lines(STARTED + 1);
+    scene.kill();
+    let copy = scene.beside("copy");
+    fs::copy(scene.file(), &copy).unwrap();
+    scene.again();
+    scene.get("/two");
+    scene.lines(4);
+    let file = scene.file();
+    let (said, code) = verify(&[file.to_str().unwrap(), copy.to_str().unwrap()]);
+    assert!(code == 1 && said.contains("already: one is a copy of the other"), "{said}");
+    assert!(said.contains("audit.jsonl") && said.contains("copy:1 (seq 1)"), "{said}");
+}

@@ -19,6 +19,8 @@ pub enum Break {
         /// Instead of it.
         found: u64,
     },
+    /// It is of another chain than the line before.
+    Foreign,
     /// It has the right number, and names another line as the one before it.
     Unlinked,
 }
@@ -37,6 +39,7 @@ impl fmt::Display for Break {
             Self::Number { expected, found } => {
                 write!(f, "seq {expected} should be here, not {found}: a line was put in or moved")
             }
+            Self::Foreign => f.write_str("it is another gateway's line: of another chain"),
             Self::Unlinked => {
                 f.write_str("it does not follow from the line before: one of the two is not genuine")
             }
@@ -67,14 +70,13 @@ pub struct Check {
     pub crashes: u64,
     /// Since the last start or end.
     stopped: bool,
-    anchor: Option<Hash>,
-    /// The line that was looked for was there.
-    pub anchored: bool,
+    /// Hashes of lines that must be there, and were not yet.
+    pub wanted: Vec<Hash>,
 }
 
 impl Check {
-    /// Of lines with this seal; `anchor` is the hash of a line that must be among them.
-    pub fn new(seal: Seal, anchor: Option<Hash>) -> Self {
+    /// Of lines with this seal; those with the hashes `wanted` must be among them.
+    pub fn new(seal: Seal, wanted: Vec<Hash>) -> Self {
         Self {
             seal,
             head: None,
@@ -87,8 +89,7 @@ impl Check {
             starts: 0,
             crashes: 0,
             stopped: true,
-            anchor,
-            anchored: anchor.is_none(),
+            wanted,
         }
     }
 
@@ -104,6 +105,10 @@ impl Check {
         // What came before the first that is shown is not known, but for the very first.
         let before = self.head.or((line.seq == 1).then_some(Head::START));
         if let Some(before) = before {
+            // A log of before there were several has no word of it, and goes on with one.
+            if line.chain.is_some() && before.chain.is_some_and(|chain| line.chain != Some(chain)) {
+                return Err(Break::Foreign);
+            }
             let expected = before.seq.saturating_add(1);
             if line.seq != expected {
                 return Err(Break::Number { expected, found: line.seq });
@@ -131,7 +136,7 @@ impl Check {
         }
         self.lines += 1;
         self.last = time(line.told);
-        self.anchored |= self.anchor == Some(line.hash);
+        self.wanted.retain(|hash| *hash != line.hash);
         match kind(line.told) {
             Some(b"started") => {
                 self.starts += 1;

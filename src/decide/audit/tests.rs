@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{
-    Hash, Head, LONGEST, Line, Seal,
+    Chain, Hash, Head, LONGEST, Line, Seal,
     check::{Break, Check},
 };
 
@@ -25,7 +25,7 @@ fn chain(told: &[String], seal: &Seal) -> Vec<Vec<u8>> {
 
 /// How many lines pass, and what is wrong with the next.
 fn check(lines: &[Vec<u8>], seal: &Seal) -> (u64, Option<Break>) {
-    let mut check = Check::new(seal.clone(), None);
+    let mut check = Check::new(seal.clone(), Vec::new());
     let wrong = lines.iter().find_map(|line| check.next(line).err());
     (check.lines, wrong)
 }
@@ -99,7 +99,7 @@ fn what_the_log_says_of_itself_is_counted() {
         ],
         &Seal::Plain,
     );
-    let mut check = Check::new(Seal::Plain, None);
+    let mut check = Check::new(Seal::Plain, Vec::new());
     for line in &lines[..7] {
         check.next(line).unwrap();
     }
@@ -113,17 +113,46 @@ fn what_the_log_says_of_itself_is_counted() {
 #[test]
 fn a_chain_may_be_shown_from_its_middle_on() {
     let lines = chain(&["a", "b", "c"].map(str::to_owned), &Seal::Plain);
-    let mut check = Check::new(Seal::Plain, None);
+    let mut check = Check::new(Seal::Plain, Vec::new());
     for line in &lines[1..] {
         check.next(line).unwrap();
     }
     assert_eq!((check.lines, check.first_seq), (2, 2));
     // But the first line of all has nothing before it.
     let mut forged = Vec::new();
-    let other = Head { seq: 0, hash: check.head().unwrap().hash };
+    let other = Head { hash: check.head().unwrap().hash, ..Head::START };
     let _ = other.append(b"a", &Seal::Plain, &mut forged);
     forged.pop();
-    assert_eq!(Check::new(Seal::Plain, None).next(&forged), Err(Break::Unlinked));
+    assert_eq!(Check::new(Seal::Plain, Vec::new()).next(&forged), Err(Break::Unlinked));
+}
+
+/// Each line names its chain, so that lines of several gateways can be put together and told apart.
+#[test]
+fn a_line_names_its_chain_and_another_chains_is_not_the_next() {
+    let ours = Head { chain: Some(Chain::new(*b"\x01our own")), ..Head::START };
+    let line = |head: Head| {
+        let mut line = Vec::new();
+        let head = head.append(b"\"a\":1", &Seal::Plain, &mut line);
+        line.pop();
+        (head, line)
+    };
+    let (head, first) = line(ours);
+    assert!(first.starts_with(b"{\"seq\":1,\"chain\":\"016f7572206f776e\",\"a\":1,\"prev\":"));
+    let read = Line::read(&first).unwrap();
+    assert_eq!((read.chain, read.told), (ours.chain, &b"\"a\":1"[..]));
+    let theirs = Head { chain: Some(Chain::new(*b"anothers")), ..head };
+    // What an older version wrote names none, before and after.
+    let silent = Head { chain: None, ..head };
+    for (next, passes) in [(head, Ok(())), (theirs, Err(Break::Foreign)), (silent, Ok(()))] {
+        let mut check = Check::new(Seal::Plain, Vec::new());
+        check.next(&first).unwrap();
+        assert_eq!(check.next(&line(next).1), passes);
+    }
+    let (old, without) = line(Head::START);
+    let mut check = Check::new(Seal::Plain, Vec::new());
+    check.next(&without).unwrap();
+    assert_eq!(check.next(&line(Head { chain: ours.chain, ..old }).1), Ok(()));
+    assert_eq!(check.head().unwrap().chain, ours.chain);
 }
 
 /// Who can write the file can make an unkeyed chain anew; with a key that shows.
@@ -134,11 +163,11 @@ fn a_chain_that_was_written_anew_shows_only_with_a_key_or_an_anchor() {
     assert_eq!(check(&forged, &Seal::Plain), (3, None));
     for seal in seals() {
         let anchor = Line::read(&chain(&told, &seal)[2]).unwrap().hash;
-        let mut anchored = Check::new(Seal::Plain, Some(anchor));
+        let mut anchored = Check::new(Seal::Plain, vec![anchor]);
         for line in &forged {
             anchored.next(line).unwrap();
         }
-        assert!(!anchored.anchored);
+        assert_eq!(anchored.wanted, [anchor]);
     }
     assert_eq!(check(&forged, &seals()[1]), (0, Some(Break::Changed)));
 }
@@ -213,11 +242,11 @@ proptest! {
             let left = left.index(lines.len() - 1) + 1;
             let anchor = Line::read(lines.last().unwrap()).unwrap().hash;
             for (count, found) in [(left, false), (lines.len(), true)] {
-                let mut check = Check::new(seal.clone(), Some(anchor));
+                let mut check = Check::new(seal.clone(), vec![anchor]);
                 for line in &lines[..count] {
                     prop_assert_eq!(check.next(line), Ok(()));
                 }
-                prop_assert_eq!(check.anchored, found);
+                prop_assert_eq!(check.wanted.is_empty(), found);
             }
         }
     }
@@ -225,7 +254,7 @@ proptest! {
     #[test]
     fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..400), text in "\\PC{0,200}") {
         for bytes in [&bytes[..], text.as_bytes()] {
-            let _ = Check::new(Seal::Plain, None).next(bytes);
+            let _ = Check::new(Seal::Plain, Vec::new()).next(bytes);
         }
     }
 }

@@ -8,9 +8,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use aws_lc_rs::rand;
 use rustix::fs::OFlags;
 
-use crate::decide::audit::{Head, LONGEST, Seal, check::Check};
+use crate::decide::audit::{Chain, Head, LONGEST, Seal, check::Check};
 
 /// Bytes at a file's end that are looked at before it is written to.
 const TAIL: usize = 8 * LONGEST;
@@ -73,7 +74,11 @@ impl Log {
             (&file).write_all(b"\n")?;
         }
         warn_of_others(path, &file)?;
-        let head = end.head.or_else(|| newest_aside(path, seal)).unwrap_or(Head::START);
+        let mut head = end.head.or_else(|| newest_aside(path, seal)).unwrap_or(Head::START);
+        if head.chain.is_none() {
+            // A new log, or one of before lines named their chain.
+            head.chain = Some(new_chain()?);
+        }
         let path = path.to_owned();
         Ok(Self { path, file, identity, head, cut: end.torn, max_size, half_at: None })
     }
@@ -142,6 +147,13 @@ impl Log {
     }
 }
 
+/// One that nobody else has, whatever machine or container it is on.
+fn new_chain() -> io::Result<Chain> {
+    let mut random = [0; 8];
+    rand::fill(&mut random).map_err(|_| io::Error::other("the system gives no random bytes"))?;
+    Ok(Chain::new(random))
+}
+
 /// A regular file that is ours alone, until it is closed.
 fn take(path: &Path) -> Result<(File, (u64, u64)), Unusable> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
@@ -204,7 +216,7 @@ fn end(file: &File, seal: &Seal) -> Result<End, Unusable> {
         // Most likely not all of it is here.
         lines.next();
     }
-    let mut check = Check::new(seal.clone(), None);
+    let mut check = Check::new(seal.clone(), Vec::new());
     for line in lines {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         check.next(line).map_err(|_| Unusable::Broken)?;

@@ -187,7 +187,7 @@ fn strangers_have_their_lines_up_to_a_rate_and_are_counted_beyond_it() {
     }
     audit.end(PATIENCE);
     let text = std::fs::read_to_string(&file).unwrap();
-    let mut check = Check::new(Seal::Plain, None);
+    let mut check = Check::new(Seal::Plain, Vec::new());
     text.lines().for_each(|line| check.next(line.as_bytes()).unwrap());
     let count = |path: &str| lines(&file).iter().filter(|line| line["path"] == path).count();
     assert_eq!((count("/sent"), count("/named")), (1000, 1000));

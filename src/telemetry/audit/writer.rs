@@ -300,8 +300,8 @@ impl Writer {
 
     /// Where the log is, for whoever compares it one day with what the file says.
     fn tell(&mut self, what: &str) {
-        let Head { seq, hash } = self.log.head;
+        let Head { seq, hash, chain } = self.log.head;
         self.anchored = seq;
-        tracing::info!(seq, %hash, "{what}");
+        tracing::info!(seq, %hash, chain = chain.map(tracing::field::display), "{what}");
     }
 }

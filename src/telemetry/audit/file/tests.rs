@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::*;
+use crate::decide::audit::Line;
 
 fn seal() -> Seal {
     Seal::Plain
@@ -28,7 +29,7 @@ fn append(log: &mut Log, told: &str) {
 
 /// All these files' lines are one chain; how many they are.
 fn whole(files: &[&Path]) -> u64 {
-    let mut check = Check::new(seal(), None);
+    let mut check = Check::new(seal(), Vec::new());
     for file in files {
         for line in fs::read(file).unwrap().split_inclusive(|byte| *byte == b'\n') {
             check.next(line.strip_suffix(b"\n").unwrap()).unwrap();
@@ -106,7 +107,7 @@ fn half_a_line_is_cut_off_and_a_whole_one_keeps_its_place() {
     // Of the very first line, too.
     fs::write(&path, &first[..10]).unwrap();
     let log = open(&path);
-    assert_eq!((log.head, log.cut), (Head::START, 10));
+    assert_eq!((log.head.seq, log.head.hash, log.cut), (0, Head::START.hash, 10));
     assert_eq!(fs::read(&path).unwrap(), b"");
 }
 
@@ -121,7 +122,7 @@ fn what_does_not_verify_is_neither_built_upon_nor_touched() {
     let good = fs::read_to_string(&path).unwrap();
     let lines: Vec<_> = good.lines().collect();
     let swapped = format!("{}\n{}\n", lines[1], lines[0]);
-    let changed = good.replacen("{\"seq\":1,a", "{\"seq\":1,A", 1);
+    let changed = good.replacen("\",a,", "\",A,", 1);
     let endless = "x".repeat(TAIL + 10);
     let half_of_too_much = format!("{good}{{\"seq\":{}", "9".repeat(LONGEST));
     for bad in [
@@ -173,6 +174,40 @@ fn a_file_that_was_moved_away_ends_and_the_chain_goes_on_in_a_new_one() {
     fs::write(dir.path().join("audit.jsonl.8"), "no log").unwrap();
     symlink("audit.jsonl.8", dir.path().join("audit.jsonl.9")).unwrap();
     assert_eq!(open(&path).head.seq, 4);
+}
+
+/// So (chain, seq) is one line, of all lines of all gateways.
+#[test]
+fn a_chain_keeps_its_name_over_restarts_and_files_and_an_older_log_gets_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.jsonl");
+    let names = |files: &[&Path]| -> Vec<_> {
+        let text: String = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+        text.lines().map(|line| Line::read(line.as_bytes()).unwrap().chain).collect()
+    };
+    // As an older version wrote it.
+    let mut old = Vec::new();
+    let _ = Head::START.append(b"old", &seal(), &mut old);
+    fs::write(&path, old).unwrap();
+    let mut log = open(&path);
+    append(&mut log, "a");
+    let chain = log.head.chain;
+    drop(log);
+    let aside = dir.path().join("audit.jsonl.1");
+    let mut log = open(&path);
+    append(&mut log, "b");
+    rename(&path, &aside).unwrap();
+    append(&mut log, "c");
+    drop(log);
+    fs::remove_file(&path).unwrap();
+    let mut log = open(&path);
+    append(&mut log, "d");
+    assert_eq!((names(&[&aside, &path]), log.head.seq), (vec![None, chain, chain, chain], 4));
+    assert!(chain.is_some());
+    let other = dir.path().join("other.jsonl");
+    let mut log = open(&other);
+    append(&mut log, "a");
+    assert!(log.head.chain.is_some() && log.head.chain != chain, "of another gateway");
 }
 
 #[test]
