@@ -334,7 +334,12 @@ impl Inside {
 
     /// The excess over `access.max_connections` waits here, and further ones in the kernel's backlog.
     async fn place(&self, seat: Seat) -> Option<Place> {
-        self.stop_accepting.run_until_cancelled(seat.place()).await?
+        tokio::select! {
+            // First: who was accepted at the moment when the drain began, and finds room, is not sent away.
+            biased;
+            place = seat.place() => place,
+            () = self.stop_accepting.cancelled() => None,
+        }
     }
 
     /// Serves a TCP connection in its own task, its handshake included.
