@@ -58,6 +58,7 @@ find_tools() {
     find_chromium >/dev/null || missing+=(chromium)
     # What the package starts by itself is nobody's business here: tests have servers of their own.
     command -v redis-server >/dev/null || missing+=(redis-server)
+    command -v haproxy >/dev/null || missing+=(haproxy)
     [[ ${#missing[@]} -eq 0 ]] || install_packages "${missing[@]}"
     python_is_good || die "python3 is older than 3.11, or has no venv: $(command -v python3)"
     node_is_good || die "node is older than 18, or has no npm: $(command -v node)"
@@ -72,12 +73,12 @@ unchanged() {
     [[ -f $place/installed-from && $(cat "$place/installed-from") == "$*" ]]
 }
 
-# The Python SDK, in an environment of its own.
-install_python_sdk() {
-    local place="$CACHE/sdk/python" lock="tests/sdk/requirements.txt"
+# What $1 pins, in an environment of its own, $2.
+install_python_packages() {
+    local lock=$1 place=$2
     local -a from=("$place" "$(python3 --version)" "$(sha256sum <"$lock")")
     if ! unchanged "$place" "${from[@]}" || ! "$place/bin/python" -c '' 2>/dev/null; then
-        say "installing the Python SDK"
+        say "installing $lock"
         rm -rf "$place"
         python3 -m venv "$place"
         "$place/bin/python" -m pip install --no-input --disable-pip-version-check \
@@ -85,7 +86,6 @@ install_python_sdk() {
             die "could not install $lock"
         printf '%s' "${from[*]}" >"$place/installed-from"
     fi
-    export GENESYS_PROXY_TEST_PYTHON="$place/bin/python"
 }
 
 # What the package-lock.json in $1 pins, into $2/node_modules.
@@ -127,7 +127,11 @@ summary() {
 }
 
 find_tools
-install_python_sdk
+install_python_packages tests/sdk/requirements.txt "$CACHE/sdk/python"
+export GENESYS_PROXY_TEST_PYTHON="$CACHE/sdk/python/bin/python"
+# What reads the files for Docker Compose and Kubernetes.
+install_python_packages tests/deploy/requirements.txt "$CACHE/deploy/python"
+export GENESYS_PROXY_TEST_DEPLOY_PYTHON="$CACHE/deploy/python/bin/python"
 install_node_modules tests/sdk "$CACHE/sdk/javascript"
 export GENESYS_PROXY_TEST_NODE_MODULES="$CACHE/sdk/javascript/node_modules"
 # An authorization server that somebody else wrote.

@@ -21,6 +21,7 @@ pub mod socket;
 pub mod tools;
 pub mod vault;
 pub mod world;
+pub mod yaml;
 
 pub use gateway::Gateway;
 pub use load::{Answer, Traffic, assert_all, at_once};
