@@ -2,6 +2,7 @@
 //! It never looks into a request: that is the gateway's.
 
 mod answer_body;
+mod budgets;
 pub mod clock;
 pub mod connection;
 pub mod door;
@@ -25,7 +26,7 @@ use crate::{
     admin,
     config::{self, Config, Listen},
     secret,
-    store::Unbuildable as StoreUnbuildable,
+    store::{ReplicaId, Unbuildable as StoreUnbuildable},
     telemetry::{
         audit::{self, Audit},
         metrics::Metrics,
@@ -130,6 +131,7 @@ impl Server {
         let mut common = Common {
             metrics: Metrics::default(),
             audit: config.audit.as_ref().map(record).transpose()?,
+            replica: ReplicaId::random(),
             store: None,
             memory: Memory::new(config.replay.memory_total),
             tunnels: TaskTracker::new(),
@@ -211,6 +213,9 @@ impl Server {
         });
         if tokio::time::timeout(Duration::from_secs(5), joined).await.is_err() {
             tracing::error!("a worker did not end");
+        }
+        for org in &self.organisations {
+            org.part().await;
         }
         stop.cancel();
         for org in &self.organisations {

@@ -9,7 +9,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Span;
 
 use super::{
-    StartError,
+    StartError, budgets,
     tokens::{self, Joint, logins},
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
         Shared, admit::Admission, guard::Guard, identify::Callers, login::tokens::Tokens,
         recover::Retries, saving::Saving,
     },
-    store::Link,
+    store::{Link, ReplicaId},
     telemetry::{audit::Audit, metrics::Metrics},
     token::{Keeping, awake, issuer::Login},
     upstream::{replay::Memory, tls},
@@ -30,6 +30,8 @@ use crate::{
 pub struct Common {
     /// One audit log for all, if there is one.
     pub audit: Option<Audit>,
+    /// This process among others.
+    pub replica: ReplicaId,
     /// What replicas share, if there are others.
     pub store: Option<Arc<Link>>,
     /// One page for all.
@@ -124,6 +126,9 @@ impl Organisation {
             runtime,
             stop.clone(),
         );
+        if common.store.is_some() {
+            admission.share();
+        }
         let metrics = Arc::new(match name {
             Some(name) => common.metrics.of_organisation(name),
             None => common.metrics.clone(),
@@ -137,6 +142,9 @@ impl Organisation {
         let logins = logins(&config, tasks, runtime, stop)?;
         let (tokens, joints) =
             tokens::start(&config, &logins, &admission, common.store.as_ref(), &keeping)?;
+        if let Some(link) = &common.store {
+            budgets::meet((&config, &logins), &admission, link, common);
+        }
         let shared = Arc::new(Shared {
             name: name.map(Into::into),
             tokens,
@@ -158,6 +166,11 @@ impl Organisation {
             awake::watch(|nap| followed.tokens.all().for_each(|tokens| tokens.slept(nap))).await;
         });
         Ok(Self { shared, tls, hosts: Vec::new(), logins, joints })
+    }
+
+    /// Tells the other replicas that it goes: what it had of the budgets is theirs.
+    pub async fn part(&self) {
+        self.shared.admission.part().await;
     }
 
     /// Revokes its tokens, if that is configured. Its keepers have ended, or they would renew them.

@@ -205,9 +205,7 @@ impl TokenStore for Memory {
         note: &[u8],
         message: &[u8],
     ) -> Result<(), Down> {
-        self.step(place, |slot, _, _| {
-            ((), slot.give_up(serial, note).then(|| message.to_vec()))
-        })
+        self.step(place, |slot, _, _| ((), slot.give_up(serial, note).then(|| message.to_vec())))
     }
 
     async fn vouch(&self, place: &Place, serial: u64) -> Result<(), Down> {

@@ -63,6 +63,7 @@ mod sdk_limits;
 mod secrecy;
 mod secrets;
 mod serving;
+mod shared_budget;
 mod shared_token;
 mod shared_turns;
 mod short_lives;

@@ -237,6 +237,13 @@ impl<B: Books> Partner<B> {
     async fn run(&mut self) {
         let admission = Arc::clone(&self.admission);
         let Some(joint) = admission.joint.get() else { return };
+        // Before there is a token nothing leaves; and whether it is new, the store is to know.
+        while !self.signs() {
+            tokio::select! {
+                () = joint.ends.cancelled() => return,
+                () = joint.stir.notified() => {}
+            }
+        }
         let mut stirred = true;
         loop {
             let now = Instant::now();
@@ -253,6 +260,13 @@ impl<B: Books> Partner<B> {
             stirred = false;
             self.sync().await;
         }
+    }
+
+    /// Some lane of these books has a token.
+    fn signs(&self) -> bool {
+        self.joint().is_some_and(|joint| {
+            joint.lanes().keys().any(|lane| self.books.holds(LimitId::Lane(*lane)))
+        })
     }
 
     /// One question to the store, and what follows from its answer.
@@ -405,16 +419,18 @@ impl<B: Books> Partner<B> {
         joint.worths.store(Arc::new(worths.filter(|(_, worth)| *worth < 1.0).collect()));
     }
 
-    /// All tokens of this client were made a moment ago: nobody can have used them before.
+    /// A token of this client was made a moment ago, and nothing was read yet: if there is nothing to
+    /// read, there never was.
     fn is_fresh(&self, now: Instant) -> bool {
-        self.joint().is_some_and(|joint| {
-            joint.lanes().iter().any(|(lane, signing)| match signing {
-                Signing::Shared { born } => {
-                    self.books.holds(LimitId::Lane(*lane)) && now < *born + LEASE
-                }
-                Signing::Private => false,
+        self.version == 0
+            && self.joint().is_some_and(|joint| {
+                joint.lanes().iter().any(|(lane, signing)| match signing {
+                    Signing::Shared { born } => {
+                        self.books.holds(LimitId::Lane(*lane)) && now < *born + LEASE
+                    }
+                    Signing::Private => false,
+                })
             })
-        })
     }
 
     /// The last word: what was sent counts to its end, and the rest is the others'.

@@ -18,7 +18,7 @@ pub fn caller(name: &str, terms: &str) -> String {
     format!("[[caller]]\nname = \"{name}\"\nkey_sha256 = \"{digest}\"\n{terms}\n")
 }
 
-fn key(name: &str) -> String {
+pub fn key(name: &str) -> String {
     format!("tHe-kEy-of-{name}-0a1b2c3d")
 }
 

@@ -193,11 +193,8 @@ impl World {
                 Seen::Found(found)
             }
             Do::Take => {
-                let lock = if done {
-                    state.slot.take(state.now, &me, LEASE, DEAD)
-                } else {
-                    Lock::Held
-                };
+                let lock =
+                    if done { state.slot.take(state.now, &me, LEASE, DEAD) } else { Lock::Held };
                 let (found, has) = Self::found(state);
                 work.theirs = has;
                 match lock {
@@ -424,7 +421,9 @@ impl Model for World {
             if let Some(work) = &replica.work {
                 actions.push(Action::Step(number, Answer::Whole));
                 if work.next == Do::Mint {
-                    actions.extend((left.refusals > 0).then_some(Action::Step(number, Answer::Refused)));
+                    actions.extend(
+                        (left.refusals > 0).then_some(Action::Step(number, Answer::Refused)),
+                    );
                 } else if left.cuts > 0 && work.next != Do::Wait {
                     actions.push(Action::Step(number, Answer::Cut));
                     actions.push(Action::Step(number, Answer::Unheard));
@@ -511,8 +510,12 @@ impl Model for World {
                 free || state.mints.iter().all(|mints| *mints <= 1 + more)
             }),
             Property::always("nothing goes wrong", |_: &Self, state: &State| state.wrong.is_none()),
-            Property::always("all end with the newest token", |world: &Self, state: &State| world.settles(state)),
-            Property::always("who is cut off has a token", |world: &Self, state: &State| world.alone(state)),
+            Property::always("all end with the newest token", |world: &Self, state: &State| {
+                world.settles(state)
+            }),
+            Property::always("who is cut off has a token", |world: &Self, state: &State| {
+                world.alone(state)
+            }),
             Property::sometimes("all ages are gone through", |world: &Self, state: &State| {
                 Self::age(state) == world.events.len() && Self::settled(state)
             }),
