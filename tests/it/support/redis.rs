@@ -5,7 +5,6 @@ use std::{
     path::Path,
     process::{Child, Command, Stdio},
     sync::mpsc,
-    time::Duration,
 };
 
 use redis::{Connection, FromRedisValue, Value};
@@ -297,13 +296,12 @@ pub fn start(command: &mut Command, ready: &'static str) -> Option<Child> {
         }
         let _ = told.send(Err(log.join("\n")));
     });
-    match heard.recv_timeout(PATIENCE) {
-        Ok(Ok(())) => Some(child),
-        Ok(Err(log)) => {
+    match heard.recv_timeout(PATIENCE).expect("redis-server serves in time") {
+        Ok(()) => Some(child),
+        Err(log) => {
             child.wait().unwrap();
             assert!(log.contains("Address already in use"), "redis-server does not start:\n{log}");
             None
         }
-        Err(_) => panic!("redis-server does not serve within {:?}", Duration::from(PATIENCE)),
     }
 }
