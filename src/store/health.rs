@@ -47,7 +47,7 @@ impl fmt::Debug for State {
 
 impl State {
     pub(super) fn new(name: String, metrics: Metrics) -> Self {
-        metrics.store_up(false);
+        metrics.store.up(false);
         let facts = Facts { since: Instant::now(), forbidden: None };
         let now = watch::Sender::new(Health::Connecting);
         Self { now, name, metrics, facts: Mutex::new(facts) }
@@ -93,7 +93,7 @@ impl State {
             ),
         }
         facts.since = Instant::now();
-        self.metrics.store_up(true);
+        self.metrics.store.up(true);
     }
 
     /// There is no connection, or the store refuses; what to say of it.
@@ -118,7 +118,7 @@ impl State {
         let before = self.now.send_replace(Health::Down(why.clone()));
         if !matches!(before, Health::Down(_)) {
             facts.since = Instant::now();
-            self.metrics.store_up(false);
+            self.metrics.store.up(false);
             tracing::warn!(
                 why,
                 "the store cannot be used: this replica goes on alone, with the tokens and the share \

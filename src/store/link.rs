@@ -110,7 +110,7 @@ impl Link {
             Err(Failed { late: true, .. }) => CommandOutcome::timeout,
             Err(Failed { late: false, .. }) => CommandOutcome::error,
         };
-        self.metrics.store_command(outcome, begun.elapsed());
+        self.metrics.store.command(outcome, begun.elapsed());
         told.map_err(|failed| Down { why: failed.why })
     }
 

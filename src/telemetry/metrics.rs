@@ -1,13 +1,14 @@
 //! Every metric on one page, for `/metrics` on the admin listener.
 //! It never has a label whose values a caller chooses.
 
+mod store;
+
 use std::{
     fmt,
     sync::{
         Arc,
         atomic::{AtomicI64, AtomicU64},
     },
-    time::Duration,
 };
 
 use prometheus_client::{
@@ -16,6 +17,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
+pub use self::store::{CommandOutcome, StoreMetrics};
 use crate::decide::retry::Reason;
 
 /// Which organisation; the first one's metrics have no label for it.
@@ -126,23 +128,6 @@ struct OfState {
     state: &'static str,
 }
 
-/// How a command to the store ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
-#[expect(non_camel_case_types, reason = "they are the labels' words")]
-pub enum CommandOutcome {
-    /// It was answered.
-    ok,
-    /// It was refused, or there is no connection.
-    error,
-    /// No answer came in time.
-    timeout,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Command {
-    outcome: CommandOutcome,
-}
-
 /// How a call was saved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[expect(non_camel_case_types, reason = "they are the labels' words")]
@@ -197,9 +182,8 @@ pub struct Metrics {
     audit_free_places: Gauge,
     tls_reload_failing: Gauge,
     tls_not_after: Gauge,
-    store_up: Gauge,
-    store_commands: Family<Command, Counter>,
-    store_seconds: Counter<f64, AtomicU64>,
+    /// What is counted of the store.
+    pub store: StoreMetrics,
 }
 
 impl fmt::Debug for Metrics {
@@ -272,13 +256,7 @@ impl Default for Metrics {
         registry.register("tls_reload_failing", text, tls_reload_failing.clone());
         let text = "When the certificate that callers are shown ends, in Unix time";
         registry.register("tls_certificate_not_after_seconds", text, tls_not_after.clone());
-        let (store_up, store_commands, store_seconds) = Default::default();
-        let text = "1 while the store can be used";
-        registry.register("store_up", text, Gauge::clone(&store_up));
-        let text = "Commands to the store by how they ended";
-        registry.register("store_commands", text, Family::clone(&store_commands));
-        let text = "What the commands to the store took together";
-        registry.register("store_command_seconds", text, Counter::clone(&store_seconds));
+        let store = StoreMetrics::new(&mut registry);
         Self {
             registry: Arc::new(registry),
             org: OfOrganisation::default(),
@@ -304,9 +282,7 @@ impl Default for Metrics {
             audit_free_places,
             tls_reload_failing,
             tls_not_after,
-            store_up,
-            store_commands,
-            store_seconds,
+            store,
         }
     }
 }
@@ -418,17 +394,6 @@ impl Metrics {
     /// When the certificate that callers are shown ends, in Unix time.
     pub fn tls_not_after(&self, seconds: u64) {
         self.tls_not_after.set(i64::try_from(seconds).unwrap_or(i64::MAX));
-    }
-
-    /// Whether the store can be used.
-    pub fn store_up(&self, up: bool) {
-        self.store_up.set(up.into());
-    }
-
-    /// A command to the store ended.
-    pub fn store_command(&self, outcome: CommandOutcome, took: Duration) {
-        self.store_commands.get_or_create(&Command { outcome }).inc();
-        self.store_seconds.inc_by(took.as_secs_f64());
     }
 
     /// The text format of `OpenMetrics`, which Prometheus reads.
