@@ -3,7 +3,7 @@
 
 use std::{sync::PoisonError, time::Duration};
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{Message, Seat, Shared, Sharer, record};
 use crate::{
@@ -27,23 +27,27 @@ impl<I: Sharer, S: TokenStore> Shared<I, S> {
     /// Until it is cancelled.
     pub async fn follow(&self, tokens: &Tokens) {
         let mut heard = self.store.listen(&channel(self.inner.scope(), self.lane));
-        let mut told = 0;
+        let (mut told, mut looked) = (0, Instant::now());
+        let mut next = looked;
         loop {
-            tokio::select! {
+            let sooner = tokio::select! {
                 heard = Heard::next(&mut heard) => match heard {
-                    Heard::Said(said) => {
-                        if self.hear(tokens, &said).await {
-                            self.heed(tokens).await;
-                            sleep(SETTLE).await;
-                        }
-                    }
-                    Heard::Gap => self.heed(tokens).await,
+                    Heard::Said(said) => self.hear(tokens, &said).await,
+                    Heard::Gap => true,
                 },
-                () = sleep(EVERY.mul_f64(0.75 + 0.5 * fastrand::f64())) => self.heed(tokens).await,
                 () = tokens.news.notified() => {
                     self.tell(tokens, &mut told).await;
-                    self.heed(tokens).await;
+                    true
                 }
+                () = sleep_until(next) => {
+                    self.heed(tokens).await;
+                    looked = Instant::now();
+                    next = looked + EVERY.mul_f64(0.75 + 0.5 * fastrand::f64());
+                    false
+                }
+            };
+            if sooner {
+                next = next.min(looked + SETTLE);
             }
         }
     }
