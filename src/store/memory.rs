@@ -138,13 +138,13 @@ impl Memory {
     ) -> Result<T, Down> {
         // Some day: a clock that begins at zero would hide what a fence is.
         let now = 1_000_000 + ms(self.began.elapsed());
-        let mut shelf = self.shelf();
-        if shelf.down {
+        let mut all = self.shelf();
+        if all.down {
             return Err(Down { why: "it is down".to_owned() });
         }
-        let slot = shelf.slots.entry(place.token.clone()).or_default();
+        let slot = all.slots.entry(place.token.clone()).or_default();
         let (told, message) = step(slot, now, self.me.as_str().as_bytes());
-        if let Some((message, channel)) = message.zip(shelf.channels.get(&place.channel)) {
+        if let Some((message, channel)) = message.zip(all.channels.get(&place.channel)) {
             let _ = channel.send(Heard::Said(message.into()));
         }
         Ok(told)
@@ -214,19 +214,19 @@ impl TokenStore for Memory {
 
     async fn alive(&self, _: &Scope, life: Duration) -> Result<u64, Down> {
         let now = ms(self.began.elapsed());
-        let mut shelf = self.shelf();
-        shelf.alive.retain(|who, until| who != self.me.as_str().as_bytes() && *until >= now);
-        let others = shelf.alive.len();
+        let mut all = self.shelf();
+        all.alive.retain(|who, until| who != self.me.as_str().as_bytes() && *until >= now);
+        let others = all.alive.len();
         if !life.is_zero() {
-            shelf.alive.insert(self.me.as_str().into(), now + ms(life));
+            all.alive.insert(self.me.as_str().into(), now + ms(life));
         }
         Ok(others as u64)
     }
 
     fn listen(&self, channel: &str) -> broadcast::Receiver<Heard> {
-        let mut shelf = self.shelf();
+        let mut all = self.shelf();
         let sender =
-            shelf.channels.entry(channel.to_owned()).or_insert_with(|| broadcast::channel(16).0);
+            all.channels.entry(channel.to_owned()).or_insert_with(|| broadcast::channel(16).0);
         let receiver = sender.subscribe();
         let _ = sender.send(Heard::Gap);
         receiver

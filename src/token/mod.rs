@@ -4,6 +4,7 @@
 pub mod answer;
 mod ask;
 pub mod awake;
+mod bearer;
 pub mod certificate;
 pub mod claims;
 pub mod client_auth;
@@ -23,15 +24,11 @@ pub mod verify;
 mod wire;
 
 use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 
 use arc_swap::ArcSwapOption;
-use http::HeaderValue;
 use tokio::{
     runtime::Handle,
     sync::{Notify, watch},
@@ -45,7 +42,6 @@ use crate::{
         freshness::{Freshness, Generation, Step, Trouble, Verdict},
         lanes::Lane,
         renewals::Renewals,
-        shared_token::Serial,
         suspicion::Suspicion,
     },
     telemetry::metrics::{Metrics, OfToken},
@@ -54,83 +50,8 @@ use error::MintError;
 use issuer::Issuer;
 use verify::Check;
 
+pub use bearer::Token;
 pub use oversee::Toll;
-
-/// A usable token, ready to be put on a request.
-#[derive(Debug)]
-pub struct Token {
-    /// `Bearer …`, marked sensitive.
-    pub authorization: HeaderValue,
-    /// Which one it is.
-    pub generation: Generation,
-    /// The first 12 hex digits of its SHA-256: tells tokens apart in logs, reveals nothing.
-    pub fingerprint: String,
-    /// Other replicas sign with it too: calls under it are theirs as well as ours.
-    pub shared: bool,
-    /// Its number among the shared ones; 0: it is none.
-    serial: Serial,
-    expires_at: Instant,
-    born: Instant,
-    /// Seconds after `born`, at least one, at which it last worked; 0: never.
-    worked: AtomicU32,
-}
-
-impl Token {
-    /// Upstream answered something other than 401 to it.
-    pub fn worked(&self, now: Instant) {
-        let age = now.saturating_duration_since(self.born).as_secs();
-        let age = u32::try_from(age).unwrap_or(u32::MAX).max(1);
-        // Read first: a store would bounce the cache line between workers on every answer.
-        if self.worked.load(Ordering::Relaxed) != age {
-            self.worked.store(age, Ordering::Relaxed);
-        }
-    }
-
-    /// Its bytes, without the scheme: what no answer may hold.
-    pub fn secret(&self) -> &[u8] {
-        let whole = self.authorization.as_bytes();
-        whole.strip_prefix(b"Bearer ").unwrap_or(whole)
-    }
-
-    /// It worked, and not longer ago than `age`.
-    pub fn worked_within(&self, age: Duration) -> bool {
-        let at = self.worked.load(Ordering::Relaxed);
-        at > 0 && self.born.elapsed() <= Duration::from_secs(at.into()) + age
-    }
-
-    /// The same, with another end.
-    fn ending(&self, expires_at: Instant) -> Self {
-        Self {
-            authorization: self.authorization.clone(),
-            generation: self.generation,
-            fingerprint: self.fingerprint.clone(),
-            shared: self.shared,
-            serial: self.serial,
-            expires_at,
-            born: self.born,
-            worked: AtomicU32::new(self.worked.load(Ordering::Relaxed)),
-        }
-    }
-
-    /// When it was asked for.
-    pub fn born(&self) -> Instant {
-        self.born
-    }
-
-    /// The same, as all know it.
-    fn numbered(&self, serial: Serial) -> Self {
-        Self { shared: true, serial, ..self.ending(self.expires_at) }
-    }
-
-    /// It was asked for after this moment.
-    pub fn younger_than(&self, moment: Instant) -> bool {
-        self.born >= moment
-    }
-
-    fn ever_worked(&self) -> bool {
-        self.worked.load(Ordering::Relaxed) > 0
-    }
-}
 
 /// No usable token within the caller's deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The keeper on paused time, with an issuer that follows a script.
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::HeaderValue;
 use issuer::{Kind, MintError, Minted};

@@ -73,6 +73,7 @@ mod standing;
 mod store_budget;
 mod store_commands;
 mod store_link;
+mod store_rules;
 mod streaming;
 mod threats;
 mod tls;

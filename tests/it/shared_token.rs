@@ -133,7 +133,7 @@ async fn a_401_that_one_replica_sees_spares_the_others_theirs() {
     replicas.serves(0).await;
     for gateway in &replicas.gateways[1..] {
         // The first one is that of the start.
-        gateway.wait_for_logs(ADOPTED, 2);
+        gateway.wait_for_logs("fingerprint", 2);
     }
     assert_all(&at_once(replicas.calls(10)).await, 200);
     let seen = replicas.genesys.counters();
@@ -219,6 +219,20 @@ async fn tokens_are_renewed_once_for_all_as_they_age() {
     let seen = replicas.genesys.counters();
     assert_eq!((seen.mint_attempts, seen.unauthorized), (4, 0), "{}", replicas.logs());
     assert!(replicas.genesys.tokens_seen().len() >= 3, "each but the newest was signed with");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_of_several_tokens_is_shared() {
+    let mut replicas = Replicas::before(unlimited()).await;
+    replicas.toml += "\n[oauth]\ntokens = 2";
+    replicas.start(1);
+    replicas.gateways[0].wait_for_logs("token minted", 2);
+    replicas.start(2);
+    for gateway in &replicas.gateways[1..] {
+        gateway.wait_for_logs(ADOPTED, 2);
+    }
+    assert_all(&at_once(replicas.calls(10)).await, 200);
+    assert_eq!(replicas.genesys.counters().mints, 2, "{}", replicas.logs());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -439,6 +439,21 @@ async fn the_same_secret_is_not_tried_twice_and_other_failures_are_not_its_fault
 }
 
 #[tokio::test]
+async fn replicas_in_mid_rotation_have_a_key_in_common() {
+    let url: Url = "http://127.0.0.1:1/oauth/token".parse().unwrap();
+    let ids = async |oauth| {
+        let keys = login(oauth).seals("token").await;
+        keys.iter().map(|key| key.id().to_owned()).collect::<Vec<_>>()
+    };
+    let rotating_now = ids(rotating(url.clone(), "old", "new")).await;
+    let before = ids(rotating(url.clone(), "old", "old")).await;
+    let after = ids(rotating(url.clone(), "new", "new")).await;
+    assert_eq!(rotating_now, [before.as_slice(), &after].concat());
+    let elsewhere = "http://127.0.0.2:1/oauth/token".parse().unwrap();
+    assert_ne!(ids(rotating(elsewhere, "old", "old")).await, before);
+}
+
+#[tokio::test]
 async fn a_refused_assertion_names_a_wrong_clock() {
     let wrong = refused().replace("\r\n\r\n", "\r\nDate: Tue, 14 Nov 2023 22:13:20 GMT\r\n\r\n");
     let peer = Peer::answering(&[wrong]).await;
