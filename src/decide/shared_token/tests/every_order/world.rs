@@ -281,13 +281,13 @@ impl World {
         let (found, has) = Self::found(state);
         let replica = &mut state.replicas[number];
         match watch(&held, found) {
-            Watch::Keep => {}
             Watch::Adopt => Self::adopt(replica, has.unwrap()),
             Watch::LetGo(serial) => (replica.has, replica.given_up) = (None, serial),
             Watch::Offer if replica.work.is_none() => {
                 Self::begin(state, number, Renewal::offer(held));
             }
-            Watch::Offer => {}
+            // An offer waits until no renewal is on its way.
+            Watch::Keep | Watch::Offer => {}
         }
     }
 
