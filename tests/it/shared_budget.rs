@@ -24,6 +24,9 @@ const WINDOW: Duration = Duration::from_secs(3);
 const NEARLY: Duration = Duration::from_millis(2_700);
 const LIMIT: u32 = 60;
 
+/// Something done to the store.
+type Step<'a> = &'a dyn Fn();
+
 /// Gateways before one Genesys Cloud, with one store.
 struct Replicas {
     gateways: Vec<Gateway>,
@@ -198,7 +201,7 @@ async fn a_store_that_is_emptied_paused_read_only_or_full_costs_no_call_and_no_w
     let replicas = Replicas::of(3, "").await;
     replicas.meet();
     let redis = &replicas.redis;
-    let troubles: [(&dyn Fn(), &dyn Fn()); 4] = [
+    let troubles: [(Step<'_>, Step<'_>); 4] = [
         (&|| redis.flush(), &|| ()),
         (&|| redis.pause(), &|| redis.resume()),
         (&|| redis.read_only(), &|| redis.writable()),

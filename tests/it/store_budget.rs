@@ -44,7 +44,7 @@ impl Dice {
             want: self.below(130),
             inside: self.below(10),
             sent,
-            wishes: (0..self.below(40)).map(|_| self.below(256) as u8).collect(),
+            wishes: (0..self.below(40)).map(|_| u8::try_from(self.below(256)).unwrap()).collect(),
             leaves: self.below(15) == 0,
         }
     }
@@ -74,10 +74,10 @@ async fn the_script_does_what_the_rules_say() {
     let scope = Scope::new("https://login", "https://api", "id");
     let (mut dice, mut age) = (Dice(0x5eed), Age::default());
     let mut ledgers: BTreeMap<&str, Ledger> = BTreeMap::new();
-    let mut versions = vec![0];
+    let mut version = 0;
     for call in 1..2_000 {
-        let id = ["a", "b", "c", "d"][dice.below(4) as usize];
-        let seen = if dice.below(20) == 0 { versions[0] + 3 } else { versions[0] };
+        let id = ["a", "b", "c", "d"][usize::try_from(dice.below(4)).unwrap()];
+        let seen = if dice.below(20) == 0 { version + 3 } else { version };
         let opening = Opening { seen, fresh: dice.below(2) == 0, lease: LEASE };
         let named = if dice.below(2) == 0 { &["one"][..] } else { &["one", "two"][..] };
         let words: Vec<Word> = named.iter().map(|name| word(name, dice.ask(call))).collect();
@@ -97,7 +97,7 @@ async fn the_script_does_what_the_rules_say() {
             let expected: Option<Told> = ledger.sync(id, &word.ask, moment);
             assert_eq!(*told, expected, "call {call}, {name}");
         }
-        versions[0] = answer.version;
+        version = answer.version;
     }
     assert_eq!(redis.without_an_end(), [""; 0]);
 }

@@ -99,12 +99,9 @@ impl Part {
         }
         let target = self.target();
         let steady = (self.cap.now / STEADY).max(1);
-        let wants = match target.checked_sub(self.cap.now) {
-            Some(_) if !settled => self.cap.now,
-            Some(_) => target,
-            None if self.cap.now - target <= steady => self.cap.now,
-            None => target,
-        };
+        let more = target > self.cap.now;
+        let stays = if more { !settled } else { self.cap.now - target <= steady };
+        let wants = if stays { self.cap.now } else { target };
         self.cap.now = self.cap.now.min(wants);
         Claim { has: self.cap.now, wants }
     }
@@ -125,15 +122,15 @@ impl Part {
         let even = (self.limit / (replicas.max(1) as u64)).max(1);
         let since = |then: Instant| now.saturating_duration_since(then);
         let in_vain = since(*self.unheard.get_or_insert(now));
+        let kept = LEASE + self.window;
         self.cap.now = match self.heard.map(since) {
-            // Nobody ever told how much it may: an even share is what it would have.
             None if in_vain < LEASE => return,
-            None => even,
-            Some(silent) if silent < LEASE + self.window => self.cap.now,
+            Some(silent) if silent < kept => self.cap.now,
             // First those go down who have more; what they sent is out of the window when the
             // others come up.
-            Some(silent) if silent < 2 * (LEASE + self.window) => self.cap.now.min(even),
-            Some(_) => even,
+            Some(silent) if silent < 2 * kept => self.cap.now.min(even),
+            // Or nobody ever told how much it may: an even part is what it would have.
+            None | Some(_) => even,
         };
         self.cap.soon = self.cap.now;
     }
@@ -160,7 +157,7 @@ impl Part {
 
     fn expired(&self, now: Instant) -> bool {
         let lasts = LEASE + self.window;
-        let lasts = lasts - lasts / CLOCKS;
+        let lasts = lasts / CLOCKS * (CLOCKS - 1);
         self.heard.is_none_or(|heard| now.saturating_duration_since(heard) >= lasts)
     }
 

@@ -1,5 +1,10 @@
 //! Replicas, their callers and a store that fails, on a clock of their own: each run is its seed.
 
+#[expect(
+    clippy::unchecked_time_subtraction,
+    clippy::cast_precision_loss,
+    reason = "times are told in order, and calls are few"
+)]
 mod world;
 
 use std::time::Duration;
@@ -150,8 +155,8 @@ fn one_that_is_cut_off_for_long_sends_no_more_than_an_even_part_besides() {
 fn after_a_fail_over_that_lost_writes_no_window_has_more() {
     for seed in 0..24 {
         let mut world = World::new(seed, 300, MINUTE);
-        for n in 0..4 {
-            world.joins(&[Callers::crowd(n, 40 + 40 * n as usize)]);
+        for (caller, at_once) in (0..).zip([40, 80, 120, 160]) {
+            world.joins(&[Callers::crowd(caller, at_once)]);
         }
         for _ in 0..6 {
             world.run(20 * SECOND);
