@@ -7,7 +7,7 @@
 
 mod world;
 
-use stateright::{Checker, Model, Property};
+use stateright::{Checker, HasDiscoveries, Model, Property};
 
 use super::*;
 use crate::store::memory::Slot;
@@ -147,7 +147,9 @@ impl Model for World {
 }
 
 fn check(world: World) -> usize {
-    let checker = world.checker().threads(2).spawn_bfs().join();
+    // What is wrong may have no end of states.
+    let checker = world.checker().threads(2).finish_when(HasDiscoveries::AnyFailures);
+    let checker = checker.spawn_bfs().join();
     checker.assert_properties();
     checker.unique_state_count()
 }
