@@ -135,7 +135,6 @@ impl<W> Queue<W> {
         let (turn, place) = (self.new_turn(who), who.place(known));
         let moment = self.clock.start(now);
         self.change(who.principal, who.weight, |flow| {
-            flow.weigh(who.weight);
             flow.add(place, turn, waiter);
             if known.is_none() {
                 flow.arrivals.add(moment);
@@ -184,7 +183,6 @@ impl<W> Queue<W> {
         let known = self.redeem(who, now);
         let (turn, moment) = (self.new_turn(who), self.clock.start(now));
         self.change(who.principal, who.weight, |flow| {
-            flow.weigh(who.weight);
             flow.next = turn.start.saturating_add(flow.cost);
             if known.is_none() {
                 flow.arrivals.add(moment);
@@ -246,6 +244,22 @@ impl<W> Queue<W> {
     /// Whose calls wait, and how many.
     pub fn waiting(&self) -> impl Iterator<Item = (Principal, u64)> {
         self.lengths.iter().map(|(_, principal)| (*principal, self.calls_of(*principal) as u64))
+    }
+
+    /// Turns cost what `weight` says from now on, also those that calls have already: but for the next
+    /// one, which stays where it is.
+    pub fn weigh(&mut self, weight: impl Fn(Principal) -> NonZeroU32) {
+        let known = self.flows.iter().map(|(who, flow)| (*who, weight(*who), flow.weight()));
+        let known = known.filter(|(_, weight, now)| u64::from(weight.get()) != *now);
+        let changed: Vec<(Principal, NonZeroU32)> =
+            known.map(|(who, weight, _)| (who, weight)).collect();
+        for (principal, weight) in changed {
+            let moved = self.change(principal, weight, |flow| flow.weigh(weight));
+            for (before, after) in moved {
+                self.line.remove(&before);
+                self.line.insert(after);
+            }
+        }
     }
 
     /// How many of this caller's wait.

@@ -42,7 +42,7 @@ use crate::{
 };
 
 pub use desk::Desk;
-use joint::Joint;
+use joint::{Joint, Signing};
 pub use permit::Permit;
 use permit::Place;
 pub use toll::Toll;
@@ -344,7 +344,7 @@ impl Admission {
     /// Follows a token for as long as it is polled: a line moves although nobody new comes.
     pub async fn follow(&self, lane: Lane, tokens: &Tokens) {
         let signs = |token: &Token| {
-            self.signs(lane, token);
+            self.signs(lane, Signing::with(token));
             self.seen(Spot { lane, generation: token.generation });
         };
         tokens.follow(signs).await;

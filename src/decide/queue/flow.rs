@@ -108,11 +108,21 @@ impl<W> Flow<W> {
     }
 
     /// Its turns cost so much from now on: what a caller is worth here changes when it calls
-    /// elsewhere, too.
-    pub(super) fn weigh(&mut self, weight: NonZeroU32) {
-        if self.weight != weight {
-            (self.weight, self.cost) = (weight, COST / u64::from(weight.get()));
+    /// elsewhere, too. The turns that moved, as they were and as they are.
+    pub(super) fn weigh(&mut self, weight: NonZeroU32) -> Vec<(Turn, Turn)> {
+        (self.weight, self.cost) = (weight, COST / u64::from(weight.get()));
+        let before: Vec<Turn> = (0..self.turns.len()).filter_map(|n| self.turns.nth(n)).collect();
+        let Some(first) = before.first().copied() else { return Vec::new() };
+        let mut start = first.start;
+        let mut moved = Vec::with_capacity(before.len());
+        for turn in before {
+            self.turns.remove(&turn);
+            moved.push((turn, Turn { start, ..turn }));
+            start = start.saturating_add(self.cost);
         }
+        moved.iter().for_each(|(_, turn)| self.turns.insert(*turn));
+        self.next = start;
+        moved
     }
 
     /// How many of its members go before a call.

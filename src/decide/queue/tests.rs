@@ -369,6 +369,20 @@ fn callers_that_come_and_go_leave_nothing_behind() {
     assert!(queue.seats.is_empty() && queue.deadlines.is_empty() && queue.urgent.is_empty());
 }
 
+#[test]
+fn whose_weight_changes_in_line_has_its_turns_as_often_from_then_on() {
+    let mut queue = Queue::new(PACE, WINDOW);
+    for n in 0..60 {
+        join(&mut queue, n % 2, 1, "", n % 2);
+    }
+    let weight = |principal| NonZeroU32::new(if principal == self::principal(0) { 3 } else { 1 });
+    queue.weigh(|principal| weight(principal).unwrap());
+    let turns: Vec<u8> = (0..24).filter_map(|_| queue.next(false)).map(|(_, n, _)| n).collect();
+    let first = turns.iter().filter(|n| **n == 0).count();
+    assert!((17..=19).contains(&first), "{turns:?}");
+    assert!(queue.flows.values().all(Flow::agrees));
+}
+
 proptest! {
     /// What a caller is told of its place is what happens, if nobody else comes.
     #[test]

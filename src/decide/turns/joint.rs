@@ -55,6 +55,12 @@ impl<W> Turns<W> {
         self.tally.as_mut().map(|tally| tally.in_a_window(now).collect()).unwrap_or_default()
     }
 
+    /// What callers are worth here has changed.
+    pub fn weigh(&mut self, weight: impl Fn(Principal) -> NonZeroU32) {
+        self.line.weigh(&weight);
+        self.gates.values_mut().for_each(|gate| gate.line.weigh(&weight));
+    }
+
     /// Of all limits that are shared, how they stand here.
     pub fn limits(&mut self, now: Instant) -> BTreeMap<LimitId, Facts> {
         let mut limits = BTreeMap::new();

@@ -6,15 +6,19 @@
 //! from it are counted there when it is filled again, or at the worker's next tick: a little later
 //! than they left, so they are held a little longer, never shorter.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant as StdInstant,
 };
 
 use tokio::time::Instant;
 
-use super::{Admission, Asking, Permit, Place, Turn};
+use super::{Admission, Asking, Locked, Permit, Place, Turn};
 use crate::decide::{
+    callers::Principal,
     lanes::{Lane, Spot},
     queue::Tickets,
     turns::{Grant, Standing},
@@ -40,8 +44,25 @@ struct Slice {
     /// Calls that left from it and are not counted in the budget yet.
     left: u32,
     tickets: Tickets,
+    /// Whose calls came, when other replicas are to know: of a worker, a few callers.
+    came: Vec<(Principal, u32)>,
     /// As it was when the slice was taken: far from the limit nobody counts single calls.
     standing: Option<Standing>,
+}
+
+impl Slice {
+    fn comes(&mut self, principal: Principal) {
+        match self.came.iter_mut().find(|(known, _)| *known == principal) {
+            Some((_, calls)) => *calls += 1,
+            None => self.came.push((principal, 1)),
+        }
+    }
+
+    fn told(&mut self, state: &mut Locked<'_>, now: StdInstant) {
+        for (principal, calls) in self.came.drain(..) {
+            state.came(principal, calls, now);
+        }
+    }
 }
 
 impl Desk {
@@ -58,7 +79,7 @@ impl Desk {
 
     /// A turn, asked for `now`: from the slice while there is nobody to meet.
     pub async fn admit(self: &Arc<Self>, now: Instant, asking: &Asking<'_>) -> Turn {
-        match self.take(now) {
+        match self.take(now, asking.asker.principal) {
             Some(grant) => Ok(Permit::new(Place::Slice(Arc::clone(self)), grant)),
             None => Box::pin(self.admission.admit(now, asking, None)).await,
         }
@@ -72,6 +93,7 @@ impl Desk {
             state.lanes().leave(slice.left, slice.spot, now);
             state.lanes().give_back(slice.places, slice.spot.lane, now);
             (slice.left, slice.places) = (0, 0);
+            slice.told(&mut state, now);
             drop(state);
             self.admission.wake.notify_one();
         }
@@ -101,7 +123,7 @@ impl Desk {
         self.admission.give_back(&[], lane);
     }
 
-    fn take(&self, now: Instant) -> Option<Grant> {
+    fn take(&self, now: Instant, principal: Principal) -> Option<Grant> {
         if self.admission.busy.load(Ordering::Relaxed) {
             return None;
         }
@@ -110,6 +132,9 @@ impl Desk {
             self.fill(&mut slice, now);
         }
         slice.places = slice.places.checked_sub(1)?;
+        if self.admission.joint.get().is_some() {
+            slice.comes(principal);
+        }
         let ticket = slice.tickets.next()?;
         let (spot, standing) = (slice.spot, slice.standing);
         Some(Grant { ticket, spot, gates: Vec::new(), standing })
@@ -120,6 +145,7 @@ impl Desk {
         let mut state = self.admission.state();
         state.lanes().leave(slice.left, slice.spot, now);
         slice.left = 0;
+        slice.told(&mut state, now);
         if !state.is_calm() {
             return;
         }

@@ -4,7 +4,7 @@
 pub mod books;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     num::NonZeroU32,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -97,7 +97,7 @@ pub(super) struct Joint {
 
 /// What a lane's calls are signed with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Signing {
+pub(super) enum Signing {
     /// A token that others sign with, too.
     Shared {
         /// It was made then.
@@ -111,6 +111,12 @@ enum Signing {
 const STEPS: f64 = 16.0;
 /// What the last word to the store may take.
 const LAST_WORD: Duration = Duration::from_secs(1);
+
+impl Signing {
+    pub(super) fn with(token: &Token) -> Self {
+        if token.shared { Self::Shared { born: token.born() } } else { Self::Private }
+    }
+}
 
 impl Joint {
     fn new() -> Self {
@@ -185,11 +191,9 @@ impl Admission {
         self.joint.get().map_or(1, |joint| joint.replicas.load(Ordering::Relaxed))
     }
 
-    /// Calls of this lane are signed with this token from now on.
-    pub(super) fn signs(&self, lane: Lane, token: &Token) {
+    /// Calls of this lane are signed with such a token from now on.
+    pub(super) fn signs(&self, lane: Lane, signing: Signing) {
         let Some(joint) = self.joint.get() else { return };
-        let signing =
-            if token.shared { Signing::Shared { born: token.born() } } else { Signing::Private };
         let before = joint.lanes().insert(lane, signing);
         if before == Some(signing) {
             return;
@@ -214,6 +218,8 @@ struct Partner<B> {
     connection: u64,
     /// The others are to look.
     tell: bool,
+    /// Who called here lately, or waits.
+    callers: BTreeSet<Principal>,
 }
 
 impl<B: Books> Partner<B> {
@@ -227,6 +233,7 @@ impl<B: Books> Partner<B> {
             version: 0,
             connection: 0,
             tell: true,
+            callers: BTreeSet::new(),
         }
     }
 
@@ -352,10 +359,12 @@ impl<B: Books> Partner<B> {
     fn claims(&mut self, now: Instant) -> (BTreeMap<LimitId, (Claim, Vec<Wish>)>, Duration) {
         let mut state = self.admission.state();
         let (limits, lately) = (state.limits(now.into_std()), state.lately(now.into_std()));
+        self.callers = lately.keys().copied().collect();
         let window = state.lanes().window();
         let mut claims = BTreeMap::new();
         for (id, part) in &mut self.parts {
             let Some(facts) = limits.get(id) else { continue };
+            self.callers.extend(facts.waiting.keys());
             let wishes = wishes(*id, facts, &lately, &self.admission, &self.books);
             let before = part.cap();
             let claim = part.ask(now.into_std(), wishes.clone());
@@ -413,10 +422,13 @@ impl<B: Books> Partner<B> {
         if before != part.replicas() {
             tracing::info!(replicas = part.replicas(), "replicas that share the budget");
         }
-        let lately = self.admission.state().lately(Instant::now().into_std());
-        let worths =
-            lately.keys().map(|principal| (*principal, part.worth(self.books.caller(*principal))));
-        joint.worths.store(Arc::new(worths.filter(|(_, worth)| *worth < 1.0).collect()));
+        let worth = |who: &Principal| (*who, part.worth(self.books.caller(*who)));
+        let worths = self.callers.iter().map(worth);
+        let worths: BTreeMap<Principal, f64> = worths.filter(|(_, worth)| *worth < 1.0).collect();
+        if **joint.worths.load() != worths {
+            joint.worths.store(Arc::new(worths));
+            self.admission.state().weigh(|principal| self.admission.weight(principal));
+        }
     }
 
     /// A token of this client was made a moment ago, and nothing was read yet: if there is nothing to

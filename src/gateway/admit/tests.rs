@@ -1,6 +1,7 @@
 //! Turns on paused time.
 
 mod learned;
+mod replicas;
 mod together;
 
 use std::{num::NonZeroU32, sync::LazyLock, time::Duration};
