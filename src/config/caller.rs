@@ -117,6 +117,16 @@ impl KeyDigest {
         Self(bytes)
     }
 
+    /// Its bytes; a digest of few words tells them to who tries all.
+    pub fn bytes(&self) -> &[u8; SHA256_OUTPUT_LEN] {
+        &self.0
+    }
+
+    /// Of its bytes.
+    pub fn new(bytes: [u8; SHA256_OUTPUT_LEN]) -> Self {
+        Self(bytes)
+    }
+
     /// As `sha256sum` writes it: 64 digits of either case.
     pub(super) fn parse(hex: &str) -> Option<Self> {
         let nibble = |digit: u8| char::from(digit).to_digit(16).and_then(|n| u8::try_from(n).ok());

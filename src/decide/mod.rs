@@ -22,6 +22,7 @@ pub mod joint;
 pub mod keys;
 pub mod lanes;
 pub mod lease;
+pub mod local_token;
 pub mod offered;
 pub mod pace;
 pub mod pages;

@@ -11,7 +11,9 @@ use super::asked::{Asked, Lines};
 /// secrets can find them.
 pub const TOKEN_PREFIX: &str = "gpl_";
 /// Characters after it: 32 random bytes in base64url.
-const TOKEN_RANDOM: usize = 43;
+pub const TOKEN_RANDOM: usize = 43;
+/// Or a sealed ticket, which other replicas can open.
+pub const TOKEN_SEALED: usize = 103;
 /// A longer token is nobody's: identity providers that put groups in theirs stay below it.
 const MAX_TOKEN: usize = 16 * 1024;
 
@@ -91,9 +93,14 @@ impl<'a> Offered<'a> {
 /// Whether a token looks as the gateway's own do.
 pub fn is_local(token: &str) -> bool {
     let url_safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-    token
-        .strip_prefix(TOKEN_PREFIX)
-        .is_some_and(|random| random.len() == TOKEN_RANDOM && random.bytes().all(url_safe))
+    token.strip_prefix(TOKEN_PREFIX).is_some_and(|rest| {
+        [TOKEN_RANDOM, TOKEN_SEALED].contains(&rest.len()) && rest.bytes().all(url_safe)
+    })
+}
+
+/// What of a token may be a sealed ticket.
+pub fn sealed(token: &str) -> Option<&str> {
+    token.strip_prefix(TOKEN_PREFIX).filter(|rest| rest.len() == TOKEN_SEALED)
 }
 
 impl Login {
@@ -194,6 +201,11 @@ mod tests {
     fn tokens_are_told_apart_by_their_shape() {
         let local = format!("{TOKEN_PREFIX}{}", "aB-_9".repeat(9).get(..43).unwrap());
         assert_eq!(authorization(&format!("Bearer {local}")), format!("local {local}"));
+        assert_eq!(sealed(&local), None);
+        let ticket = "aB-_9".repeat(21).get(..TOKEN_SEALED).unwrap().to_owned();
+        let shared = format!("{TOKEN_PREFIX}{ticket}");
+        assert_eq!(authorization(&format!("Bearer {shared}")), format!("local {shared}"));
+        assert_eq!(sealed(&shared), Some(ticket.as_str()));
         assert_eq!(authorization("Bearer a-B.c_D.e9"), "jwt a-B.c_D.e9");
         for wrong in
             ["a.b", "a.b.c.d", "a..c", "opaque", "a.b.c d", "a.b.c=", &format!("{local}x"), "gpl_x"]

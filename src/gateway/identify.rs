@@ -16,14 +16,14 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value};
 use tokio::{net::UnixStream, sync::Semaphore, time::Instant};
 
-use super::login::tokens::Tokens;
+use super::login::{sharing::NoKeys, tokens::Tokens};
 use crate::{
     config::{Caller, CertName, KeyDigest, Mode},
     decide::{
         asked::Asked,
         callers::{Granted, Peer, Principal},
         failure::Failure,
-        offered::{Login, Offered},
+        offered::{Login, Offered, is_local},
         policy::Policy,
     },
     telemetry::{
@@ -112,7 +112,7 @@ impl Connected {
 pub enum Identity<'a> {
     /// It is this one's.
     Known(Principal),
-    /// A token that the identity provider must have signed.
+    /// A token that the identity provider must have signed, or another replica have issued.
     Unverified(&'a str),
 }
 
@@ -198,7 +198,12 @@ impl Callers {
                 (self.keys.get(&KeyDigest::of(key.as_bytes())).copied(), Some(WRONG))
             }
             Offered::Login(login) => (self.login(&login), Some(WRONG)),
-            Offered::Local(token) => (self.tokens.find(token, Instant::now()), Some(TOKEN_UNKNOWN)),
+            Offered::Local(token) => match self.tokens.find(token, Instant::now()) {
+                None if self.tokens.may_be_elsewhere(token) => {
+                    return Ok(Identity::Unverified(token));
+                }
+                found => (found, Some(TOKEN_UNKNOWN)),
+            },
             Offered::Jwt(token) if !self.claims.is_empty() => match self.remembered(token) {
                 Some(principal) => (Some(principal), None),
                 None => return Ok(Identity::Unverified(token)),
@@ -240,11 +245,32 @@ impl Callers {
         (SystemTime::now() < until).then_some(principal)
     }
 
-    /// Whose token this is, as its provider says. It may take a fetch of keys.
+    /// Whose token of ours this is. One that was never seen here may take a look into the store.
+    ///
+    /// # Errors
+    /// While there is nothing to open it with, and callers must be known.
+    pub async fn local(&self, token: &str) -> Result<Option<Principal>, Failure> {
+        let found = self.tokens.find(token, Instant::now());
+        if found.is_some() || !self.tokens.may_be_elsewhere(token) {
+            return Ok(found);
+        }
+        match self.tokens.look(token).await {
+            Ok(found) => Ok(found),
+            Err(NoKeys) if self.open() => Ok(None),
+            Err(NoKeys) => Err(Failure::KeysUnavailable),
+        }
+    }
+
+    /// Whose token this is, as its provider or another replica says. It may take a fetch of keys, or a
+    /// look into the store.
     ///
     /// # Errors
     /// When it is not to be believed or is nobody's, and callers must be known.
     pub async fn verify(&self, connected: Principal, token: &str) -> Result<Principal, Failure> {
+        if is_local(token) {
+            let found = self.local(token).await?;
+            return found.map_or_else(|| self.without(connected, Some(TOKEN_UNKNOWN)), Ok);
+        }
         let Some(provider) = &self.provider else { return self.without(connected, Some(WRONG)) };
         let verified = match provider.verify(token).await {
             Ok(verified) => verified,

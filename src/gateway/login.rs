@@ -2,6 +2,9 @@
 //! log in here with their own caller's name and key, by their *gateway* setting.
 //! It never asks upstream, and never shows whether it was the name or the key that was wrong.
 
+pub mod seal;
+pub mod sharing;
+pub mod table;
 pub mod tokens;
 
 use std::{error::Error, sync::LazyLock, time::Duration};
@@ -147,7 +150,7 @@ pub async fn answer(
 ) -> Result<Reply, Failure> {
     let (basic, proper) = match request {
         Request::Me { token, method } => {
-            return me(token.expose_secret(), &method, callers);
+            return me(token.expose_secret(), &method, callers).await;
         }
         Request::Token { basic, proper } => (basic, proper),
     };
@@ -168,15 +171,10 @@ pub async fn answer(
         }
         Ok(Ok(form)) => form.to_bytes(),
     };
-    Ok(token(&form, basic, callers, Instant::now()).unwrap_or_else(Reply::refusing))
+    Ok(token(&form, basic, callers).await.unwrap_or_else(Reply::refusing))
 }
 
-fn token(
-    form: &[u8],
-    basic: Option<Login>,
-    callers: &Callers,
-    now: Instant,
-) -> Result<Reply, Refusal> {
+async fn token(form: &[u8], basic: Option<Login>, callers: &Callers) -> Result<Reply, Refusal> {
     let mut grant = None;
     let (mut id, mut secret) = (None, None);
     for (name, value) in url::form_urlencoded::parse(form) {
@@ -206,7 +204,7 @@ fn token(
     let caller = login.and_then(|login| callers.login(&login));
     let principal = caller.or_else(|| callers.open().then_some(Principal::Unknown));
     let principal = principal.ok_or(Refusal::Client)?;
-    let token = callers.tokens.issue(principal, now).ok_or(Refusal::Server)?;
+    let token = callers.tokens.issue(principal, Instant::now()).await.ok_or(Refusal::Server)?;
     Ok(Reply {
         principal: caller,
         ..Reply::json(
@@ -221,8 +219,8 @@ fn token(
 }
 
 /// What Genesys Cloud answers, as far as it is true here.
-fn me(token: &str, method: &Method, callers: &Callers) -> Result<Reply, Failure> {
-    let known = callers.tokens.find(token, Instant::now());
+async fn me(token: &str, method: &Method, callers: &Callers) -> Result<Reply, Failure> {
+    let known = callers.local(token).await?;
     let principal = known.or_else(|| callers.open().then_some(Principal::Unknown));
     let principal = principal.ok_or(Failure::CallerUnknown(TOKEN_UNKNOWN))?;
     let reply = if method == Method::DELETE {

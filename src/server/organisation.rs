@@ -16,8 +16,13 @@ use crate::{
     config::{self, Config, Verify},
     decide::saving as saved,
     gateway::{
-        Shared, admit::Admission, guard::Guard, identify::Callers, login::tokens::Tokens,
-        recover::Retries, saving::Saving,
+        Shared,
+        admit::Admission,
+        guard::Guard,
+        identify::Callers,
+        login::{seal, sharing::Sharing, tokens::Tokens},
+        recover::Retries,
+        saving::Saving,
     },
     store::{Link, ReplicaId},
     telemetry::{audit::Audit, metrics::Metrics},
@@ -116,8 +121,12 @@ impl Organisation {
             Some(_) | None => None,
         };
         let access = &config.access;
+        let logins = logins(&config, tasks, runtime, stop)?;
+        let sharing = common.store.as_ref().zip(logins.first()).map(|(link, login)| {
+            Sharing::new(Arc::clone(login), Arc::clone(link), seal::who(&config.callers))
+        });
         let local = Tokens::new(access.login_life, access.login_idle, Instant::now());
-        let callers = Callers::new(&config.callers, access.mode, local, provider);
+        let callers = Callers::new(&config.callers, access.mode, local.shared(sharing), provider);
         let lanes = config.oauth.clients.len() * config.oauth.tokens as usize;
         let admission = Admission::spawn(
             config.rate_limit.clone(),
@@ -139,7 +148,6 @@ impl Organisation {
             metrics: Arc::clone(&metrics),
             ..Keeping::new(config.oauth.refresh_before, tasks, runtime, stop.clone())
         };
-        let logins = logins(&config, tasks, runtime, stop)?;
         let (tokens, joints) =
             tokens::start(&config, &logins, &admission, common.store.as_ref(), &keeping)?;
         if let Some(link) = &common.store {
@@ -162,6 +170,8 @@ impl Organisation {
             config,
         });
         let followed = Arc::clone(&shared);
+        let told = Arc::clone(&shared);
+        keeping.spawn(async move { told.callers.tokens.follow().await });
         keeping.spawn(async move {
             awake::watch(|nap| followed.tokens.all().for_each(|tokens| tokens.slept(nap))).await;
         });

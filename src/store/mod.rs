@@ -7,6 +7,7 @@ mod ear;
 mod health;
 mod keeper;
 mod link;
+pub mod logins;
 #[cfg(test)]
 pub(crate) mod memory;
 mod refusal;

@@ -64,6 +64,7 @@ mod secrecy;
 mod secrets;
 mod serving;
 mod shared_budget;
+mod shared_logins;
 mod shared_token;
 mod shared_turns;
 mod short_lives;

@@ -229,10 +229,10 @@ fn a_name_counts_only_with_its_own_key() {
     }
 }
 
-#[test]
-fn a_token_of_ours_is_its_callers_wherever_it_is_used() {
+#[tokio::test]
+async fn a_token_of_ours_is_its_callers_wherever_it_is_used() {
     let callers = strict();
-    let token = callers.tokens.issue(Principal::Named(0), Instant::now()).unwrap();
+    let token = callers.tokens.issue(Principal::Named(0), Instant::now()).await.unwrap();
     let field = bearer(token.expose_secret());
     let stranger = callers.at(at("10.3.0.1"));
     let fields = [("authorization", field.as_str())];

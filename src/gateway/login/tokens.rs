@@ -1,57 +1,49 @@
-//! Tokens of the gateway's own: who logged in, until when, and which were revoked.
-//! It never keeps a token, only its digest, and never outgrows its bound.
-//!
-//! A lock, and not a copy that is swapped: a table of ten thousand is not copied for each login,
-//! and a reader holds the lock for one look.
+//! Tokens of the gateway's own: issued, found again, revoked, here and with a store at every replica.
+//! It never keeps a token, and never asks the store about one that is known here.
 
 use std::{
-    collections::HashMap,
-    sync::{
-        PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use aws_lc_rs::rand;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use secrecy::{SecretString, zeroize::Zeroizing};
+use secrecy::{ExposeSecret as _, SecretString, zeroize::Zeroizing};
 use tokio::time::Instant;
 
+use super::{
+    seal::Seal,
+    sharing::{NoKeys, Sharing},
+    table::Table,
+};
 use crate::{
     config::KeyDigest,
-    decide::{callers::Principal, offered::TOKEN_PREFIX},
+    decide::{
+        callers::Principal,
+        local_token::{Record, Ticket, Verdict, judge},
+        offered::{TOKEN_PREFIX, TOKEN_RANDOM, sealed},
+    },
 };
-
-/// Of a token: the prefix, and 32 bytes in base64url.
-const LENGTH: usize = TOKEN_PREFIX.len() + 43;
-/// Tokens at once, of all callers together.
-const MOST: usize = 10_000;
-/// So many go at once when there is no more room, so that not each login looks through all.
-const GO: usize = MOST / 10;
-
-/// One that is alive.
-#[derive(Debug)]
-struct Held {
-    principal: Principal,
-    until: Instant,
-    /// When it was used last, in milliseconds since `begin`.
-    used: AtomicU64,
-}
 
 /// All that are alive.
 #[derive(Debug)]
 pub struct Tokens {
-    begin: Instant,
     life: Duration,
     idle: Duration,
-    held: RwLock<HashMap<KeyDigest, Held>>,
+    table: Table,
+    sharing: Option<Sharing>,
 }
 
 impl Tokens {
     /// They live for `life`, and for `idle` without being used.
     pub fn new(life: Duration, idle: Duration, now: Instant) -> Self {
-        Self { begin: now, life, idle, held: RwLock::default() }
+        Self { life, idle, table: Table::new(idle, now), sharing: None }
+    }
+
+    /// Other replicas know them, too.
+    #[must_use]
+    pub fn shared(self, sharing: Option<Sharing>) -> Self {
+        Self { sharing, ..self }
     }
 
     /// How long a new one lives.
@@ -61,85 +53,106 @@ impl Tokens {
 
     /// A new one; of a named caller it is known from now on, of anybody else it says nothing.
     /// `None` when the system has no randomness.
-    pub fn issue(&self, principal: Principal, now: Instant) -> Option<SecretString> {
-        let mut random = Zeroizing::new([0; 32]);
-        rand::fill(&mut *random).ok()?;
-        let mut token = Zeroizing::new(String::with_capacity(LENGTH));
-        token.push_str(TOKEN_PREFIX);
-        URL_SAFE_NO_PAD.encode_string(*random, &mut token);
+    pub async fn issue(&self, principal: Principal, now: Instant) -> Option<SecretString> {
+        let seal = match &self.sharing {
+            // Without a key it is known here only.
+            Some(sharing) => sharing.seals().await.ok().and_then(|all| all.first().cloned()),
+            None => None,
+        };
+        let ticket = |seal: &Arc<Seal>| {
+            let issued = since_1970();
+            let ends = issued + self.life;
+            Some(Ticket { whose: seal.whose(principal)?, issued, ends })
+        };
+        let (token, seal) = match seal.and_then(|seal| Some((ticket(&seal)?, seal))) {
+            Some((ticket, seal)) => (seal.write(&ticket), Some(seal)),
+            None => (random()?, None),
+        };
         if let Principal::Named(_) = principal {
-            let used = AtomicU64::new(self.millis(now));
-            let held = Held { principal, until: now + self.life, used };
-            let mut all = self.held.write().unwrap_or_else(PoisonError::into_inner);
-            if all.len() >= MOST {
-                self.make_room(&mut all, now);
-            }
-            all.insert(KeyDigest::of(token.as_bytes()), held);
+            self.table.insert(digest(&token), (principal, seal), now + self.life, now);
         }
-        Some(token.as_str().into())
+        Some(token)
     }
 
-    /// Whose it is; it counts as used now.
+    /// Whose it is, if it is known here; it counts as used now.
     pub fn find(&self, token: &str, now: Instant) -> Option<Principal> {
+        self.table.find(&KeyDigest::of(token.as_bytes()), now)
+    }
+
+    /// Another replica may have issued it.
+    pub fn may_be_elsewhere(&self, token: &str) -> bool {
+        self.sharing.is_some() && sealed(token).is_some()
+    }
+
+    /// Whose it is, by what stands in it; the store may know that it is over. It is known from now on.
+    ///
+    /// # Errors
+    /// While there is no secret to open it with.
+    pub async fn look(&self, token: &str) -> Result<Option<Principal>, NoKeys> {
+        let Some(sharing) = &self.sharing else { return Ok(None) };
         let digest = KeyDigest::of(token.as_bytes());
-        let all = self.held.read().unwrap_or_else(PoisonError::into_inner);
-        let held = all.get(&digest).filter(|held| self.lives(held, now))?;
-        held.used.store(self.millis(now), Ordering::Relaxed);
-        Some(held.principal)
-    }
-
-    /// Ends it. Whether it was alive.
-    pub fn revoke(&self, token: &str) -> bool {
-        let mut all = self.held.write().unwrap_or_else(PoisonError::into_inner);
-        all.remove(&KeyDigest::of(token.as_bytes())).is_some()
-    }
-
-    fn lives(&self, held: &Held, now: Instant) -> bool {
-        let quiet = self.millis(now).saturating_sub(held.used.load(Ordering::Relaxed));
-        now < held.until && Duration::from_millis(quiet) < self.idle
-    }
-
-    /// The dead go; then those of the caller with the most that were used least lately: who logs in
-    /// for each call does it to itself.
-    fn make_room(&self, all: &mut HashMap<KeyDigest, Held>, now: Instant) {
-        all.retain(|_, held| self.lives(held, now));
-        while all.len() > MOST - GO {
-            let mut counts: HashMap<Principal, usize> = HashMap::new();
-            for held in all.values() {
-                *counts.entry(held.principal).or_default() += 1;
+        if self.table.knows_revoked(&digest, Instant::now()) {
+            return Ok(None);
+        }
+        let seals = sharing.seals().await?;
+        let read = |seal: &Arc<Seal>| Some((seal.read(token)?, Arc::clone(seal)));
+        let Some((ticket, seal)) = seals.iter().find_map(read) else { return Ok(None) };
+        let left = ticket.left(since_1970(), self.life);
+        let (Some(principal), Some(left)) = (seal.caller(&ticket.whose), left) else {
+            return Ok(None);
+        };
+        let until = Instant::now() + left;
+        // Without the store it is what it says.
+        let record = sharing.ask(&seal, &ticket.whose, &digest).await.unwrap_or(Record::Nothing);
+        let now = Instant::now();
+        let good = match judge(record, self.idle) {
+            Verdict::Good => self.table.insert(digest, (principal, Some(seal)), until, now),
+            Verdict::Idle => false,
+            Verdict::Revoked => {
+                self.table.revoked_elsewhere(digest, (principal, seal), until, now);
+                false
             }
-            let Some((most, count)) = counts.into_iter().max_by_key(|(_, count)| *count) else {
-                return;
-            };
-            let mut used: Vec<u64> = all
-                .values()
-                .filter(|held| held.principal == most)
-                .map(|held| held.used.load(Ordering::Relaxed))
-                .collect();
-            used.sort_unstable();
-            let go = (all.len() - (MOST - GO)).min(count.div_ceil(2));
-            let Some(last) = used.get(go.saturating_sub(1)).copied() else { return };
-            let mut left = go;
-            all.retain(|_, held| {
-                let goes =
-                    left > 0 && held.principal == most && held.used.load(Ordering::Relaxed) <= last;
-                left -= usize::from(goes);
-                !goes
-            });
+        };
+        Ok(good.then_some(principal))
+    }
+
+    /// Ends one that is known here, everywhere. Whether it was alive.
+    pub fn revoke(&self, token: &str) -> bool {
+        let alive = self.table.revoke(&KeyDigest::of(token.as_bytes()));
+        if let Some(sharing) = &self.sharing {
+            sharing.wake();
+        }
+        alive
+    }
+
+    /// Tells other replicas, and listens to them. Does not end, if there may be any.
+    pub async fn follow(&self) {
+        if let Some(sharing) = &self.sharing {
+            sharing.follow(&self.table, self.idle).await;
         }
     }
+}
 
-    fn millis(&self, now: Instant) -> u64 {
-        let since = now.saturating_duration_since(self.begin).as_millis();
-        u64::try_from(since).unwrap_or(u64::MAX)
-    }
+fn digest(token: &SecretString) -> KeyDigest {
+    KeyDigest::of(token.expose_secret().as_bytes())
+}
+
+fn random() -> Option<SecretString> {
+    let mut random = Zeroizing::new([0; 32]);
+    rand::fill(&mut *random).ok()?;
+    let mut token = Zeroizing::new(String::with_capacity(TOKEN_PREFIX.len() + TOKEN_RANDOM));
+    token.push_str(TOKEN_PREFIX);
+    URL_SAFE_NO_PAD.encode_string(*random, &mut token);
+    Some(token.as_str().into())
+}
+
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
-    use secrecy::ExposeSecret as _;
-
-    use super::*;
+    use super::{super::table::MOST, *};
     use crate::decide::offered::is_local;
 
     const BILLING: Principal = Principal::Named(0);
@@ -150,14 +163,14 @@ mod tests {
         (Tokens::new(24 * HOUR, HOUR, now), now)
     }
 
-    fn issue(tokens: &Tokens, principal: Principal, now: Instant) -> String {
-        tokens.issue(principal, now).unwrap().expose_secret().to_owned()
+    async fn issue(tokens: &Tokens, principal: Principal, now: Instant) -> String {
+        tokens.issue(principal, now).await.unwrap().expose_secret().to_owned()
     }
 
-    #[test]
-    fn a_token_is_its_callers_until_it_ends_however_much_it_is_used() {
+    #[tokio::test]
+    async fn a_token_is_its_callers_until_it_ends_however_much_it_is_used() {
         let (tokens, begin) = tokens();
-        let token = issue(&tokens, BILLING, begin);
+        let token = issue(&tokens, BILLING, begin).await;
         assert!(is_local(&token));
         let mut now = begin;
         while now + HOUR / 2 < begin + 24 * HOUR {
@@ -167,42 +180,41 @@ mod tests {
         assert_eq!(tokens.find(&token, begin + 24 * HOUR), None);
     }
 
-    #[test]
-    fn one_that_is_not_used_ends_sooner() {
+    #[tokio::test]
+    async fn one_that_is_not_used_ends_sooner() {
         let (tokens, now) = tokens();
-        let token = issue(&tokens, BILLING, now);
+        let token = issue(&tokens, BILLING, now).await;
         assert_eq!(tokens.find(&token, now + HOUR), None);
     }
 
-    #[test]
-    fn a_revoked_one_and_one_of_nobodys_are_unknown() {
+    #[tokio::test]
+    async fn a_revoked_one_and_one_of_nobodys_are_unknown() {
         let (tokens, now) = tokens();
-        let token = issue(&tokens, BILLING, now);
+        let token = issue(&tokens, BILLING, now).await;
         assert!(tokens.revoke(&token) && !tokens.revoke(&token));
         assert_eq!(tokens.find(&token, now), None);
-        let nobodys = issue(&tokens, Principal::Unknown, now);
+        let nobodys = issue(&tokens, Principal::Unknown, now).await;
         assert_eq!(tokens.find(&nobodys, now), None);
         assert_ne!(token, nobodys);
     }
 
-    #[test]
-    fn of_a_token_only_its_digest_is_kept() {
+    #[tokio::test]
+    async fn of_a_token_only_its_digest_is_kept() {
         let (tokens, now) = tokens();
-        let token = issue(&tokens, BILLING, now);
-        assert!(tokens.held.read().unwrap().contains_key(&KeyDigest::of(token.as_bytes())));
+        let token = issue(&tokens, BILLING, now).await;
         let kept = format!("{tokens:?}");
         assert!(kept.contains("held") && !kept.contains(&token[TOKEN_PREFIX.len()..]), "{kept}");
     }
 
-    #[test]
-    fn who_logs_in_for_each_call_pushes_out_its_own_and_nobody_elses() {
+    #[tokio::test]
+    async fn who_logs_in_for_each_call_pushes_out_its_own_and_nobody_elses() {
         let (tokens, now) = tokens();
-        let other = issue(&tokens, Principal::Named(1), now);
-        let first = issue(&tokens, BILLING, now);
+        let other = issue(&tokens, Principal::Named(1), now).await;
+        let first = issue(&tokens, BILLING, now).await;
         let mut last = String::new();
         for n in 0..2 * MOST as u64 {
-            last = issue(&tokens, BILLING, now + Duration::from_millis(n + 1));
-            assert!(tokens.held.read().unwrap().len() <= MOST);
+            last = issue(&tokens, BILLING, now + Duration::from_millis(n + 1)).await;
+            assert!(tokens.table.count() <= MOST);
         }
         let now = now + HOUR / 2;
         assert_eq!(tokens.find(&other, now), Some(Principal::Named(1)));
@@ -210,14 +222,14 @@ mod tests {
         assert_eq!(tokens.find(&first, now), None);
     }
 
-    #[test]
-    fn the_dead_make_room_first() {
+    #[tokio::test]
+    async fn the_dead_make_room_first() {
         let (tokens, now) = tokens();
         for _ in 0..MOST {
-            issue(&tokens, BILLING, now);
+            issue(&tokens, BILLING, now).await;
         }
-        let living = issue(&tokens, BILLING, now + HOUR);
-        assert_eq!(tokens.held.read().unwrap().len(), 1);
+        let living = issue(&tokens, BILLING, now + HOUR).await;
+        assert_eq!(tokens.table.count(), 1);
         assert_eq!(tokens.find(&living, now + HOUR), Some(BILLING));
     }
 }

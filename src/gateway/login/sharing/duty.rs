@@ -1,0 +1,177 @@
+//! What is to be told and asked now: revocations first, then uses, then what others may have revoked.
+//! It never forgets what it could not tell.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    super::table::{Entry, Table},
+    Sharing,
+};
+use crate::{
+    config::KeyDigest,
+    decide::{
+        callers::Principal,
+        local_token::{Record, Whose, look_every},
+    },
+    store::{
+        Down,
+        logins::{AT_ONCE, Name, Revoked, Used},
+    },
+};
+
+/// After something could not be told.
+const AGAIN: Duration = Duration::from_millis(200);
+/// How often everything is asked and told anew: the store may have lost it, or a message.
+const ANEW: Duration = Duration::from_secs(30);
+/// No token lives longer.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What is due, and when.
+#[derive(Debug)]
+pub struct Duty {
+    look: Duration,
+    /// When everything is asked and told anew.
+    anew: Instant,
+}
+
+/// A revocation, as it is said.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Which.
+    pub digest: KeyDigest,
+    /// Whose.
+    pub whose: Whose,
+    /// It would have lived so long.
+    pub left: Duration,
+}
+
+impl Duty {
+    /// Everything is due.
+    pub fn new(idle: Duration) -> Self {
+        Self { look: look_every(idle), anew: Instant::now() }
+    }
+
+    /// Messages may have been missed.
+    pub fn gap(&mut self) {
+        self.anew = Instant::now();
+    }
+
+    /// Does what is due; when there is more.
+    pub async fn run(&mut self, sharing: &Sharing, table: &Table) -> Instant {
+        let begun = Instant::now();
+        let anew = begun >= self.anew;
+        if anew {
+            table.tell_again();
+        }
+        match tell(sharing, table, anew).await {
+            Ok(()) => {
+                if anew {
+                    self.anew = begun + ANEW;
+                }
+                Instant::now() + self.look.min(self.anew.saturating_duration_since(begun))
+            }
+            Err(_) => Instant::now() + AGAIN,
+        }
+    }
+}
+
+async fn tell(sharing: &Sharing, table: &Table, anew: bool) -> Result<(), Down> {
+    for batch in batches(table.revoked(Instant::now())) {
+        let Some((whose, seal)) = owner(&batch) else { continue };
+        let message = |entry: &Entry| {
+            let plain = write(&entry.digest, &whose, entry.left);
+            seal.key.seal(&sharing.store.channel, &plain)
+        };
+        let revoked = |entry: &Entry| Revoked {
+            name: name(entry),
+            left: entry.left,
+            message: message(entry),
+        };
+        let all: Vec<_> = batch.iter().map(revoked).collect();
+        sharing.store.revoked(&sharing.place(&whose), &all).await?;
+        table.told_revoked(&batch);
+    }
+    for batch in batches(table.used(Instant::now())) {
+        let Some((whose, _)) = owner(&batch) else { continue };
+        let now = Instant::now();
+        let used = |entry: &Entry| Used {
+            name: name(entry),
+            ago: table.ago(entry, now),
+            left: entry.left,
+        };
+        let all: Vec<_> = batch.iter().map(used).collect();
+        sharing.store.used(&sharing.place(&whose), &all).await?;
+        table.told_used(&batch);
+    }
+    if !anew {
+        return Ok(());
+    }
+    for batch in batches(table.good(Instant::now())) {
+        let Some((whose, _)) = owner(&batch) else { continue };
+        let names: Vec<_> = batch.iter().map(name).collect();
+        let found = sharing.store.look(&sharing.place(&whose), &names).await?;
+        let now = Instant::now();
+        for (entry, record) in batch.into_iter().zip(found) {
+            let Entry { digest, principal, seal, left, .. } = entry;
+            let ended = record == Record::Revoked;
+            if ended && table.revoked_elsewhere(digest, (principal, seal), now + left, now) {
+                tracing::info!("a token of a caller's was ended at another replica");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Of one caller each, under one key, and not too many.
+fn batches(entries: Vec<Entry>) -> Vec<Vec<Entry>> {
+    let mut groups: HashMap<(Principal, String), Vec<Entry>> = HashMap::new();
+    for entry in entries {
+        let group = (entry.principal, entry.seal.key.id().to_owned());
+        groups.entry(group).or_default().push(entry);
+    }
+    let cut = |group: Vec<Entry>| group.chunks(AT_ONCE).map(<[Entry]>::to_vec).collect::<Vec<_>>();
+    groups.into_values().flat_map(cut).collect()
+}
+
+/// Whose a batch is.
+fn owner(batch: &[Entry]) -> Option<(Whose, Arc<super::Seal>)> {
+    let first = batch.first()?;
+    Some((first.seal.whose(first.principal)?, Arc::clone(&first.seal)))
+}
+
+fn name(entry: &Entry) -> Name {
+    Name::new(&entry.seal.key, entry.digest.bytes())
+}
+
+fn write(digest: &KeyDigest, whose: &Whose, left: Duration) -> Vec<u8> {
+    let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).to_be_bytes();
+    [digest.bytes().as_slice(), whose, &left].concat()
+}
+
+/// What was said.
+pub fn read(plain: &[u8]) -> Option<Said> {
+    let (digest, rest) = plain.split_first_chunk()?;
+    let (whose, rest) = rest.split_first_chunk()?;
+    let (left, []) = rest.split_first_chunk()? else { return None };
+    let left = Duration::from_millis(u64::from_be_bytes(*left)).min(LONGEST);
+    Some(Said { digest: KeyDigest::new(*digest), whose: *whose, left })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_is_read_as_it_was_written_and_no_longer_than_a_token_lives() {
+        let digest = KeyDigest::of(b"token");
+        let said = |left| read(&write(&digest, &[b'a'; 32], left)).unwrap();
+        let hour = Duration::from_secs(3600);
+        assert_eq!(said(hour), Said { digest, whose: [b'a'; 32], left: hour });
+        assert_eq!(said(48 * hour).left, 24 * hour);
+        let whole = write(&digest, &[b'a'; 32], hour);
+        assert_eq!(read(&whole[1..]), None);
+        assert_eq!(read(&[&whole[..], b"x"].concat()), None);
+    }
+}

@@ -1,0 +1,272 @@
+//! Callers log in at one replica and call at all: behind a load balancer nobody knows which one answers.
+//! What is revoked at one is over at all, and a store that is away costs no call.
+
+use std::time::Duration;
+
+use genesys_proxy::simulator::{Client, Handle, Options};
+use http::Method;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::DropGuard;
+
+use crate::support::{
+    Answer, Gateway, NO_LIMIT,
+    gateway::PATIENCE,
+    load::sha256,
+    redis::Redis,
+    relay::{Cable, Relay},
+    unlimited,
+    world::{client, simulator, upstream},
+};
+
+const ORGANISATION: &str = "/api/v2/organizations/me";
+const ME: &str = "/api/v2/tokens/me";
+const ID: &str = "an-id-that-is-told-nobody";
+const SECRET: &str = "a-secret-that-is-told-nobody";
+const KEY: &str = "bIlLiNg-5f2e90c1d7a83b46";
+const ENDED: &str = "a token of a caller's was ended at another replica";
+
+fn caller(name: &str, key: &str) -> String {
+    format!("[[caller]]\nname = \"{name}\"\nkey_sha256 = \"{}\"\n", sha256(key.as_bytes()))
+}
+
+/// Gateways with one client and one store.
+struct Replicas {
+    gateways: Vec<Gateway>,
+    genesys: Handle,
+    redis: Redis,
+    client: reqwest::Client,
+    _stop: DropGuard,
+}
+
+impl Replicas {
+    async fn of(count: usize) -> Self {
+        let clients = vec![Client::new(ID, SECRET), Client::new("another-id", "another-secret")];
+        let (genesys, stop) = simulator(Options { clients, ..unlimited() }).await;
+        let (redis, client) = (Redis::start(), client());
+        let mut all = Self { gateways: Vec::new(), genesys, redis, client, _stop: stop };
+        for _ in 0..count {
+            all.start(&caller("billing", KEY));
+        }
+        all
+    }
+
+    /// One more, which has these callers.
+    fn start(&mut self, callers: &str) {
+        let url = self.redis.url();
+        self.start_at(&url, callers, (ID, SECRET));
+    }
+
+    fn start_at(&mut self, store: &str, callers: &str, (id, secret): (&str, &str)) {
+        let toml = format!(
+            "{}\n{NO_LIMIT}\n[store]\nurl = \"{store}\"\n\
+             [access]\nmode = \"key\"\nlogin_idle = \"1m\"\n{callers}",
+            upstream(self.genesys.addr()),
+        );
+        let env = [("GENESYS_CLIENT_ID", id), ("GENESYS_CLIENT_SECRET", secret)];
+        self.gateways.push(Gateway::start_with(&toml, &env));
+    }
+
+    /// One more, behind a cable.
+    async fn start_cabled(&mut self) -> Relay {
+        let relay = Relay::to(self.redis.port).await;
+        let url = format!("redis://{}", relay.address);
+        self.start_at(&url, &caller("billing", KEY), (ID, SECRET));
+        relay
+    }
+
+    async fn login(&self, number: usize) -> String {
+        let url = self.gateways[number].url("/oauth/token");
+        let login = self.client.post(url).basic_auth("billing", Some(KEY));
+        let form = login.form(&[("grant_type", "client_credentials")]);
+        let answer = Answer::of(form.send().await.unwrap()).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()["access_token"].as_str().unwrap().to_owned()
+    }
+
+    async fn asked(&self, method: Method, number: usize, path: &str, token: &str) -> Answer {
+        let url = self.gateways[number].url(path);
+        Answer::of(self.client.request(method, url).bearer_auth(token).send().await.unwrap()).await
+    }
+
+    async fn call(&self, number: usize, token: &str) -> u16 {
+        self.asked(Method::GET, number, ORGANISATION, token).await.status
+    }
+
+    async fn revoke(&self, number: usize, token: &str) {
+        assert_eq!(self.asked(Method::DELETE, number, ME, token).await.status, 204);
+    }
+
+    /// A key of the store with this in its name, as soon as there is one.
+    async fn key(&self, part: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let names = self.redis.ask::<Vec<String>>(&["KEYS", &format!("*{part}*")]);
+            if let Some(name) = names.into_iter().next() {
+                return name;
+            }
+            assert!(Instant::now() < deadline, "no {part} in the store");
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_logs_in_at_one_and_calls_at_all() {
+    let mut replicas = Replicas::of(2).await;
+    // It has its callers in another order.
+    replicas.start(&(caller("reports", "another key") + &caller("billing", KEY)));
+    let token = replicas.login(0).await;
+    for _ in 0..2 {
+        for number in 0..3 {
+            assert_eq!(replicas.call(number, &token).await, 200, "{number}");
+            let me = replicas.asked(Method::GET, number, ME, &token).await;
+            assert_eq!(me.json()["OAuthClient"]["name"], "billing", "{number}");
+        }
+    }
+    replicas.gateways[2].wait_for_log("caller=billing ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_revoked_at_one_is_over_at_all() {
+    let mut replicas = Replicas::of(3).await;
+    let (token, other) = (replicas.login(0).await, replicas.login(0).await);
+    assert_eq!(replicas.call(1, &token).await, 200);
+    // At one that has never seen it.
+    replicas.revoke(2, &token).await;
+    for number in [0, 1] {
+        replicas.gateways[number].logged(ENDED).await;
+    }
+    // One that comes later knows it from the store.
+    replicas.start(&caller("billing", KEY));
+    for number in 0..4 {
+        assert_eq!(replicas.call(number, &token).await, 401, "{number}");
+        assert_eq!(replicas.asked(Method::GET, number, ME, &token).await.status, 401, "{number}");
+        assert_eq!(replicas.call(number, &other).await, 200, "{number}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_cut_off_learns_of_it_when_it_is_back() {
+    let mut replicas = Replicas::of(1).await;
+    let relay = replicas.start_cabled().await;
+    let token = replicas.login(0).await;
+    assert_eq!(replicas.call(1, &token).await, 200);
+    relay.is(Cable::Hangs);
+    replicas.revoke(0, &token).await;
+    assert_eq!(replicas.call(0, &token).await, 401);
+    assert_eq!(replicas.call(1, &token).await, 200, "nobody could tell it");
+    replicas.key("logins:revoked").await;
+    relay.is(Cable::Whole);
+    replicas.gateways[1].logged(ENDED).await;
+    assert_eq!(replicas.call(1, &token).await, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_cut_off_tells_of_it_when_it_is_back() {
+    let mut replicas = Replicas::of(1).await;
+    let relay = replicas.start_cabled().await;
+    let token = replicas.login(0).await;
+    assert_eq!(replicas.call(1, &token).await, 200);
+    relay.is(Cable::Resets);
+    replicas.revoke(1, &token).await;
+    assert_eq!(replicas.call(1, &token).await, 401);
+    assert_eq!(replicas.call(0, &token).await, 200, "nobody could tell it");
+    relay.is(Cable::Whole);
+    replicas.gateways[0].logged(ENDED).await;
+    assert_eq!(replicas.call(0, &token).await, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_of_all_ends_no_token_but_those_that_were_revoked() {
+    let mut replicas = Replicas::of(2).await;
+    let (token, revoked) = (replicas.login(0).await, replicas.login(0).await);
+    replicas.revoke(0, &revoked).await;
+    replicas.key("logins:revoked").await;
+    replicas.gateways.clear();
+    replicas.start(&caller("billing", KEY));
+    assert_eq!(replicas.call(0, &token).await, 200);
+    assert_eq!(replicas.call(0, &revoked).await, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_idle_when_no_replica_has_seen_it_for_too_long() {
+    let mut replicas = Replicas::of(1).await;
+    let token = replicas.login(0).await;
+    let used = replicas.key("logins:used").await;
+    let (member, now): (String, i64) = {
+        let all: Vec<(String, f64)> =
+            replicas.redis.ask(&["ZRANGE", &used, "0", "-1", "WITHSCORES"]);
+        let [(member, _)] = &all[..] else { panic!("{all:?}") };
+        let (seconds, _): (i64, i64) = replicas.redis.ask(&["TIME"]);
+        (member.clone(), seconds * 1000)
+    };
+    replicas.start(&caller("billing", KEY));
+    for (ago, status) in [(3_600_000, 401), (30_000, 200)] {
+        let score = (now - ago).to_string();
+        replicas.redis.ask::<i64>(&["ZADD", &used, &score, &member]);
+        assert_eq!(replicas.call(1, &token).await, status, "{ago}");
+    }
+    assert_eq!(replicas.call(0, &token).await, 200, "it knows better");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_flushed_or_gone_ends_no_token() {
+    let mut replicas = Replicas::of(2).await;
+    let token = replicas.login(0).await;
+    replicas.key("logins:used").await;
+    replicas.redis.flush();
+    assert_eq!(replicas.call(0, &token).await, 200);
+    assert_eq!(replicas.call(1, &token).await, 200);
+    let unseen = replicas.login(0).await;
+    replicas.redis.kill();
+    for number in [0, 1] {
+        assert_eq!(replicas.call(number, &unseen).await, 200, "{number}");
+        assert_eq!(replicas.call(number, &token).await, 200, "{number}");
+    }
+    let late = replicas.login(1).await;
+    assert_eq!(replicas.call(0, &late).await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_elses_token_is_taken() {
+    let mut replicas = Replicas::of(1).await;
+    let url = replicas.redis.url();
+    replicas.start_at(&url, &caller("billing", KEY), ("another-id", "another-secret"));
+    replicas.start(&caller("reports", "another key"));
+    replicas.start(&caller("billing", "a new key"));
+    let token = replicas.login(0).await;
+    for (number, why) in [(1, "another client"), (2, "no such caller"), (3, "another key")] {
+        assert_eq!(replicas.call(number, &token).await, 401, "{why}");
+    }
+    assert_eq!(replicas.call(0, &replicas.login(1).await).await, 401, "another client's");
+    let (head, tail) = token.split_at(50);
+    let other = if tail.starts_with('A') { 'B' } else { 'A' };
+    let altered = format!("{head}{other}{}", &tail[1..]);
+    let forged = format!("gpl_{}", "A".repeat(token.len() - 4));
+    for wrong in [altered, forged, token[..47].to_owned()] {
+        assert_eq!(replicas.call(0, &wrong).await, 401, "{wrong}");
+    }
+    assert_eq!(replicas.call(0, &token).await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_store_holds_no_token_and_no_name_and_nothing_for_ever() {
+    let replicas = Replicas::of(2).await;
+    let (token, revoked) = (replicas.login(0).await, replicas.login(1).await);
+    assert_eq!(replicas.call(1, &token).await, 200);
+    replicas.revoke(0, &revoked).await;
+    replicas.key("logins:revoked").await;
+    replicas.key("logins:used").await;
+    let digests = [sha256(token.as_bytes()), sha256(revoked.as_bytes())];
+    let all = replicas.redis.keys_and_values();
+    for (name, bytes) in &all {
+        let texts = [&token[4..], &revoked[4..], &digests[0], &digests[1], "billing", KEY, SECRET];
+        for text in texts {
+            for place in [name, bytes] {
+                let found = place.windows(text.len()).any(|part| part == text.as_bytes());
+                assert!(!found, "{} has {text}", String::from_utf8_lossy(name));
+            }
+        }
+    }
+    assert_eq!(replicas.redis.without_an_end(), [""; 0]);
+}
