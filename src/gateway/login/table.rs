@@ -280,3 +280,100 @@ impl Table {
         u64::try_from(since).unwrap_or(u64::MAX)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Scope, seal::Key};
+
+    const BILLING: Principal = Principal::Named(0);
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn seal() -> Arc<Seal> {
+        let scope = Scope::new("https://login.example/oauth/token", "https://api.example", "id");
+        let billing = (BILLING, "billing".to_owned(), KeyDigest::of(b"key"));
+        Arc::new(Seal::new(Key::derive(b"secret", &scope, "login"), &[billing]))
+    }
+
+    fn digest(n: usize) -> KeyDigest {
+        KeyDigest::of(&n.to_be_bytes())
+    }
+
+    /// With token 1, which others can know.
+    fn table() -> (Table, Instant) {
+        let now = Instant::now();
+        let table = Table::new(HOUR, now);
+        assert!(table.insert(digest(1), (BILLING, Some(seal())), now + 24 * HOUR, now));
+        (table, now)
+    }
+
+    fn which(entries: &[Entry]) -> Vec<KeyDigest> {
+        entries.iter().map(|entry| entry.digest).collect()
+    }
+
+    #[test]
+    fn a_revoked_one_stays_revoked_whatever_the_store_said_meanwhile() {
+        let (table, now) = table();
+        assert!(table.revoke(&digest(1)) && !table.revoke(&digest(1)));
+        assert!(!table.insert(digest(1), (BILLING, Some(seal())), now + HOUR, now));
+        assert_eq!(table.find(&digest(1), now), None);
+        // Longer than one lives without being used.
+        assert!(table.knows_revoked(&digest(1), now + 23 * HOUR));
+        assert!(!table.knows_revoked(&digest(1), now + 24 * HOUR));
+    }
+
+    #[test]
+    fn a_revocation_is_told_until_it_was_and_again_when_the_store_may_have_lost_it() {
+        let (table, now) = table();
+        assert!(table.revoked(now).is_empty());
+        table.revoke(&digest(1));
+        let told = table.revoked(now);
+        assert_eq!(which(&told), [digest(1)]);
+        assert_eq!(which(&table.revoked(now)), [digest(1)], "nobody was told");
+        table.told_revoked(&told);
+        assert!(table.revoked(now).is_empty() && table.good(now).is_empty());
+        table.tell_again();
+        assert_eq!(which(&table.revoked(now)), [digest(1)]);
+        assert!(table.revoked(now + 24 * HOUR).is_empty(), "it is over");
+    }
+
+    #[test]
+    fn what_another_has_revoked_is_news_once_and_not_told_on() {
+        let (table, now) = table();
+        for (number, seen) in [(1, "here"), (2, "nowhere")] {
+            let end =
+                || table.revoked_elsewhere(digest(number), (BILLING, seal()), now + HOUR, now);
+            assert!(end() && !end(), "{seen}");
+            assert_eq!(table.find(&digest(number), now), None, "{seen}");
+        }
+        assert!(table.revoked(now).is_empty());
+    }
+
+    #[test]
+    fn a_use_is_told_when_a_tenth_of_the_idle_time_has_passed_since_the_last() {
+        let (table, begin) = table();
+        let told = table.used(begin);
+        assert_eq!(which(&told), [digest(1)], "that it was issued");
+        table.told_used(&told);
+        for (minutes, tells) in [(5, false), (6, true)] {
+            let now = begin + Duration::from_secs(60 * minutes);
+            table.find(&digest(1), now);
+            assert_eq!(!table.used(now).is_empty(), tells, "{minutes}");
+        }
+        let entries = table.used(begin + HOUR);
+        assert_eq!(table.ago(&entries[0], begin + HOUR), HOUR / 10 * 9);
+    }
+
+    #[test]
+    fn who_revokes_for_ever_pushes_out_its_own_and_nobody_elses() {
+        let (table, now) = table();
+        let (other, seal) = (Principal::Named(1), seal());
+        assert!(table.insert(digest(0), (other, None), now + HOUR, now));
+        for n in 2..MOST + MOST / 2 {
+            table.insert(digest(n), (BILLING, Some(Arc::clone(&seal))), now + HOUR, now);
+            table.revoke(&digest(n));
+            assert!(table.count() <= MOST);
+        }
+        assert_eq!(table.find(&digest(0), now), Some(other));
+    }
+}
