@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::DropGuard;
 
 use crate::support::{
-    Answer, Gateway, NO_LIMIT,
+    Answer, Gateway, NO_LIMIT, Sdk, World,
     gateway::PATIENCE,
     load::sha256,
     redis::Redis,
@@ -22,6 +22,9 @@ const ORGANISATION: &str = "/api/v2/organizations/me";
 const ME: &str = "/api/v2/tokens/me";
 const ID: &str = "an-id-that-is-told-nobody";
 const SECRET: &str = "a-secret-that-is-told-nobody";
+const KNOWN: [(&str, &str); 2] = [("GENESYS_CLIENT_ID", ID), ("GENESYS_CLIENT_SECRET", SECRET)];
+const ANOTHER: [(&str, &str); 2] =
+    [("GENESYS_CLIENT_ID", "another-id"), ("GENESYS_CLIENT_SECRET", "another-secret")];
 const KEY: &str = "bIlLiNg-5f2e90c1d7a83b46";
 const ENDED: &str = "a token of a caller's was ended at another replica";
 
@@ -53,24 +56,23 @@ impl Replicas {
     /// One more, which has these callers.
     fn start(&mut self, callers: &str) {
         let url = self.redis.url();
-        self.start_at(&url, callers, (ID, SECRET));
+        self.start_at(&url, callers, &KNOWN);
     }
 
-    fn start_at(&mut self, store: &str, callers: &str, (id, secret): (&str, &str)) {
+    fn start_at(&mut self, store: &str, callers: &str, env: &[(&str, &str)]) {
         let toml = format!(
             "{}\n{NO_LIMIT}\n[store]\nurl = \"{store}\"\n\
              [access]\nmode = \"key\"\nlogin_idle = \"1m\"\n{callers}",
             upstream(self.genesys.addr()),
         );
-        let env = [("GENESYS_CLIENT_ID", id), ("GENESYS_CLIENT_SECRET", secret)];
-        self.gateways.push(Gateway::start_with(&toml, &env));
+        self.gateways.push(Gateway::start_with(&toml, env));
     }
 
     /// One more, behind a cable.
     async fn start_cabled(&mut self) -> Relay {
         let relay = Relay::to(self.redis.port).await;
         let url = format!("redis://{}", relay.address);
-        self.start_at(&url, &caller("billing", KEY), (ID, SECRET));
+        self.start_at(&url, &caller("billing", KEY), &KNOWN);
         relay
     }
 
@@ -124,6 +126,51 @@ async fn a_caller_logs_in_at_one_and_calls_at_all() {
         }
     }
     replicas.gateways[2].wait_for_log("caller=billing ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn python_logs_in_once_and_calls_at_two() {
+    let redis = Redis::start();
+    let toml = format!(
+        "{NO_LIMIT}\n[store]\nurl = \"{}\"\n[access]\nmode = \"key\"\n{}",
+        redis.url(),
+        caller("billing", KEY)
+    );
+    let world = World::with(unlimited(), &toml).await;
+    let other = Gateway::start(&format!("{}\n{toml}", upstream(world.genesys.addr())));
+    let variables = [
+        ("CALLER_NAME", "billing".to_owned()),
+        ("CALLER_KEY", KEY.to_owned()),
+        ("LOGIN_PATH", String::new()),
+        ("OTHER_BASE_URL", other.url("")),
+    ];
+    Sdk::Python.runs(("login", "one login is good at two gateways"), &world, &variables).await;
+    for gateway in [&world.gateway, &other] {
+        gateway.wait_for_logs(" caller=billing GET /api/v2/organizations/me 200", 3);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_secret_is_changed_whoever_has_both_takes_tokens_of_either() {
+    let mut replicas = Replicas::of(1).await;
+    let billing = caller("billing", KEY);
+    let next = "[oauth]\nnext_client_secret = { env = \"GENESYS_NEXT_CLIENT_SECRET\" }\n";
+    let url = replicas.redis.url();
+    for (first, next_one) in [(SECRET, "a-secret-of-later"), ("a-secret-of-before", SECRET)] {
+        let env = [
+            ("GENESYS_CLIENT_ID", ID),
+            ("GENESYS_CLIENT_SECRET", first),
+            ("GENESYS_NEXT_CLIENT_SECRET", next_one),
+        ];
+        replicas.start_at(&url, &format!("{next}{billing}"), &env);
+    }
+    let token = replicas.login(0).await;
+    for number in [1, 2] {
+        assert_eq!(replicas.call(number, &token).await, 200, "{number}");
+    }
+    replicas.revoke(1, &token).await;
+    replicas.gateways[2].logged(ENDED).await;
+    assert_eq!(replicas.call(2, &token).await, 401);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -231,7 +278,7 @@ async fn a_store_that_is_flushed_or_gone_ends_no_token() {
 async fn nobody_elses_token_is_taken() {
     let mut replicas = Replicas::of(1).await;
     let url = replicas.redis.url();
-    replicas.start_at(&url, &caller("billing", KEY), ("another-id", "another-secret"));
+    replicas.start_at(&url, &caller("billing", KEY), &ANOTHER);
     replicas.start(&caller("reports", "another key"));
     replicas.start(&caller("billing", "a new key"));
     let token = replicas.login(0).await;
