@@ -24,7 +24,7 @@ use crate::{
 /// After something could not be told.
 const AGAIN: Duration = Duration::from_millis(200);
 /// How often everything is asked and told anew: the store may have lost it, or a message.
-const ANEW: Duration = Duration::from_secs(30);
+const ANEW: Duration = Duration::from_secs(60);
 /// No token lives longer.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
