@@ -1,6 +1,7 @@
 //! Every metric on one page, for `/metrics` on the admin listener.
 //! It never has a label whose values a caller chooses.
 
+mod replicas;
 mod store;
 
 use std::{
@@ -17,6 +18,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use self::replicas::ReplicaMetrics;
 pub use self::store::{CommandOutcome, StoreMetrics};
 use crate::decide::retry::Reason;
 
@@ -184,6 +186,7 @@ pub struct Metrics {
     tls_not_after: Gauge,
     /// What is counted of the store.
     pub store: StoreMetrics,
+    replicas: ReplicaMetrics,
 }
 
 impl fmt::Debug for Metrics {
@@ -257,6 +260,7 @@ impl Default for Metrics {
         let text = "When the certificate that callers are shown ends, in Unix time";
         registry.register("tls_certificate_not_after_seconds", text, tls_not_after.clone());
         let store = StoreMetrics::new(&mut registry);
+        let replicas = ReplicaMetrics::new(&mut registry);
         Self {
             registry: Arc::new(registry),
             org: OfOrganisation::default(),
@@ -283,6 +287,7 @@ impl Default for Metrics {
             tls_reload_failing,
             tls_not_after,
             store,
+            replicas,
         }
     }
 }
@@ -367,6 +372,11 @@ impl Metrics {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
             self.promises.get_or_create(&OfState { org: self.org.clone(), state }).set(count);
         }
+    }
+
+    /// Replicas that share the budget, and what is this one's of each token's.
+    pub fn shared(&self, replicas: usize, shares: &[u64]) {
+        self.replicas.are(&self.org, replicas, shares);
     }
 
     /// What is kept now.

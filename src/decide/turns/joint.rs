@@ -8,7 +8,7 @@ use crate::decide::{
     budget::Report,
     callers::Principal,
     joint::{part::Cap, tally::Tally},
-    lanes::Lane,
+    lanes::{Lane, Spot},
 };
 
 /// A limit that replicas share.
@@ -53,6 +53,13 @@ impl<W> Turns<W> {
     /// Calls of each caller in a window, lately.
     pub fn lately(&mut self, now: Instant) -> BTreeMap<Principal, u64> {
         self.tally.as_mut().map(|tally| tally.in_a_window(now).collect()).unwrap_or_default()
+    }
+
+    /// Of each token's limit, what may leave here in a window.
+    pub fn shares(&mut self, now: Instant) -> Vec<u64> {
+        let lanes: Vec<Lane> = self.lanes.numbers().collect();
+        let spots = lanes.into_iter().map(|lane| Spot { lane, ..Spot::default() });
+        spots.filter_map(|spot| self.lanes.limit_of(spot, now)).map(u64::from).collect()
     }
 
     /// What callers are worth here has changed.

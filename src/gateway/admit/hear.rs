@@ -26,6 +26,10 @@ impl Admission {
         let Count { made, claimed, broken } = self.state().promises();
         let promises = [("made", made), ("claimed", claimed), ("broken", broken)];
         metrics.line([self.waiting(), self.in_flight()], promises);
+        if self.joint.get().is_some() {
+            let shares = self.state().shares(Instant::now().into_std());
+            metrics.shared(self.replicas(), &shares);
+        }
     }
 
     /// Upstream answered 429 to this call: what it speaks of is held up until then, and who cannot
