@@ -120,7 +120,9 @@ impl<W> Flow<W> {
             moved.push((turn, Turn { start, ..turn }));
             start = start.saturating_add(self.cost);
         }
-        moved.iter().for_each(|(_, turn)| self.turns.insert(*turn));
+        for (_, turn) in &moved {
+            self.turns.insert(*turn);
+        }
         self.next = start;
         moved
     }

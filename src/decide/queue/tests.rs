@@ -378,8 +378,9 @@ fn whose_weight_changes_in_line_has_its_turns_as_often_from_then_on() {
     let weight = |principal| NonZeroU32::new(if principal == self::principal(0) { 3 } else { 1 });
     queue.weigh(|principal| weight(principal).unwrap());
     let turns: Vec<u8> = (0..24).filter_map(|_| queue.next(false)).map(|(_, n, _)| n).collect();
-    let first = turns.iter().filter(|n| **n == 0).count();
-    assert!((17..=19).contains(&first), "{turns:?}");
+    // Six of the other's, or one more or less.
+    let others: u8 = turns.iter().sum();
+    assert!((5..=7).contains(&others), "{turns:?}");
     assert!(queue.flows.values().all(Flow::agrees));
 }
 

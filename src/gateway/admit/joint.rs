@@ -2,9 +2,10 @@
 //! It never holds a call up for an answer of the store: caps change beside the calls.
 
 pub mod books;
+mod partner;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     num::NonZeroU32,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -16,30 +17,20 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::{
     sync::Notify,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::Admission;
 use crate::{
-    decide::{
-        callers::Principal,
-        joint::{
-            LEASE,
-            ledger::{Ask, Opening, Told},
-            part::{Claim, Part},
-            rhythm::Rhythm,
-            wish::{self, Wish},
-        },
-        lanes::Lane,
-        turns::{Facts, LimitId},
-    },
+    decide::{callers::Principal, joint::ledger::Opening, lanes::Lane, turns::LimitId},
     store::{
         Down,
         budget::{Answer, Word},
     },
     token::Token,
 };
+use partner::Partner;
 
 /// Where replicas meet; tests bring their own.
 pub trait Books: Send + Sync + 'static {
@@ -205,299 +196,4 @@ impl Admission {
         }
         joint.stir();
     }
-}
-
-/// One replica among others.
-struct Partner<B> {
-    admission: Arc<Admission>,
-    books: B,
-    parts: BTreeMap<LimitId, Part>,
-    rhythm: Rhythm,
-    call: u64,
-    version: u64,
-    connection: u64,
-    /// The others are to look.
-    tell: bool,
-    /// Who called here lately, or waits.
-    callers: BTreeSet<Principal>,
-}
-
-impl<B: Books> Partner<B> {
-    fn new(admission: Arc<Admission>, books: B) -> Self {
-        Self {
-            admission,
-            books,
-            parts: BTreeMap::new(),
-            rhythm: Rhythm::default(),
-            call: 0,
-            version: 0,
-            connection: 0,
-            tell: true,
-            callers: BTreeSet::new(),
-        }
-    }
-
-    fn joint(&self) -> Option<&Joint> {
-        self.admission.joint.get()
-    }
-
-    async fn run(&mut self) {
-        let admission = Arc::clone(&self.admission);
-        let Some(joint) = admission.joint.get() else { return };
-        // Before there is a token nothing leaves; and whether it is new, the store is to know.
-        while !self.signs() {
-            tokio::select! {
-                () = joint.ends.cancelled() => return,
-                () = joint.stir.notified() => {}
-            }
-        }
-        let mut stirred = true;
-        loop {
-            let now = Instant::now();
-            let off = stirred || self.parts.values().any(Part::is_off);
-            let next = Instant::from_std(self.rhythm.next(now.into_std(), off));
-            if next > now {
-                tokio::select! {
-                    () = joint.ends.cancelled() => return self.leave().await,
-                    () = sleep_until(next) => {}
-                    () = joint.stir.notified() => { stirred = true; continue }
-                    () = self.books.called() => { stirred = true; continue }
-                }
-            }
-            stirred = false;
-            self.sync().await;
-        }
-    }
-
-    /// Some lane of these books has a token.
-    fn signs(&self) -> bool {
-        self.joint().is_some_and(|joint| {
-            joint.lanes().keys().any(|lane| self.books.holds(LimitId::Lane(*lane)))
-        })
-    }
-
-    /// One question to the store, and what follows from its answer.
-    async fn sync(&mut self) {
-        let asked = Instant::now();
-        self.look(asked);
-        let (words, ids) = self.words(asked).await;
-        let fresh = self.is_fresh(asked);
-        let opening = Opening { seen: self.version, fresh, lease: LEASE };
-        let before = self.caps();
-        let answer = self.books.sync(opening, &words, std::mem::take(&mut self.tell)).await;
-        match answer {
-            Ok(answer) => self.told(asked, answer, &words, &ids).await,
-            Err(_) => self.unheard(),
-        }
-        self.apply();
-        let now = Instant::now().into_std();
-        let changed = before != self.caps();
-        self.rhythm.asked(now, changed);
-        self.tell |= changed || self.parts.values().any(Part::is_short);
-    }
-
-    fn caps(&self) -> Vec<(u64, usize)> {
-        self.parts.values().map(|part| (part.cap().now, part.replicas())).collect()
-    }
-
-    /// The limits as they are now: new ones, and such as are this replica's alone.
-    fn look(&mut self, now: Instant) {
-        let connection = self.books.connection();
-        if std::mem::replace(&mut self.connection, connection) != connection {
-            for part in self.parts.values_mut() {
-                part.reconnected(now.into_std());
-            }
-        }
-        let private: Vec<Lane> = self.joint().map_or_else(Vec::new, |joint| {
-            let lanes = joint.lanes();
-            lanes.iter().filter(|(_, s)| **s == Signing::Private).map(|(lane, _)| *lane).collect()
-        });
-        let (limits, window) = {
-            let mut state = self.admission.state();
-            let window = state.lanes().window();
-            (state.limits(now.into_std()), window)
-        };
-        let ours = |id: &LimitId| match id {
-            LimitId::Lane(lane) => self.books.holds(*id) && !private.contains(lane),
-            LimitId::Rate(_) | LimitId::Crowd(_) => self.books.holds(*id),
-        };
-        let limits: BTreeMap<LimitId, Facts> =
-            limits.into_iter().filter(|(id, _)| ours(id)).collect();
-        self.parts.retain(|id, _| limits.contains_key(id));
-        for (id, facts) in &limits {
-            let part = || Part::new(self.books.replica(), facts.limit, window);
-            self.parts.entry(*id).or_insert_with(part);
-        }
-    }
-
-    /// What is said of each limit. What is given up is given up before.
-    async fn words(&mut self, now: Instant) -> (Vec<Word>, Vec<LimitId>) {
-        self.call += 1;
-        let (claims, window) = self.claims(now);
-        // Caps first, then what counts: in between nobody sends more.
-        let limits = self.admission.state().limits(now.into_std());
-        let (mut words, mut ids) = (Vec::new(), Vec::new());
-        for (id, (claim, wishes)) in claims {
-            let Some(Facts { limit, report, .. }) = limits.get(&id).cloned() else { continue };
-            let ledger = self.books.ledger(id);
-            let wishes = self.books.seal(&ledger, &wish::told(&wishes)).await;
-            let ask = Ask {
-                call: self.call,
-                claim: claim.has,
-                want: claim.wants,
-                inside: report.inside,
-                sent: report.sent,
-                wishes,
-                leaves: false,
-            };
-            words.push(Word { ledger, limit, window, ask });
-            ids.push(id);
-        }
-        (words, ids)
-    }
-
-    fn claims(&mut self, now: Instant) -> (BTreeMap<LimitId, (Claim, Vec<Wish>)>, Duration) {
-        let mut state = self.admission.state();
-        let (limits, lately) = (state.limits(now.into_std()), state.lately(now.into_std()));
-        self.callers = lately.keys().copied().collect();
-        let window = state.lanes().window();
-        let mut claims = BTreeMap::new();
-        for (id, part) in &mut self.parts {
-            let Some(facts) = limits.get(id) else { continue };
-            self.callers.extend(facts.waiting.keys());
-            let wishes = wishes(*id, facts, &lately, &self.admission, &self.books);
-            let before = part.cap();
-            let claim = part.ask(now.into_std(), wishes.clone());
-            self.tell |= part.cap() != before;
-            state.cap(*id, Some(part.cap()));
-            claims.insert(*id, (claim, wishes));
-        }
-        (claims, window)
-    }
-
-    async fn told(&mut self, asked: Instant, answer: Answer, words: &[Word], ids: &[LimitId]) {
-        self.version = answer.version;
-        for ((id, word), told) in ids.iter().zip(words).zip(answer.told) {
-            let Some(Told { cap, others }) = told else { continue };
-            let mut wishes = BTreeMap::new();
-            for (name, other) in others.into_iter().filter(|(_, other)| other.lives) {
-                let opened = self.books.open(&word.ledger, &name, &other.wishes).await;
-                let read = opened.and_then(|opened| wish::read(&opened));
-                // Of one that has another secret it is known what it holds.
-                let unread =
-                    || vec![Wish { caller: unnamed(&name), weight: 1, calls: other.holds }];
-                wishes.insert(name.clone(), read.unwrap_or_else(unread));
-            }
-            if let Some(part) = self.parts.get_mut(id) {
-                part.told(asked.into_std(), cap, wishes);
-            }
-        }
-        self.known();
-    }
-
-    fn unheard(&mut self) {
-        let now = Instant::now().into_std();
-        let replicas = self.admission.replicas();
-        for part in self.parts.values_mut() {
-            part.unheard(now, replicas);
-        }
-    }
-
-    /// What is ours now, and who else there is.
-    fn apply(&self) {
-        let mut state = self.admission.state();
-        for (id, part) in &self.parts {
-            state.cap(*id, Some(part.cap()));
-        }
-        drop(state);
-        self.admission.wake.notify_one();
-    }
-
-    fn known(&self) {
-        let lane = |(id, _): &(&LimitId, &Part)| matches!(id, LimitId::Lane(_));
-        let Some((joint, (_, part))) = self.joint().zip(self.parts.iter().find(lane)) else {
-            return;
-        };
-        let before = joint.replicas.swap(part.replicas(), Ordering::Relaxed);
-        if before != part.replicas() {
-            tracing::info!(replicas = part.replicas(), "replicas that share the budget");
-        }
-        let worth = |who: &Principal| (*who, part.worth(self.books.caller(*who)));
-        let worths = self.callers.iter().map(worth);
-        let worths: BTreeMap<Principal, f64> = worths.filter(|(_, worth)| *worth < 1.0).collect();
-        if **joint.worths.load() != worths {
-            joint.worths.store(Arc::new(worths));
-            self.admission.state().weigh(|principal| self.admission.weight(principal));
-        }
-    }
-
-    /// A token of this client was made a moment ago, and nothing was read yet: if there is nothing to
-    /// read, there never was.
-    fn is_fresh(&self, now: Instant) -> bool {
-        self.version == 0
-            && self.joint().is_some_and(|joint| {
-                joint.lanes().iter().any(|(lane, signing)| match signing {
-                    Signing::Shared { born } => {
-                        self.books.holds(LimitId::Lane(*lane)) && now < *born + LEASE
-                    }
-                    Signing::Private => false,
-                })
-            })
-    }
-
-    /// The last word: what was sent counts to its end, and the rest is the others'.
-    async fn leave(&mut self) {
-        let (mut words, _) = self.words(Instant::now()).await;
-        for Word { ask, .. } in &mut words {
-            (ask.claim, ask.want, ask.inside, ask.leaves) = (0, 0, 0, true);
-        }
-        let opening = Opening { seen: self.version, fresh: false, lease: LEASE };
-        // Without the store the others find out by themselves.
-        let _ = self.books.sync(opening, &words, true).await;
-    }
-}
-
-/// What callers want of a limit here.
-fn wishes(
-    id: LimitId,
-    facts: &Facts,
-    lately: &BTreeMap<Principal, u64>,
-    admission: &Admission,
-    books: &impl Books,
-) -> Vec<Wish> {
-    let wish = |principal: Principal, calls: u64, waiting: u64| Wish {
-        caller: books.caller(principal),
-        weight: admission.callers.terms(principal).weight.get(),
-        calls: wish::wanted(calls, waiting),
-    };
-    let waiting = |principal: &Principal| facts.waiting.get(principal).copied().unwrap_or(0);
-    let sent: u64 = facts.report.sent.iter().map(|(_, calls)| calls).sum();
-    let taken = sent + facts.report.inside;
-    match id {
-        LimitId::Lane(_) => {
-            let unseen = facts.waiting.keys().filter(|who| !lately.contains_key(who));
-            let all = lately.iter().map(|(who, calls)| (*who, *calls));
-            let all = all.chain(unseen.map(|who| (*who, 0)));
-            all.map(|(who, calls)| wish(who, calls, waiting(&who))).collect()
-        }
-        // Whose calls are in it is not counted: those who wait have had equal parts of it.
-        LimitId::Rate(_) | LimitId::Crowd(_) if !facts.waiting.is_empty() => {
-            let each = taken.div_ceil(facts.waiting.len() as u64);
-            facts.waiting.iter().map(|(who, waits)| wish(*who, each, *waits)).collect()
-        }
-        LimitId::Rate(_) | LimitId::Crowd(_) => {
-            vec![Wish {
-                caller: unnamed(books.replica()),
-                weight: 1,
-                calls: wish::wanted(taken, 0),
-            }]
-        }
-    }
-}
-
-/// Callers of a replica that are not known one by one.
-fn unnamed(replica: &str) -> u64 {
-    replica.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }

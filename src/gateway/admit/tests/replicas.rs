@@ -38,21 +38,21 @@ struct InMemory {
 impl Books for InMemory {
     async fn sync(&self, opening: Opening, words: &[Word], tell: bool) -> Result<Answer, Down> {
         tokio::time::sleep(Duration::from_millis(1)).await;
-        let mut shelf = self.shelf.lock().unwrap();
-        if shelf.away {
+        let mut shared = self.shelf.lock().unwrap();
+        if shared.away {
             return Err(Down { why: "away".to_owned() });
         }
         // Its clock is not ours.
         let now = Duration::from_secs(1_000_000) + self.begin.elapsed();
-        let moment = shelf.age.open(opening, now);
-        let version = shelf.age.version;
+        let moment = shared.age.open(opening, now);
+        let version = shared.age.version;
         let mut told = Vec::new();
         for Word { ledger, limit, window, ask } in words {
-            let ledger = shelf.ledgers.entry(ledger.clone());
+            let ledger = shared.ledgers.entry(ledger.clone());
             let ledger = ledger.or_insert_with(|| Ledger::new(*limit, *window));
             told.push(ledger.sync(&self.name, ask, moment));
         }
-        drop(shelf);
+        drop(shared);
         if tell {
             self.looks.send_replace(());
         }
