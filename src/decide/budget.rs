@@ -157,7 +157,7 @@ impl Budget {
     /// What may leave in a window now: less than the limit while others use the rest, or have it.
     pub fn limit_at(&self, now: Instant) -> Option<u32> {
         let bent = self.bent_at(now)?;
-        Some(self.cap.map_or(bent, |cap| bent.min(whole(cap.now))))
+        Some(self.cap.map_or(bent, |cap| bent.min(whole(cap.at(now)))))
     }
 
     /// What may leave in a window as soon as it is needed.

@@ -149,6 +149,11 @@ impl Lanes {
         self.lane(lane).budget.share(cap);
     }
 
+    /// Nobody else has a part of this token's limit.
+    pub fn is_whole(&self, lane: Lane) -> bool {
+        self.all().nth(lane.0).is_some_and(|state| state.budget.is_whole())
+    }
+
     /// What counts under a token.
     pub fn report(&mut self, lane: Lane, now: Instant) -> Report {
         self.lane(lane).budget.report(now)

@@ -344,8 +344,9 @@ impl Admission {
     /// Follows a token for as long as it is polled: a line moves although nobody new comes.
     pub async fn follow(&self, lane: Lane, tokens: &Tokens) {
         let signs = |token: &Token| {
-            self.signs(lane, Signing::with(token));
+            // In this order: what is seen for the first time might be everybody's.
             self.seen(Spot { lane, generation: token.generation });
+            self.signs(lane, Signing::with(token));
         };
         tokens.follow(signs).await;
     }

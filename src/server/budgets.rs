@@ -10,7 +10,7 @@ use crate::{
         Admission,
         joint::books::{InStore, Names},
     },
-    store::Link,
+    store::{Link, ReplicaId},
     token::issuer::Login,
 };
 
@@ -26,9 +26,11 @@ pub(super) fn meet(
         callers: config.callers.iter().map(|caller| caller.name.clone()).collect(),
         families: config.rate_limit.families.clone(),
     };
+    // Two organisations of one gateway may have one client: each has a part of its own.
+    let replica = ReplicaId::random();
     for (number, login) in logins.iter().enumerate() {
         let lanes = number * each..(number + 1) * each;
-        let books = InStore::new(link, login, common.replica.as_str(), lanes, names.clone());
+        let books = InStore::new(link, login, replica.as_str(), lanes, names.clone());
         admission.meet(books, &common.runtime, common.stop.clone());
     }
 }

@@ -26,7 +26,7 @@ use crate::{
     admin,
     config::{self, Config, Listen},
     secret,
-    store::{ReplicaId, Unbuildable as StoreUnbuildable},
+    store::Unbuildable as StoreUnbuildable,
     telemetry::{
         audit::{self, Audit},
         metrics::Metrics,
@@ -131,7 +131,6 @@ impl Server {
         let mut common = Common {
             metrics: Metrics::default(),
             audit: config.audit.as_ref().map(record).transpose()?,
-            replica: ReplicaId::random(),
             store: None,
             memory: Memory::new(config.replay.memory_total),
             tunnels: TaskTracker::new(),

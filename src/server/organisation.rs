@@ -24,7 +24,7 @@ use crate::{
         recover::Retries,
         saving::Saving,
     },
-    store::{Link, ReplicaId},
+    store::Link,
     telemetry::{audit::Audit, metrics::Metrics},
     token::{Keeping, awake, issuer::Login},
     upstream::{replay::Memory, tls},
@@ -35,8 +35,6 @@ use crate::{
 pub struct Common {
     /// One audit log for all, if there is one.
     pub audit: Option<Audit>,
-    /// This process among others.
-    pub replica: ReplicaId,
     /// What replicas share, if there are others.
     pub store: Option<Arc<Link>>,
     /// One page for all.

@@ -9,39 +9,50 @@ local lease, fresh = tonumber(ARGV[4]), ARGV[5] == '1'
 -- More replicas than these are nobody's: somebody else wrote here.
 local MOST, LONGEST, DAY = 1000, 16384, 86400000
 
--- What is there in our place and is none of ours goes.
-local function ours(key)
+-- What is there in our place and is none of ours goes. Whether it was.
+local function is_ours(key)
   local fields = redis.pcall('HLEN', key)
-  if type(fields) ~= 'number' or fields > MOST then redis.call('DEL', key) end
+  if type(fields) == 'number' and fields <= MOST then return true end
+  redis.call('UNLINK', key)
+  return false
 end
 
+-- A whole number from 0 to most; everything else, nan and infinity too, is none.
+local function whole_number(value, most)
+  return type(value) == 'number' and value >= 0 and value <= most and value == math.floor(value)
+end
+local HUGE = 9007199254740991
+
 -- What was lost is told again within a lease by whoever lives.
-ours(KEYS[1])
+is_ours(KEYS[1])
 local age = redis.call('HMGET', KEYS[1], 'since', 'version')
-local since, version = tonumber(age[1] or nil), tonumber(age[2] or nil) or 0
+local since, version = tonumber(age[1] or nil), tonumber(age[2] or nil)
+if not whole_number(since, now) then since = nil end
+if not whole_number(version, HUGE - 1) then version = 0 end
 if not since then
-  since = fresh and now - lease or now
+  since = fresh and not age[1] and now - lease or now
 elseif version < seen then
   since = now
 end
-since = math.min(since, now)
 version = math.max(version, seen) + 1
 redis.call('HSET', KEYS[1], 'since', since, 'version', version)
 redis.call('PEXPIRE', KEYS[1], DAY)
 local whole = now >= since + lease
 
 -- What is no entry is nobody's; what claims too much is cut to what can be.
-local function unpack_entry(packed, limit)
-  if #packed > LONGEST then return nil end
+local function unpack_entry(name, packed, limit, window)
+  if #packed > LONGEST or not string.match(name, '^%x+$') or #name > 32 then return nil end
   local ok, entry = pcall(cmsgpack.unpack, packed)
   if not ok or type(entry) ~= 'table' then return nil end
-  for field = 1, 4 do
-    if type(entry[field]) ~= 'number' then return nil end
-  end
+  if not whole_number(entry[1], HUGE) or not whole_number(entry[2], HUGE) then return nil end
+  if not whole_number(entry[3], HUGE) or not whole_number(entry[4], now + lease) then return nil end
   if type(entry[5]) ~= 'string' or type(entry[6]) ~= 'string' then return nil end
-  entry[2] = math.max(0, math.min(entry[2], limit))
-  entry[3] = math.max(0, math.min(entry[3], limit))
-  entry[4] = math.min(entry[4], now + lease)
+  -- What counts for longer than a window after it was told was not told by one of us.
+  for ends in string.gmatch(entry[5], '(%d+):') do
+    if tonumber(ends) > now + 2 * window then return nil end
+  end
+  -- Others may have been configured with another limit.
+  entry[2] = math.min(entry[2], limit)
   return entry
 end
 
@@ -61,33 +72,37 @@ for n = 2, #KEYS do
   local claim, want, inside = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
   local sent, wishes, leaves = ARGV[at + 5], ARGV[at + 6], ARGV[at + 7] == '1'
   at = at + 8
-  ours(key)
+  local kept = is_ours(key)
   local all = redis.call('HGETALL', key)
   local held, others, late = 0, {}, false
   for i = 1, #all, 2 do
-    local name, entry = all[i], unpack_entry(all[i + 1], limit)
+    local name = all[i]
+    local entry = unpack_entry(name, all[i + 1], limit, window)
     if name == id then
       late = entry ~= nil and entry[1] >= call
     elseif not entry then
       redis.call('HDEL', key, name)
+      kept = false
     else
       local sum = used(entry[5])
-      local kept = now < entry[4] + window
-      if not kept and sum == 0 then
+      local rests = now < entry[4] + window
+      if not rests and sum == 0 then
         redis.call('HDEL', key, name)
       else
-        local holds = kept and math.max(entry[2], sum + entry[3]) or sum
+        local holds = rests and math.max(entry[2], sum + entry[3]) or sum
         held = held + holds
         local lives = now < entry[4] and 1 or 0
         others[#others + 1] = { name, lives, holds, entry[6] }
       end
     end
   end
+  -- What was thrown away may have stood for somebody, who tells it again.
+  if not kept then redis.call('HSET', KEYS[1], 'since', now) end
   if late then
     answer[#answer + 1] = false
   else
     local most = claim
-    if whole then most = math.max(claim, limit - held) end
+    if whole and kept then most = math.max(claim, limit - held) end
     local cap = leaves and 0 or math.max(0, math.min(want, most, limit))
     local lasts = leaves and now - window or now + lease
     local ends = {}

@@ -24,6 +24,11 @@ impl Budget {
         self.cap = cap;
     }
 
+    /// All of the limit is ours.
+    pub fn is_whole(&self) -> bool {
+        self.cap.is_none()
+    }
+
     /// For how long a call counts at most, to the end of its slot.
     pub fn window(&self) -> Duration {
         self.window + self.slot

@@ -20,6 +20,16 @@ pub struct Cap {
     pub now: u64,
     /// So many it would have in a moment if it asked: what others do not want.
     pub soon: u64,
+    /// Others may have it from then on, unless the store is asked before: a process that stood still
+    /// wakes up with nothing. `None`: it does not end.
+    pub until: Option<Instant>,
+}
+
+impl Cap {
+    /// Calls in any window.
+    pub fn at(&self, now: Instant) -> u64 {
+        if self.until.is_some_and(|until| until <= now) { 0 } else { self.now }
+    }
 }
 
 /// What the store is asked for.
@@ -47,6 +57,8 @@ pub struct Part {
     wishes: BTreeMap<String, Vec<Wish>>,
     /// The store may have lost what others told it: nothing is taken until they have told it again.
     settled: Option<Instant>,
+    /// It gives nobody more now: what is given up would be nobody's.
+    frozen: bool,
 }
 
 /// A cap that is not off by more than this part is left as it is: each move costs a moment in which
@@ -59,7 +71,7 @@ const CLOCKS: u32 = 100;
 impl Part {
     /// Nothing of it, until the store has been asked.
     pub fn new(me: &str, limit: u64, window: Duration) -> Self {
-        let cap = Cap { now: 0, soon: limit };
+        let cap = Cap { now: 0, soon: limit, until: None };
         let wishes = BTreeMap::from([(me.to_owned(), Vec::new())]);
         Self {
             limit,
@@ -70,6 +82,7 @@ impl Part {
             me: me.to_owned(),
             wishes,
             settled: None,
+            frozen: false,
         }
     }
 
@@ -81,6 +94,11 @@ impl Part {
     /// Replicas, this one included, as far as it has heard.
     pub fn replicas(&self) -> usize {
         self.wishes.len()
+    }
+
+    /// Whether the store lets caps grow.
+    pub fn whole(&mut self, whole: bool) {
+        self.frozen = !whole;
     }
 
     /// The connection is a new one: the store may be another, with less in it.
@@ -100,7 +118,8 @@ impl Part {
         let target = self.target();
         let steady = (self.cap.now / STEADY).max(1);
         let more = target > self.cap.now;
-        let stays = if more { !settled } else { self.cap.now - target <= steady };
+        let small = target.abs_diff(self.cap.now) <= steady;
+        let stays = if more { !settled } else { small || self.frozen };
         let wants = if stays { self.cap.now } else { target };
         self.cap.now = self.cap.now.min(wants);
         Claim { has: self.cap.now, wants }
@@ -113,7 +132,8 @@ impl Part {
         self.wishes = others;
         self.wishes.insert(self.me.clone(), mine);
         let now = cap.min(self.limit);
-        self.cap = Cap { now, soon: self.outlook().max(now) };
+        let until = Some(asked + LEASE + self.window);
+        self.cap = Cap { now, soon: self.outlook().max(now), until };
     }
 
     /// The store did not answer. `replicas`: as many as there were, if this part does not know.
@@ -123,6 +143,10 @@ impl Part {
         let since = |then: Instant| now.saturating_duration_since(then);
         let in_vain = since(*self.unheard.get_or_insert(now));
         let kept = LEASE + self.window;
+        if self.heard.is_none_or(|heard| since(heard) >= kept) {
+            // It is awake, and asks in vain.
+            self.cap.until = Some(now + LEASE);
+        }
         self.cap.now = match self.heard.map(since) {
             None if in_vain < LEASE => return,
             Some(silent) if silent < kept => self.cap.now,
@@ -132,7 +156,8 @@ impl Part {
             // Or nobody ever told how much it may: an even part is what it would have.
             None | Some(_) => even,
         };
-        self.cap.soon = self.cap.now;
+        // It will have an even part, if it comes to that.
+        self.cap.soon = self.cap.now.max(even);
     }
 
     /// The cap should be another one: it is worth asking at once.
@@ -191,4 +216,24 @@ fn float(calls: u64) -> f64 {
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates")]
 fn whole(share: f64) -> u64 {
     share as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn who_stood_still_for_longer_than_its_part_is_kept_has_nothing_until_it_has_asked() {
+        let begin = Instant::now();
+        let mut part = Part::new("a", 300, WINDOW);
+        part.told(begin, 100, BTreeMap::new());
+        let kept = LEASE + WINDOW;
+        assert_eq!(part.cap().at(begin + kept - Duration::from_millis(1)), 100);
+        assert_eq!(part.cap().at(begin + kept), 0);
+        // Nobody answers, but it asks: it is not the one that stands still.
+        part.unheard(begin + kept, 1);
+        assert_eq!(part.cap().at(begin + kept + Duration::from_secs(1)), 100);
+    }
 }

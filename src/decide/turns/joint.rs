@@ -43,6 +43,21 @@ impl<W> Turns<W> {
         }
     }
 
+    /// A token that was this replica's alone is the others', too: until it is known what is ours, nothing
+    /// is.
+    pub fn joins(&mut self, lane: Lane) {
+        if let Some(limit) = self.lanes.allowance().limit {
+            self.lanes.share(lane, Some(nothing(limit)));
+        }
+    }
+
+    /// Another token, which may be everybody's.
+    pub(super) fn renewed(&mut self, lane: Lane) {
+        if self.tally.is_some() && self.lanes.is_whole(lane) {
+            self.joins(lane);
+        }
+    }
+
     /// A call came, whether or not it leaves.
     pub fn came(&mut self, principal: Principal, calls: u32, now: Instant) {
         if let Some(tally) = &mut self.tally {
@@ -130,5 +145,40 @@ impl GateId {
 
 /// Of a limit of which it is not known what is ours.
 pub(super) fn nothing(limit: NonZeroU32) -> Cap {
-    Cap { now: 0, soon: limit.get().into() }
+    Cap { now: 0, soon: limit.get().into(), until: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::decide::{
+        budget::Allowance,
+        freshness::Freshness,
+        lanes::{Lanes, Spot},
+        t0,
+        turns::Rules,
+    };
+
+    #[test]
+    fn what_was_one_replicas_own_is_nobodys_when_the_next_token_may_be_everybodys() {
+        let (limit, window) = (NonZeroU32::new(60), Duration::from_secs(60));
+        let allowance = Allowance { limit, window, even: false, reserve: 0 };
+        let rules = Rules { max_queue: 10, families: Vec::new(), ceilings: false };
+        let mut turns = Turns::<u32>::new(rules, Lanes::new(1, allowance, t0()), t0());
+        turns.share(t0());
+        let lane = Lane::default();
+        let has_room = |turns: &mut Turns<u32>| turns.lanes.take(t0(), false).is_ok();
+        assert!(!has_room(&mut turns), "nobody was asked");
+        turns.cap(LimitId::Lane(lane), None);
+        assert!(has_room(&mut turns), "a token of its own");
+        let mut life = Freshness::new(window);
+        let generation = life.fetched(t0(), window, 0.0);
+        turns.seen(Spot { lane, generation }, t0());
+        assert!(!has_room(&mut turns), "another token, and nobody was asked");
+        turns.cap(LimitId::Lane(lane), None);
+        turns.joins(lane);
+        assert!(!has_room(&mut turns), "the same token, which the others are given");
+    }
 }

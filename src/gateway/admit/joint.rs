@@ -16,7 +16,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use tokio::{
-    sync::Notify,
+    sync::watch,
     time::{Instant, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -76,12 +76,13 @@ pub trait Books: Send + Sync + 'static {
 /// What calls see of it.
 #[derive(Debug)]
 pub(super) struct Joint {
-    /// A call waits that need not, perhaps.
-    stir: Notify,
+    /// A call waits that need not, perhaps: all partners look.
+    stir: watch::Sender<()>,
     /// Callers whose turns are worth less here, as they have some elsewhere.
     worths: ArcSwap<BTreeMap<Principal, f64>>,
     lanes: Mutex<BTreeMap<Lane, Signing>>,
-    replicas: AtomicUsize,
+    /// Replicas, as the store told; 0: it has told nothing yet.
+    heard: AtomicUsize,
     ends: CancellationToken,
     tasks: TaskTracker,
 }
@@ -112,10 +113,10 @@ impl Signing {
 impl Joint {
     fn new() -> Self {
         Self {
-            stir: Notify::new(),
+            stir: watch::Sender::new(()),
             worths: ArcSwap::default(),
             lanes: Mutex::default(),
-            replicas: AtomicUsize::new(1),
+            heard: AtomicUsize::new(0),
             ends: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }
@@ -123,7 +124,7 @@ impl Joint {
 
     /// A call waits.
     pub(super) fn stir(&self) {
-        self.stir.notify_one();
+        self.stir.send_replace(());
     }
 
     /// A caller's weight here.
@@ -179,21 +180,24 @@ impl Admission {
 
     /// Replicas that share the limits, this one included, as far as it knows.
     pub fn replicas(&self) -> usize {
-        self.joint.get().map_or(1, |joint| joint.replicas.load(Ordering::Relaxed))
+        self.joint.get().map_or(1, |joint| joint.heard.load(Ordering::Relaxed).max(1))
     }
 
     /// Calls of this lane are signed with such a token from now on.
     pub(super) fn signs(&self, lane: Lane, signing: Signing) {
         let Some(joint) = self.joint.get() else { return };
         let before = joint.lanes().insert(lane, signing);
-        if before == Some(signing) {
-            return;
+        match (before, signing) {
+            (_, Signing::Private) => {
+                // Its limit is nobody else's.
+                self.state().cap(LimitId::Lane(lane), None);
+                self.wake.notify_one();
+            }
+            (Some(Signing::Private), Signing::Shared { .. }) => self.state().joins(lane),
+            (Some(Signing::Shared { .. }) | None, Signing::Shared { .. }) => {}
         }
-        if signing == Signing::Private {
-            // Its limit is nobody else's.
-            self.state().cap(LimitId::Lane(lane), None);
-            self.wake.notify_one();
+        if before != Some(signing) {
+            joint.stir();
         }
-        joint.stir();
     }
 }

@@ -77,7 +77,7 @@ struct Replica {
 enum Event {
     Wake(usize),
     Arrives(usize, Ask, Duration, u64),
-    Answered(usize, u64, Duration, Option<(Told, u64)>),
+    Answered(usize, u64, Duration, Option<(Told, u64, bool)>),
     GivesUp(usize, u64),
     Returns(usize, u64),
     Mended,
@@ -380,27 +380,31 @@ impl World {
             return;
         }
         let back = self.millis(FAR);
-        self.schedule(back, Event::Answered(number, ask.call, asked, Some((told, version))));
+        self.schedule(
+            back,
+            Event::Answered(number, ask.call, asked, Some((told, version, moment.whole))),
+        );
     }
 
-    fn told(&mut self, number: usize, asked: Duration, told: Option<(Told, u64)>) {
+    fn told(&mut self, number: usize, asked: Duration, told: Option<(Told, u64, bool)>) {
         let (now, asked) = (self.instant(), self.at(asked));
         let alive = self.replicas.iter().filter(|replica| replica.alive).count();
         let replica = &mut self.replicas[number];
-        let before = (replica.part.cap(), replica.part.replicas());
+        let before = (replica.part.cap().now, replica.part.replicas());
         let mut look = false;
         match told {
-            Some((told, version)) => {
+            Some((told, version, whole)) => {
                 self.seen = self.seen.max(version);
                 let others = told.others.into_iter().filter(|(_, other)| other.lives);
                 let others = others.filter_map(|(n, o)| Some((n, wish::read(&o.wishes)?)));
+                replica.part.whole(whole);
                 replica.part.told(asked, told.cap, others.collect());
                 look = replica.part.is_short();
             }
             None => replica.part.unheard(now, alive),
         }
         replica.budget.share(Some(replica.part.cap()));
-        let changed = before != (replica.part.cap(), replica.part.replicas());
+        let changed = before != (replica.part.cap().now, replica.part.replicas());
         replica.rhythm.asked(now, changed);
         if look || changed {
             for other in 0..self.replicas.len() {

@@ -1,5 +1,7 @@
 //! The books of one client in the store.
-//! It never writes a caller's name there, nor anything that can be read without the client's secret.
+//! It never writes a caller's name there, and seals what callers want under the client's secret. What
+//! limits have been divided, into which parts, who reads the store may see; and who guesses a name, or
+//! a family, whether it is the one.
 
 use std::{ops::Range, sync::Arc};
 
@@ -69,13 +71,21 @@ impl InStore {
         self.login.scope()
     }
 
+    /// The same at all replicas of this client, and at those of no other.
+    fn number(&self, parts: &[&[u8]]) -> u64 {
+        let scope = self.scope().to_string();
+        let whole = [&[scope.as_bytes()], parts].concat().join(&0);
+        let digest = digest(&SHA256, &whole);
+        digest.as_ref().iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+    }
+
     fn gate(&self, id: GateId) -> u64 {
         match id {
             GateId::Ceiling(principal) => self.caller(principal),
             GateId::Family(n) => {
                 let family = self.names.families.get(usize::from(n));
                 let rule = family.map(|family| family.rule.to_string()).unwrap_or_default();
-                number(&[b"family", rule.as_bytes()])
+                self.number(&[b"family", rule.as_bytes()])
             }
             GateId::Learned(family) => family,
         }
@@ -107,11 +117,13 @@ impl Books for InStore {
         match principal {
             Principal::Named(n) => {
                 let name = self.names.callers.get(usize::from(n)).map(String::as_bytes);
-                number(&[b"name", name.unwrap_or_default()])
+                self.number(&[b"name", name.unwrap_or_default()])
             }
-            Principal::Address(address) => number(&[b"address", address.to_string().as_bytes()]),
-            Principal::User(id) => number(&[b"user", &id.to_be_bytes()]),
-            Principal::Unknown => number(&[b"anybody"]),
+            Principal::Address(address) => {
+                self.number(&[b"address", address.to_string().as_bytes()])
+            }
+            Principal::User(id) => self.number(&[b"user", &id.to_be_bytes()]),
+            Principal::Unknown => self.number(&[b"anybody"]),
         }
     }
 
@@ -151,9 +163,4 @@ impl Books for InStore {
 /// What is sealed for one place is nothing in another.
 fn context(ledger: &str, replica: &str) -> String {
     format!("{ledger} {replica}")
-}
-
-fn number(parts: &[&[u8]]) -> u64 {
-    let digest = digest(&SHA256, &parts.join(&0));
-    digest.as_ref().iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
 }

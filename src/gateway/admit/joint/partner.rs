@@ -27,6 +27,10 @@ use crate::{
     store::budget::{Answer, Word},
 };
 
+/// Of a store that never answered it is not known how many replicas there are: as many as most
+/// companies run.
+const GUESSED: usize = 4;
+
 /// One replica among others.
 pub(super) struct Partner<B> {
     admission: Arc<Admission>,
@@ -65,10 +69,11 @@ impl<B: Books> Partner<B> {
         let admission = Arc::clone(&self.admission);
         let Some(joint) = admission.joint.get() else { return };
         // Before there is a token nothing leaves; and whether it is new, the store is to know.
-        while !self.signs() {
+        let mut stir = joint.stir.subscribe();
+        while joint.lanes().is_empty() {
             tokio::select! {
                 () = joint.ends.cancelled() => return,
-                () = joint.stir.notified() => {}
+                _ = stir.changed() => {}
             }
         }
         let mut stirred = true;
@@ -80,20 +85,13 @@ impl<B: Books> Partner<B> {
                 tokio::select! {
                     () = joint.ends.cancelled() => return self.leave().await,
                     () = sleep_until(next) => {}
-                    () = joint.stir.notified() => { stirred = true; continue }
+                    _ = stir.changed() => { stirred = true; continue }
                     () = self.books.called() => { stirred = true; continue }
                 }
             }
             stirred = false;
             self.sync().await;
         }
-    }
-
-    /// Some lane of these books has a token.
-    fn signs(&self) -> bool {
-        self.joint().is_some_and(|joint| {
-            joint.lanes().keys().any(|lane| self.books.holds(LimitId::Lane(*lane)))
-        })
     }
 
     /// One question to the store, and what follows from its answer.
@@ -145,8 +143,15 @@ impl<B: Books> Partner<B> {
             limits.into_iter().filter(|(id, _)| ours(id)).collect();
         self.parts.retain(|id, _| limits.contains_key(id));
         for (id, facts) in &limits {
-            let part = || Part::new(self.books.replica(), facts.limit, window);
-            self.parts.entry(*id).or_insert_with(part);
+            let (version, replica) = (self.version, self.books.replica());
+            self.parts.entry(*id).or_insert_with(|| {
+                let mut part = Part::new(replica, facts.limit, window);
+                // A token that was its own: the others may have sent under it, and not said so yet.
+                if version > 0 && matches!(id, LimitId::Lane(_)) {
+                    part.reconnected(now.into_std());
+                }
+                part
+            });
         }
     }
 
@@ -197,8 +202,15 @@ impl<B: Books> Partner<B> {
 
     async fn told(&mut self, asked: Instant, answer: Answer, words: &[Word], ids: &[LimitId]) {
         self.version = answer.version;
+        for part in self.parts.values_mut() {
+            part.whole(answer.whole);
+        }
         for ((id, word), told) in ids.iter().zip(words).zip(answer.told) {
-            let Some(Told { cap, others }) = told else { continue };
+            let Some(Told { cap, others }) = told else {
+                // Something else speaks in its name.
+                self.unheard_of(*id);
+                continue;
+            };
             let mut wishes = BTreeMap::new();
             for (name, other) in others.into_iter().filter(|(_, other)| other.lives) {
                 let opened = self.books.open(&word.ledger, &name, &other.wishes).await;
@@ -217,8 +229,15 @@ impl<B: Books> Partner<B> {
 
     fn unheard(&mut self) {
         let now = Instant::now().into_std();
-        let replicas = self.admission.replicas();
-        for part in self.parts.values_mut() {
+        let ids: Vec<LimitId> = self.parts.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.unheard_of(id));
+    }
+
+    fn unheard_of(&mut self, id: LimitId) {
+        let now = Instant::now().into_std();
+        let known = self.joint().map_or(0, |joint| joint.heard.load(Ordering::Relaxed));
+        let replicas = if known > 0 { known } else { GUESSED };
+        if let Some(part) = self.parts.get_mut(&id) {
             part.unheard(now, replicas);
         }
     }
@@ -234,12 +253,10 @@ impl<B: Books> Partner<B> {
     }
 
     fn known(&self) {
-        let lane = |(id, _): &(&LimitId, &Part)| matches!(id, LimitId::Lane(_));
-        let Some((joint, (_, part))) = self.joint().zip(self.parts.iter().find(lane)) else {
-            return;
-        };
-        let before = joint.replicas.swap(part.replicas(), Ordering::Relaxed);
-        if before != part.replicas() {
+        // Of several clients the first one's tell: its callers are all callers.
+        let first = self.parts.get(&LimitId::Lane(Lane::default()));
+        let Some((joint, part)) = self.joint().zip(first) else { return };
+        if joint.heard.swap(part.replicas(), Ordering::Relaxed) != part.replicas() {
             tracing::info!(replicas = part.replicas(), "replicas that share the budget");
         }
         let worth = |who: &Principal| (*who, part.worth(self.books.caller(*who)));
