@@ -85,8 +85,9 @@ for n = 2, #KEYS do
       kept = false
     else
       local sum = used(entry[5])
-      local rests = now < entry[4] + window
-      if not rests and sum == 0 then
+      local rests = now < entry[4] + 2 * window
+      -- Longer by a lease: what one asked before it went may come after it.
+      if now >= entry[4] + 2 * window + lease and sum == 0 then
         redis.call('HDEL', key, name)
       else
         local holds = rests and math.max(entry[2], sum + entry[3]) or sum
@@ -104,13 +105,13 @@ for n = 2, #KEYS do
     local most = claim
     if whole and kept then most = math.max(claim, limit - held) end
     local cap = leaves and 0 or math.max(0, math.min(want, most, limit))
-    local lasts = leaves and now - window or now + lease
+    local lasts = leaves and now - 2 * window or now + lease
     local ends = {}
     for after, calls in string.gmatch(sent, '(%d+):(%d+)') do
       ends[#ends + 1] = string.format('%.0f:%s', now + tonumber(after), calls)
     end
     redis.call('HSET', key, id, cmsgpack.pack({ call, cap, inside, lasts, table.concat(ends, ','), wishes }))
-    redis.call('PEXPIRE', key, 2 * (window + lease))
+    redis.call('PEXPIRE', key, 3 * (window + lease))
     answer[#answer + 1] = { cap, others }
   end
 end

@@ -121,8 +121,9 @@ impl Entry {
     /// What nobody else may have.
     fn holds(&self, now: Duration, window: Duration) -> u64 {
         let used = self.used(now);
-        // It may be cut off and go on: as long as it would, its cap is its own.
-        if now < self.until + window { self.cap.max(used + self.inside) } else { used }
+        // It may be cut off and go on: as long as it would, and until what it sent then has left the
+        // window, its cap is its own.
+        if now < self.until + 2 * window { self.cap.max(used + self.inside) } else { used }
     }
 }
 
@@ -139,8 +140,9 @@ impl Ledger {
         if self.entries.get(id).is_some_and(|entry| entry.call >= ask.call) {
             return None;
         }
-        self.entries
-            .retain(|name, entry| name == id || now < entry.until + window || entry.used(now) > 0);
+        // Longer by a lease: what one asked before it went may come after it.
+        let known = |entry: &Entry| now < entry.until + 2 * window + lease || entry.used(now) > 0;
+        self.entries.retain(|name, entry| name == id || known(entry));
         let others: BTreeMap<String, Other> = self
             .entries
             .iter()
@@ -155,7 +157,7 @@ impl Ledger {
         let free = self.limit.saturating_sub(held);
         let most = if whole { ask.claim.max(free) } else { ask.claim };
         let cap = if ask.leaves { 0 } else { ask.want.min(most).min(self.limit) };
-        let until = if ask.leaves { now.saturating_sub(window) } else { now + lease };
+        let until = if ask.leaves { now.saturating_sub(2 * window) } else { now + lease };
         let sent = ask.sent.iter().map(|(after, count)| (now + *after, *count)).collect();
         self.entries.insert(
             id.to_owned(),

@@ -55,10 +55,20 @@ pub struct Part {
     /// What the callers of each replica want that is alive, the others' as they last said: in one order
     /// for all, so that all work out the same.
     wishes: BTreeMap<String, Vec<Wish>>,
+    /// What follows from them.
+    target: Target,
     /// The store may have lost what others told it: nothing is taken until they have told it again.
     settled: Option<Instant>,
     /// It gives nobody more now: what is given up would be nobody's.
     frozen: bool,
+}
+
+/// What a replica should have.
+#[derive(Debug, Clone, Copy)]
+struct Target {
+    cap: u64,
+    /// Nobody who should have some should have less.
+    least: u64,
 }
 
 /// A cap that is not off by more than this part is left as it is: each move costs a moment in which
@@ -81,6 +91,7 @@ impl Part {
             unheard: None,
             me: me.to_owned(),
             wishes,
+            target: Target { cap: limit, least: limit },
             settled: None,
             frozen: false,
         }
@@ -109,16 +120,16 @@ impl Part {
     /// The store is about to be asked: what for. What is too much is given up first.
     pub fn ask(&mut self, now: Instant, mine: Vec<Wish>) -> Claim {
         self.wishes.insert(self.me.clone(), mine);
+        self.target = self.aim();
         let settled = self.settled.is_none_or(|settled| settled <= now);
         if self.expired(now) {
             // Others may have what it had.
-            let wants = if settled { self.target() } else { self.cap.now };
+            let wants = if settled { self.target.cap } else { self.cap.now };
             return Claim { has: 0, wants };
         }
-        let target = self.target();
-        let steady = (self.cap.now / STEADY).max(1);
+        let target = self.target.cap;
         let more = target > self.cap.now;
-        let small = target.abs_diff(self.cap.now) <= steady;
+        let small = target.abs_diff(self.cap.now) <= self.steady();
         let stays = if more { !settled } else { small || self.frozen };
         let wants = if stays { self.cap.now } else { target };
         self.cap.now = self.cap.now.min(wants);
@@ -131,6 +142,7 @@ impl Part {
         let mine = self.wishes.remove(&self.me).unwrap_or_default();
         self.wishes = others;
         self.wishes.insert(self.me.clone(), mine);
+        self.target = self.aim();
         let now = cap.min(self.limit);
         let until = Some(asked + LEASE + self.window);
         self.cap = Cap { now, soon: self.outlook().max(now), until };
@@ -162,12 +174,12 @@ impl Part {
 
     /// The cap should be another one: it is worth asking at once.
     pub fn is_off(&self) -> bool {
-        self.target().abs_diff(self.cap.now) > (self.cap.now / STEADY).max(1)
+        self.target.cap.abs_diff(self.cap.now) > self.steady()
     }
 
     /// Others have too much of what is missing here.
     pub fn is_short(&self) -> bool {
-        self.is_off() && self.target() > self.cap.now
+        self.is_off() && self.target.cap > self.cap.now
     }
 
     /// What a caller's turn is worth here, next to one whose calls all come here: between 0 and 1.
@@ -186,11 +198,19 @@ impl Part {
         self.heard.is_none_or(|heard| now.saturating_duration_since(heard) >= lasts)
     }
 
-    fn target(&self) -> u64 {
+    /// By how much the cap may be off. Somebody may miss what all others have too much of: that is
+    /// no more than half of what it should have, however little that is.
+    fn steady(&self) -> u64 {
+        let others = 2 * self.replicas() as u64;
+        (self.cap.now / STEADY).max(1).min(self.target.least / others)
+    }
+
+    fn aim(&self) -> Target {
         let all: Vec<&[Wish]> = self.wishes.values().map(Vec::as_slice).collect();
         let caps = shares::caps(self.limit, &all);
+        let least = caps.iter().copied().filter(|cap| *cap > 0).min().unwrap_or(self.limit);
         let mine = self.wishes.keys().zip(caps).find(|(name, _)| **name == self.me);
-        mine.map_or(self.limit, |(_, cap)| cap)
+        Target { cap: mine.map_or(self.limit, |(_, cap)| cap), least }
     }
 
     /// Its part if its callers wanted all there is.

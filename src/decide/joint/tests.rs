@@ -9,6 +9,10 @@ mod world;
 
 use std::time::Duration;
 
+use super::{
+    LEASE,
+    ledger::{Ask, Ledger, Moment},
+};
 use world::{Callers, Fault, World};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -43,6 +47,21 @@ fn one_busy_replica_has_nearly_all_in_a_moment() {
 }
 
 #[test]
+fn who_wants_little_has_it_next_to_those_who_want_all() {
+    for seed in 0..4 {
+        let mut world = World::new(seed, 300, MINUTE);
+        for n in 0..3 {
+            world.joins(&[Callers::crowd(n, 100)]);
+        }
+        world.run(2 * MINUTE);
+        world.joins(&[Callers::crowd(7, 1)]);
+        world.run(SECOND + MINUTE);
+        world.never_over(0);
+        assert!(world.sent(3) > 3, "seed {seed}: {}", world.sent(3));
+    }
+}
+
+#[test]
 fn callers_have_equal_shares_wherever_they_call() {
     for seed in 0..8 {
         let mut world = World::new(seed, 300, MINUTE);
@@ -56,6 +75,28 @@ fn callers_have_equal_shares_wherever_they_call() {
         let used = world.used_since(2 * MINUTE);
         assert!(used >= 0.98, "seed {seed}: {used}");
     }
+}
+
+#[test]
+fn what_one_asked_before_it_went_is_not_looked_at_after() {
+    let mut ledger = Ledger::new(2, MINUTE);
+    let ask = |call, want, leaves| Ask {
+        call,
+        claim: want,
+        want,
+        inside: 0,
+        sent: Vec::new(),
+        wishes: Vec::new(),
+        leaves,
+    };
+    let at = |now| Moment { now, whole: true, lease: LEASE };
+    let now = 1_000 * SECOND;
+    assert!(ledger.sync("one", &ask(2, 0, true), at(now)).is_some());
+    assert!(ledger.sync("other", &ask(1, 2, false), at(now)).is_some());
+    assert_eq!(ledger.sync("one", &ask(1, 2, false), at(now + SECOND)), None);
+    // It is not kept in mind for ever.
+    let told = ledger.sync("other", &ask(2, 2, false), at(now + LEASE)).unwrap();
+    assert_eq!(told.others.len(), 0);
 }
 
 #[test]
@@ -82,7 +123,7 @@ fn replicas_come_and_go_and_the_limit_is_used() {
 
 #[test]
 fn without_the_store_for_a_while_each_has_what_it_had() {
-    for fault in [Fault::Down, Fault::Lost, Fault::Flushed] {
+    for fault in [Fault::Down, Fault::Lost, Fault::Flushed, Fault::LostAndLate] {
         for seed in 0..8 {
             let mut world = World::new(seed, 300, MINUTE);
             for n in 0..5 {
@@ -145,9 +186,28 @@ fn one_that_is_cut_off_for_long_sends_no_more_than_an_even_part_besides() {
             world.joins(&[Callers::crowd(n, 100)]);
         }
         world.run(2 * MINUTE);
-        world.cut_off(2, 5 * MINUTE);
+        world.cut_off(2, 6 * MINUTE);
         world.run(9 * MINUTE);
         world.never_over(64);
+    }
+}
+
+#[test]
+fn a_busy_one_that_is_cut_off_for_long_goes_down_before_the_others_have_its_part() {
+    for seed in 0..4 {
+        let mut world = World::new(seed, 300, MINUTE);
+        world.joins(&[Callers::crowd(0, 200)]);
+        for _ in 0..3 {
+            world.joins(&[]);
+        }
+        world.run(2 * MINUTE);
+        world.cut_off(0, 6 * MINUTE);
+        for n in 1..4 {
+            world.calls(n, Callers::crowd(n as u64, 100));
+        }
+        world.run(10 * MINUTE);
+        // An even part of four.
+        world.never_over(75);
     }
 }
 

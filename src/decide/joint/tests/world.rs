@@ -53,6 +53,8 @@ pub enum Fault {
     FailedOver,
     /// What is asked arrives when nobody waits for it any longer.
     Late,
+    /// Both.
+    LostAndLate,
 }
 
 struct Replica {
@@ -257,7 +259,7 @@ impl World {
                     self.store = store;
                 }
             }
-            Fault::Down | Fault::Lost | Fault::Late => {}
+            Fault::Down | Fault::Lost | Fault::Late | Fault::LostAndLate => {}
         }
         if matches!(fault, Fault::Down | Fault::FailedOver) {
             self.connection += 1;
@@ -376,7 +378,7 @@ impl World {
         let told = self.store.ledger.sync(&name, ask, moment);
         let Some(told) = told.filter(|_| !ask.leaves) else { return };
         let version = self.store.age.version;
-        if self.fault == Some(Fault::Lost) && self.dice(2) == 0 {
+        if matches!(self.fault, Some(Fault::Lost | Fault::LostAndLate)) && self.dice(2) == 0 {
             return;
         }
         let back = self.millis(FAR);
@@ -460,7 +462,7 @@ impl World {
         replica.asking = Some(call);
         let (asked, seen) = (self.now, self.seen);
         if !away {
-            let late = self.fault == Some(Fault::Late);
+            let late = matches!(self.fault, Some(Fault::Late | Fault::LostAndLate));
             let mut after = self.millis(FAR);
             if late && self.dice(3) == 0 {
                 after += Duration::from_millis(300 + self.dice(3_000));
