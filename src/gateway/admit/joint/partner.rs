@@ -228,7 +228,6 @@ impl<B: Books> Partner<B> {
     }
 
     fn unheard(&mut self) {
-        let now = Instant::now().into_std();
         let ids: Vec<LimitId> = self.parts.keys().copied().collect();
         ids.into_iter().for_each(|id| self.unheard_of(id));
     }
