@@ -26,6 +26,11 @@ impl Offered {
     fn lasts(&self) -> bool {
         self.left >= LEAST.min(self.life / 4)
     }
+
+    /// Its renewal is not due: that is never before half its life is over.
+    fn is_young(&self) -> bool {
+        self.left > self.life / 2
+    }
 }
 
 /// What is in the store.
@@ -98,9 +103,13 @@ pub fn watch(held: &Held, found: Found) -> Watch {
         Found::Nothing | Found::Unreadable => return offer(held),
     };
     match held.holding {
-        // Replicas that went on alone meet again in the token that the first of them has published.
-        Holding::Private { .. }
-            if !offered.given_up && offered.serial > held.given_up && offered.lasts() =>
+        // Replicas that went on alone meet again in the token that the first of them has published;
+        // not in the one that they have replaced, or they would have to replace it again at once.
+        Holding::Private { left }
+            if !offered.given_up
+                && offered.serial > held.given_up
+                && offered.lasts()
+                && (offered.is_young() || offered.left > left) =>
         {
             Watch::Adopt
         }

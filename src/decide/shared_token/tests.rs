@@ -41,7 +41,11 @@ fn what_the_store_has_lost_is_offered_and_what_is_doubtful_is_not() {
     }
     let private = Held { holding: Holding::Private { left: SECOND * 500 }, given_up: 0 };
     assert_eq!(watch(&private, Found::Nothing), Watch::Offer);
-    assert_eq!(watch(&private, Found::Token(token(1))), Watch::Adopt, "so that all have one");
+    let young = Offered { left: SECOND * 101, ..token(1) };
+    assert_eq!(watch(&private, Found::Token(young)), Watch::Adopt, "so that all have one");
+    let replaced = Offered { left: SECOND * 300, life: SECOND * 86_400, ..token(1) };
+    let fresh = Held { holding: Holding::Private { left: SECOND * 86_000 }, given_up: 0 };
+    assert_eq!(watch(&fresh, Found::Token(replaced)), Watch::Offer, "it would be due at once");
 }
 
 #[test]
