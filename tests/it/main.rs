@@ -16,6 +16,7 @@ mod audit;
 mod bare;
 mod browser;
 mod callers;
+mod chaos;
 mod cold_start;
 mod commands;
 mod connections;
