@@ -88,7 +88,7 @@ async fn converges(stage: &Stage) -> Vec<String> {
 async fn missing(stage: &Stage) -> Vec<String> {
     let mut missing = Vec::new();
     for (number, gateway) in stage.gateways().enumerate() {
-        if !newest(gateway, "replicas=").is_some_and(|known| known == SEATS.to_string()) {
+        if newest(gateway, "replicas=").is_none_or(|known| known != SEATS.to_string()) {
             missing.push(format!("gateway {number} does not know of {SEATS}"));
         }
         let ready = gateway.admin("/readyz").await;
