@@ -229,7 +229,9 @@ impl<B: Books> Partner<B> {
 
     fn unheard(&mut self) {
         let ids: Vec<LimitId> = self.parts.keys().copied().collect();
-        ids.into_iter().for_each(|id| self.unheard_of(id));
+        for id in ids {
+            self.unheard_of(id);
+        }
     }
 
     fn unheard_of(&mut self, id: LimitId) {
