@@ -23,19 +23,20 @@ local function whole_number(value, most)
 end
 local HUGE = 9007199254740991
 
--- What was lost is told again within a lease by whoever lives.
+-- What was lost is told again within a lease by whoever lives. So is what nobody could tell for longer.
 is_ours(KEYS[1])
-local age = redis.call('HMGET', KEYS[1], 'since', 'version')
+local age = redis.call('HMGET', KEYS[1], 'since', 'version', 'last')
 local since, version = tonumber(age[1] or nil), tonumber(age[2] or nil)
+local last = tonumber(age[3] or nil)
 if not whole_number(since, now) then since = nil end
 if not whole_number(version, HUGE - 1) then version = 0 end
 if not since then
   since = fresh and not age[1] and now - lease or now
-elseif version < seen then
+elseif version < seen or (last and now > last + lease) then
   since = now
 end
 version = math.max(version, seen) + 1
-redis.call('HSET', KEYS[1], 'since', since, 'version', version)
+redis.call('HSET', KEYS[1], 'since', since, 'version', version, 'last', now)
 redis.call('PEXPIRE', KEYS[1], DAY)
 local whole = now >= since + lease
 

@@ -30,6 +30,8 @@ pub struct Age {
     pub since: Option<Duration>,
     /// How often it was written.
     pub version: u64,
+    /// And when, the last time.
+    pub last: Option<Duration>,
 }
 
 /// What comes before any ask.
@@ -98,7 +100,10 @@ impl Age {
     /// A replica comes.
     pub fn open(&mut self, opening: Opening, now: Duration) -> Moment {
         let lease = opening.lease;
-        let lost = self.version < opening.seen;
+        // Who lives is heard within a lease, or could not write: its part has lapsed, and it may go on.
+        let silent = self.last.is_some_and(|last| now > last + lease);
+        let lost = self.version < opening.seen || silent;
+        self.last = Some(now);
         self.since = match self.since {
             None if opening.fresh => Some(now.saturating_sub(lease)),
             None => Some(now),
