@@ -103,15 +103,18 @@ for n = 2, #KEYS do
   if late then
     answer[#answer + 1] = false
   else
-    local most = claim
-    if whole and kept then most = math.max(claim, limit - held) end
-    local cap = leaves and 0 or math.max(0, math.min(want, most, limit))
+    -- What the store had lost it may have given away twice: then there is less than is claimed.
+    local most = math.max(0, limit - held)
+    if not (whole and kept) then most = math.min(claim, most) end
+    local cap = leaves and 0 or math.min(want, most)
+    -- Until it says that it has heard of less, it may send what it claims.
+    local may = leaves and 0 or math.max(cap, math.min(claim, limit))
     local lasts = leaves and now - 2 * window or now + lease
     local ends = {}
     for after, calls in string.gmatch(sent, '(%d+):(%d+)') do
       ends[#ends + 1] = string.format('%.0f:%s', now + tonumber(after), calls)
     end
-    redis.call('HSET', key, id, cmsgpack.pack({ call, cap, inside, lasts, table.concat(ends, ','), wishes }))
+    redis.call('HSET', key, id, cmsgpack.pack({ call, may, inside, lasts, table.concat(ends, ','), wishes }))
     redis.call('PEXPIRE', key, 3 * (window + lease))
     answer[#answer + 1] = { cap, others }
   end

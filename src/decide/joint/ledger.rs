@@ -1,6 +1,7 @@
 //! What the store does with the caps of one limit: the rules of `store/budget.lua`, to be tried out and
 //! compared with.
-//! It never lets a cap grow when that could make the sum more than the limit.
+//! It never lets a cap grow when that could make the sum more than the limit, and lowers one when the sum
+//! is more already.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -79,6 +80,7 @@ pub struct Told {
 #[derive(Debug, Clone)]
 struct Entry {
     call: u64,
+    /// What it has been given, or says that it has.
     cap: u64,
     inside: u64,
     /// Until when it counts as alive.
@@ -160,15 +162,18 @@ impl Ledger {
             .collect();
         let held: u64 = others.values().map(|other| other.holds).sum();
         let free = self.limit.saturating_sub(held);
-        let most = if whole { ask.claim.max(free) } else { ask.claim };
-        let cap = if ask.leaves { 0 } else { ask.want.min(most).min(self.limit) };
+        // What the store had lost it may have given away twice: then there is less than is claimed.
+        let most = if whole { free } else { ask.claim.min(free) };
+        let cap = if ask.leaves { 0 } else { ask.want.min(most) };
+        // Until it says that it has heard of less, it may send what it claims.
+        let may = if ask.leaves { 0 } else { cap.max(ask.claim.min(self.limit)) };
         let until = if ask.leaves { now.saturating_sub(2 * window) } else { now + lease };
         let sent = ask.sent.iter().map(|(after, count)| (now + *after, *count)).collect();
         self.entries.insert(
             id.to_owned(),
             Entry {
                 call: ask.call,
-                cap,
+                cap: may,
                 inside: ask.inside,
                 until,
                 sent,

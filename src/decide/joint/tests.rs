@@ -100,6 +100,31 @@ fn what_one_asked_before_it_went_is_not_looked_at_after() {
 }
 
 #[test]
+fn what_was_given_away_twice_is_taken_back_as_far_as_it_must_be() {
+    let mut ledger = Ledger::new(60, MINUTE);
+    let ask = |call, claim, want| Ask {
+        call,
+        claim,
+        want,
+        inside: 0,
+        sent: Vec::new(),
+        wishes: Vec::new(),
+        leaves: false,
+    };
+    let at = |now, whole| Moment { now, whole, lease: LEASE };
+    let now = 1_000 * SECOND;
+    let cap = |ledger: &mut Ledger, who, ask, at| ledger.sync(who, &ask, at).unwrap().cap;
+    // The store had forgotten the others, and gave a new one all.
+    assert_eq!(cap(&mut ledger, "new", ask(1, 0, 40), at(now, true)), 40);
+    assert_eq!(cap(&mut ledger, "one", ask(1, 30, 30), at(now, false)), 20);
+    assert_eq!(ledger.held(now), 70, "its answer may be lost: it may send what it had");
+    assert_eq!(cap(&mut ledger, "new", ask(2, 40, 40), at(now, false)), 30);
+    assert_eq!(cap(&mut ledger, "one", ask(2, 20, 30), at(now, false)), 20);
+    assert_eq!(cap(&mut ledger, "new", ask(3, 30, 40), at(now, false)), 30);
+    assert_eq!(cap(&mut ledger, "new", ask(4, 30, 40), at(now, true)), 40, "and all is used");
+}
+
+#[test]
 fn replicas_come_and_go_and_the_limit_is_used() {
     for seed in 0..8 {
         let mut world = World::new(seed, 300, MINUTE);
