@@ -122,7 +122,7 @@ fn tell(
         line(name, &fact)?;
     }
     match minted.share {
-        Share::Private => {}
+        Share::Private | Share::Unheard => {}
         Share::Published(_) | Share::Adopted(_) => line("shared", &"replicas sign with it")?,
     }
     let age = minted.born.map_or(Duration::ZERO, |born| born.elapsed());

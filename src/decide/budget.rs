@@ -3,18 +3,20 @@
 
 mod learn;
 mod reserve;
+mod sent;
 mod shared;
 
 use std::{
-    collections::VecDeque,
     num::NonZeroU32,
     time::{Duration, Instant},
 };
 
-use super::{bend::Bend, joint::part::Cap, pace::Pace};
+use super::{bend::Bend, pace::Pace};
 pub use learn::Before;
 use learn::Others;
 use reserve::Reserve;
+use sent::Sent;
+use shared::Ours;
 pub use shared::Report;
 
 /// Into how many slots a window is cut. A call is held against the budget until the end of its
@@ -52,10 +54,8 @@ pub struct Budget {
     window: Duration,
     slot: Duration,
     epoch: Instant,
-    /// Slot number and how many left in it, oldest first; at most `SLOTS` + 2 entries.
-    sent: VecDeque<(u64, u32)>,
-    /// Sum over `sent`.
-    total: u64,
+    /// At most `SLOTS` + 2 slots.
+    sent: Sent,
     /// Places taken whose calls have not left.
     reserved: u64,
     paused_until: Option<Instant>,
@@ -69,8 +69,7 @@ pub struct Budget {
     /// Calls that ever left.
     left: u64,
     others: Option<Others>,
-    /// What is ours of it; `None`: all.
-    cap: Option<Cap>,
+    ours: Ours,
 }
 
 impl Budget {
@@ -88,8 +87,7 @@ impl Budget {
             window: whole,
             slot,
             epoch,
-            sent: VecDeque::new(),
-            total: 0,
+            sent: Sent::default(),
             reserved: 0,
             paused_until: None,
             reserve: reserve.map(|places| Box::new(Reserve::new(places, window, epoch))),
@@ -99,7 +97,7 @@ impl Budget {
             noticed: false,
             left: 0,
             others: None,
-            cap: None,
+            ours: Ours::All,
         }
     }
 
@@ -145,7 +143,7 @@ impl Budget {
 
     /// Places taken or used, as last looked at.
     pub fn taken(&self) -> u64 {
-        self.total + self.reserved + self.others.map_or(0, |others| others.places)
+        self.sent.total() + self.reserved + self.others.map_or(0, |others| others.places)
     }
 
     /// Places taken or used now.
@@ -157,13 +155,13 @@ impl Budget {
     /// What may leave in a window now: less than the limit while others use the rest, or have it.
     pub fn limit_at(&self, now: Instant) -> Option<u32> {
         let bent = self.bent_at(now)?;
-        Some(self.cap.map_or(bent, |cap| bent.min(whole(cap.at(now)))))
+        Some(self.cap().map_or(bent, |cap| bent.min(whole(cap.at(now)))))
     }
 
     /// What may leave in a window as soon as it is needed.
     pub fn limit_soon(&self, now: Instant) -> Option<u32> {
         let bent = self.bent_at(now)?;
-        Some(self.cap.map_or(bent, |cap| bent.min(whole(cap.soon))))
+        Some(self.cap().map_or(bent, |cap| bent.min(whole(cap.soon))))
     }
 
     /// The limit, as far as upstream's answers tell.
@@ -263,10 +261,13 @@ impl Budget {
         self.paused_until
     }
 
-    /// A new token: upstream counts it from nothing, and so do we. Who has a place keeps it: it
-    /// will leave under the new one.
+    /// A new token: upstream counts it from nothing, and so do we; but for a part of a limit, whose other
+    /// parts may be used under the old one still. Who has a place keeps it: it will leave under the new
+    /// one.
     pub fn renew(&mut self) {
-        self.restart();
+        if self.cap().is_none() {
+            self.restart();
+        }
         self.paused_until = None;
         self.bend.forget();
         self.others = None;
@@ -282,7 +283,7 @@ impl Budget {
 
     /// When there will be one place more than now: a window from now, when all are free.
     pub fn next_free(&self, now: Instant) -> Instant {
-        let leaves = self.sent.front().map_or(now + self.window, |&(slot, _)| self.leaves(slot));
+        let leaves = self.sent.oldest().map_or(now + self.window, |slot| self.leaves(slot));
         leaves.max(self.paused_until.unwrap_or(now)).max(now)
     }
 
@@ -312,37 +313,15 @@ impl Budget {
 
     fn count(&mut self, calls: u32, now: Instant) {
         let slot = self.slot_of(now);
-        self.total += u64::from(calls);
-        match self.sent.back_mut() {
-            // Two workers may read the clock in one order and arrive in the other: a call counted
-            // in a later slot is held a moment longer, never shorter.
-            Some((number, count)) if *number >= slot => *count = count.saturating_add(calls),
-            _ => {
-                self.expire(now);
-                self.sent.push_back((slot, calls));
-            }
+        if !self.sent.reaches(slot) {
+            self.expire(now);
         }
-    }
-
-    /// So many of the latest that were counted were not.
-    fn uncount(&mut self, mut calls: u32) {
-        while let Some((_, count)) = self.sent.back_mut().filter(|_| calls > 0) {
-            let gone = calls.min(*count);
-            (*count, calls) = (*count - gone, calls - gone);
-            self.total -= u64::from(gone);
-            if *count == 0 {
-                self.sent.pop_back();
-            }
-        }
+        self.sent.add(slot, calls);
     }
 
     fn expire(&mut self, now: Instant) {
-        while let Some(&(slot, count)) = self.sent.front() {
-            if self.leaves(slot) > now {
-                break;
-            }
-            self.total -= u64::from(count);
-            self.sent.pop_front();
+        while self.sent.oldest().is_some_and(|slot| self.leaves(slot) <= now) {
+            self.sent.forget_oldest();
         }
         self.others = self.others.filter(|others| now < others.until);
     }
@@ -351,7 +330,7 @@ impl Budget {
     fn leaves_at(&self, now: Instant, mut missing: u64) -> Instant {
         let mut others = self.others;
         let mut at = now;
-        for &(slot, count) in &self.sent {
+        for (slot, count) in self.sent.slots() {
             let leaves = self.leaves(slot);
             if let Some(gone) = others.take_if(|others| others.until <= leaves && missing > 0) {
                 missing = missing.saturating_sub(gone.places);
@@ -372,9 +351,7 @@ impl Budget {
     }
 
     fn sent_since(&self, since: Instant) -> u32 {
-        let slot = self.slot_of(since);
-        let inside = self.sent.iter().filter(|(number, _)| *number >= slot);
-        inside.fold(0, |sum, (_, count)| sum.saturating_add(*count))
+        self.sent.since(self.slot_of(since))
     }
 
     fn slot_of(&self, when: Instant) -> u64 {

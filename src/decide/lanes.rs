@@ -19,6 +19,9 @@ use super::{
 pub struct Lane(usize);
 
 impl Lane {
+    /// The only one, mostly.
+    pub const FIRST: Self = Self(0);
+
     /// The n-th.
     pub fn new(number: usize) -> Self {
         Self(number)
@@ -144,14 +147,19 @@ impl Lanes {
         (0..=self.more.len()).map(Lane)
     }
 
-    /// So much of a token's limit is ours; `None`: all of it.
-    pub fn share(&mut self, lane: Lane, cap: Option<Cap>) {
+    /// So much of a token's limit is ours.
+    pub fn share(&mut self, lane: Lane, cap: Cap) {
         self.lane(lane).budget.share(cap);
     }
 
-    /// Nobody else has a part of this token's limit.
-    pub fn is_whole(&self, lane: Lane) -> bool {
-        self.all().nth(lane.0).is_some_and(|state| state.budget.is_whole())
+    /// Nobody else has this token.
+    pub fn alone(&mut self, lane: Lane) {
+        self.lane(lane).budget.alone();
+    }
+
+    /// Whether that is so.
+    pub fn is_alone(&self, lane: Lane) -> bool {
+        self.all().nth(lane.0).is_some_and(|state| state.budget.is_alone())
     }
 
     /// What counts under a token.
@@ -163,8 +171,7 @@ impl Lanes {
     pub fn leave(&mut self, count: u32, spot: Spot, now: Instant) -> u64 {
         let state = self.lane(spot.lane);
         if spot.generation < state.generation {
-            // Replaced a moment ago: its calls are not the successor's.
-            state.budget.give_back(count, now);
+            state.budget.leave_late(count, now);
             return 0;
         }
         state.budget.leave(count, now)

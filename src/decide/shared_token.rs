@@ -90,8 +90,11 @@ pub enum Watch {
     Keep,
     /// Sign with the store's from now on.
     Adopt,
-    /// The store has lost ours, or never had it: put it there.
+    /// The store has lost ours: put it there.
     Offer,
+    /// The others do not know ours, and upstream has counted calls under it that they know nothing of:
+    /// all are to have a new one.
+    Share,
     /// Another replica was refused with ours: stop using it.
     LetGo(Serial),
 }
@@ -113,7 +116,7 @@ pub fn watch(held: &Held, found: Found) -> Watch {
         {
             Watch::Adopt
         }
-        Holding::Private { .. } => Watch::Offer,
+        Holding::Private { .. } => Watch::Share,
         Holding::Shared { serial } if offered.serial == serial => {
             // Each is given up once: one that was looked at since and found good stays.
             if offered.given_up && serial > held.given_up {
@@ -134,11 +137,12 @@ fn offer(held: &Held) -> Watch {
         Holding::Nothing => Watch::Keep,
         // A doubtful one is nothing to offer.
         Holding::Shared { serial } if serial <= held.given_up => Watch::Keep,
-        Holding::Private { .. } | Holding::Shared { .. } => Watch::Offer,
+        Holding::Private { .. } => Watch::Share,
+        Holding::Shared { .. } => Watch::Offer,
     }
 }
 
-/// What a renewal, or an offer, does next.
+/// What is to be done next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Do {
     /// Look into the store.
@@ -166,7 +170,9 @@ pub enum End {
     Published(Serial),
     /// With ours, which nobody else knows.
     Private,
-    /// With none: the login gave none. Or, for an offer: not now.
+    /// With ours. It was told to the others, and nobody knows whether they heard.
+    Unheard,
+    /// With none: the login gave none. Or, when none was needed: not now.
     Nothing,
 }
 
@@ -206,10 +212,14 @@ enum Stage {
     Releasing(End),
 }
 
-/// Whether a token is to be made.
+/// What for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Aim {
+    /// A token is due, if need be one of its own.
     Renew,
+    /// A token for all, or none.
+    Share,
+    /// The one at hand is for all.
     Offer,
 }
 
@@ -231,6 +241,11 @@ impl Renewal {
     /// The token at hand is to be known to all.
     pub fn offer(held: Held) -> (Self, Do) {
         (Self { aim: Aim::Offer, held, stage: Stage::Taking }, Do::Take)
+    }
+
+    /// All are to have one, and nobody is in need of it.
+    pub fn share(held: Held) -> (Self, Do) {
+        (Self { aim: Aim::Share, held, stage: Stage::Taking }, Do::Take)
     }
 
     /// The lock that is ours.
@@ -255,7 +270,7 @@ impl Renewal {
                     return self.release(fence, End::Adopted);
                 }
                 match self.aim {
-                    Aim::Renew => self.enter(Stage::Minting(fence)),
+                    Aim::Renew | Aim::Share => self.enter(Stage::Minting(fence)),
                     Aim::Offer => self.enter(Stage::Publishing(fence)),
                 }
             }
@@ -264,7 +279,7 @@ impl Renewal {
                 Aim::Renew if patient => self.enter(Stage::Waiting),
                 // Longer than any lease: that lock is nobody's.
                 Aim::Renew => self.enter(Stage::Alone),
-                Aim::Offer => Do::End(End::Nothing),
+                Aim::Share | Aim::Offer => Do::End(End::Nothing),
             },
             (Stage::Minting(fence), Seen::Minted) => self.enter(Stage::Publishing(fence)),
             (Stage::Minting(fence), _) => self.release(fence, End::Nothing),
@@ -272,12 +287,14 @@ impl Renewal {
             (Stage::Alone, _) => Do::End(End::Nothing),
             (Stage::Publishing(fence), Seen::Published) => Do::End(End::Published(fence)),
             (Stage::Publishing(_), Seen::Lost(found)) if self.wants(found) => Do::End(End::Adopted),
-            (Stage::Publishing(_), _) => Do::End(End::Private),
+            // Refused: it is in nobody's hands.
+            (Stage::Publishing(_), Seen::Lost(_)) => Do::End(End::Private),
+            (Stage::Publishing(_), _) => Do::End(End::Unheard),
             (Stage::Releasing(end), _) => Do::End(end),
             // The store is down: nobody is waited for.
             (Stage::Reading | Stage::Taking, _) => match self.aim {
                 Aim::Renew => self.enter(Stage::Alone),
-                Aim::Offer => Do::End(End::Nothing),
+                Aim::Share | Aim::Offer => Do::End(End::Nothing),
             },
         }
     }
@@ -285,7 +302,7 @@ impl Renewal {
     fn takes(&self, found: Found) -> bool {
         match self.aim {
             Aim::Renew => self.held.replaced_by(found),
-            Aim::Offer => watch(&self.held, found) == Watch::Adopt,
+            Aim::Share | Aim::Offer => watch(&self.held, found) == Watch::Adopt,
         }
     }
 

@@ -290,7 +290,7 @@ impl<W> Turns<W> {
         let mut waited_for = false;
         for id in gates {
             if let Some(gate) = self.gates.get_mut(id) {
-                waited_for |= gate.is_crowded() && !gate.line.is_empty();
+                waited_for |= gate.is_crowded(now) && !gate.line.is_empty();
                 gate.ended(sent, now);
             }
         }
@@ -298,12 +298,17 @@ impl<W> Turns<W> {
     }
 
     /// A call that left at `sent` under this token was not refused. Whether somebody waits for that.
-    pub fn passed(&mut self, gates: &[GateId], lane: Lane, sent: Instant) -> bool {
+    pub fn passed(
+        &mut self,
+        (gates, lane): (&[GateId], Lane),
+        sent: Instant,
+        now: Instant,
+    ) -> bool {
         self.lanes.passed(lane, sent);
         let mut waited_for = false;
         for id in gates {
             if let Some(gate) = self.gates.get_mut(id) {
-                waited_for |= gate.is_crowded() && !gate.line.is_empty();
+                waited_for |= gate.is_crowded(now) && !gate.line.is_empty();
                 gate.passed(sent);
             }
         }

@@ -17,7 +17,7 @@ use crate::{
     secret::{Secret, VaultClient},
     store::{Link, token::Redis},
     token::{
-        Keeping, Tokens,
+        Keeping, Share, Tokens,
         issuer::{Issuer, Login, Network, Secrets, Unbuildable},
         pool::Pool,
         provider::Provider,
@@ -174,7 +174,7 @@ pub(super) async fn revoke(
         let login = number.checked_div(each).and_then(|client| logins.get(client));
         let (Some(login), Some(token)) = (login.cloned(), tokens.current(now)) else { continue };
         let generation = token.generation.number();
-        let joint = joints.get(number).filter(|_| token.shared).cloned();
+        let joint = joints.get(number).filter(|_| token.share != Share::Private).cloned();
         tasks.spawn(async move {
             if let Some(joint) = &joint {
                 if !joint.last_alive().await {

@@ -110,6 +110,8 @@ pub struct Shelf {
     channels: HashMap<String, broadcast::Sender<Heard>>,
     alive: HashMap<Vec<u8>, Stamp>,
     pub down: bool,
+    /// There is room for a lock, and none for a token.
+    pub full: bool,
 }
 
 /// One replica's way to it.
@@ -189,6 +191,9 @@ impl TokenStore for Memory {
     }
 
     async fn publish(&self, place: &Place, news: News<'_>) -> Result<Published, Down> {
+        if self.shelf().full {
+            return Err(Down { why: "it is full".to_owned() });
+        }
         self.step(place, |slot, now, me| {
             if slot.publish(now, me, news) {
                 (Published::Yes, Some(news.message.to_vec()))

@@ -60,6 +60,8 @@ pub struct Minted {
 pub enum Share {
     /// We alone.
     Private,
+    /// We, and perhaps all replicas: we told them, and were not answered.
+    Unheard,
     /// All replicas, from us, under this number.
     Published(Serial),
     /// All replicas, from another one.

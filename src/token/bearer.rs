@@ -9,6 +9,7 @@ use std::{
 use http::HeaderValue;
 use tokio::time::Instant;
 
+use super::Share;
 use crate::decide::{freshness::Generation, shared_token::Serial};
 
 /// A usable token, ready to be put on a request.
@@ -20,10 +21,8 @@ pub struct Token {
     pub generation: Generation,
     /// The first 12 hex digits of its SHA-256: tells tokens apart in logs, reveals nothing.
     pub fingerprint: String,
-    /// Other replicas sign with it too: calls under it are theirs as well as ours.
-    pub shared: bool,
-    /// Its number among the shared ones; 0: it is none.
-    pub(super) serial: Serial,
+    /// Who has it.
+    pub share: Share,
     pub(super) expires_at: Instant,
     pub(super) born: Instant,
     /// Seconds after `born`, at least one, at which it last worked; 0: never.
@@ -59,8 +58,7 @@ impl Token {
             authorization: self.authorization.clone(),
             generation: self.generation,
             fingerprint: self.fingerprint.clone(),
-            shared: self.shared,
-            serial: self.serial,
+            share: self.share,
             expires_at,
             born: self.born,
             worked: AtomicU32::new(self.worked.load(Ordering::Relaxed)),
@@ -69,7 +67,7 @@ impl Token {
 
     /// The same, as all know it.
     pub(super) fn numbered(&self, serial: Serial) -> Self {
-        Self { shared: true, serial, ..self.ending(self.expires_at) }
+        Self { share: self.share.numbered(serial), ..self.ending(self.expires_at) }
     }
 
     /// When it was asked for.

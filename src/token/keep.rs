@@ -85,11 +85,12 @@ impl Tokens {
         asked: Instant,
     ) {
         let (outcome, said) = match minted.share {
-            Share::Private | Share::Published(_) => (MintOutcome::minted, "token minted"),
+            Share::Private | Share::Unheard | Share::Published(_) => {
+                (MintOutcome::minted, "token minted")
+            }
             Share::Adopted(_) => (MintOutcome::adopted, "token adopted from another replica"),
         };
         self.metrics.minted(&self.of, outcome);
-        let serial = minted.share.serial();
         let born = minted.born.unwrap_or(asked);
         let generation = freshness.fetched(born.into_std(), minted.life, fastrand::f64());
         self.suspect.store(None);
@@ -98,8 +99,7 @@ impl Tokens {
             authorization: minted.authorization,
             generation,
             fingerprint: minted.fingerprint.clone(),
-            shared: serial > 0,
-            serial,
+            share: minted.share,
             expires_at: born + minted.life,
             born,
             worked: AtomicU32::new(0),

@@ -50,6 +50,7 @@ use error::MintError;
 use issuer::Issuer;
 use verify::Check;
 
+pub use answer::Share;
 pub use bearer::Token;
 pub use oversee::Toll;
 

@@ -15,8 +15,16 @@ impl Share {
     /// Its number; 0: nobody else knows it.
     pub(super) fn serial(self) -> Serial {
         match self {
-            Self::Private => 0,
+            Self::Private | Self::Unheard => 0,
             Self::Published(serial) | Self::Adopted(serial) => serial,
+        }
+    }
+
+    /// The same, as all know it.
+    pub(super) fn numbered(self, serial: Serial) -> Self {
+        match self {
+            Self::Published(_) => Self::Published(serial),
+            Self::Private | Self::Unheard | Self::Adopted(_) => Self::Adopted(serial),
         }
     }
 }
@@ -27,15 +35,19 @@ impl Tokens {
         let now = Instant::now();
         let holding = match self.current(now) {
             None => Holding::Nothing,
-            Some(token) if token.shared => Holding::Shared { serial: token.serial },
-            Some(token) => Holding::Private { left: token.expires_at - now },
+            Some(token) => match token.share {
+                Share::Private | Share::Unheard => {
+                    Holding::Private { left: token.expires_at - now }
+                }
+                Share::Published(serial) | Share::Adopted(serial) => Holding::Shared { serial },
+            },
         };
         Held { holding, given_up: self.given_up.load(Ordering::Acquire) }
     }
 
     /// It may be dead. Under the lock of `freshness`, before it is taken away.
     pub(super) fn give_up(&self, token: &Token) {
-        self.given_up.fetch_max(token.serial, Ordering::AcqRel);
+        self.given_up.fetch_max(token.share.serial(), Ordering::AcqRel);
         self.news.notify_one();
     }
 
@@ -43,10 +55,10 @@ impl Tokens {
     pub(super) fn supersedes(&self, minted: &Minted) -> bool {
         let serial = minted.share.serial();
         let usable = self.current(Instant::now());
-        usable.is_none_or(|token| serial > token.serial)
+        usable.is_none_or(|token| serial > token.share.serial())
     }
 
-    /// Another replica's token is signed with from now on.
+    /// A token that the replicas share is signed with from now on.
     pub(super) fn adopt(&self, minted: Minted) {
         let now = Instant::now();
         let freshness = self.freshness();
@@ -81,7 +93,9 @@ impl Tokens {
     /// and found good stays.
     pub(super) fn doubted(&self, serial: Serial) {
         let mut freshness = self.freshness();
-        let Some(token) = self.current.load_full().filter(|it| it.serial == serial) else { return };
+        let Some(token) = self.current.load_full().filter(|it| it.share.serial() == serial) else {
+            return;
+        };
         let known = self.given_up.fetch_max(serial, Ordering::AcqRel) >= serial;
         if known || !freshness.doubted(token.generation) {
             return;

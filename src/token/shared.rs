@@ -310,6 +310,7 @@ impl Ran {
             End::Adopted => self.theirs,
             End::Published(serial) => share(self.ours, Share::Published(serial)),
             End::Private => share(self.ours, Share::Private),
+            End::Unheard => share(self.ours, Share::Unheard),
             End::Nothing => None,
         };
         minted.ok_or_else(|| self.error.unwrap_or_else(MintError::dead_on_arrival))

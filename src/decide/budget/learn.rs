@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Budget, whole};
+use super::{Budget, sent::Sent, whole};
 use crate::decide::{bend::Bend, quota::Quota};
 
 /// `Retry-After` is in whole seconds.
@@ -53,7 +53,7 @@ impl Budget {
         let sent = self.sent_since(self.begun(until).min(now));
         let used = sent.saturating_sub(self.refused);
         // Of what is other replicas', only they can tell.
-        let own = self.cap.map_or(limit.get(), |cap| limit.get().min(whole(cap.now)));
+        let own = self.cap().map_or(limit.get(), |cap| limit.get().min(whole(cap.now)));
         if used >= own - own / NEARLY {
             // Our own count explains it: clocks and networks are not exact.
             return false;
@@ -73,8 +73,7 @@ impl Budget {
 
     /// What was counted so far is another token's.
     pub fn restart(&mut self) {
-        self.sent.clear();
-        self.total = 0;
+        self.sent = Sent::default();
         if let Some(reserve) = &mut self.reserve {
             reserve.restart();
         }
@@ -103,7 +102,7 @@ impl Budget {
             return;
         }
         self.expire(now);
-        let own = self.total + self.reserved;
+        let own = self.sent.total() + self.reserved;
         // What left since is not in upstream's count yet, perhaps.
         let unseen = self.left.saturating_sub(as_of) + self.reserved;
         let free = quota.remaining.saturating_sub(unseen);

@@ -56,7 +56,7 @@ impl Reserve {
         let used = self.used.taken_at(now);
         self.left(used);
         let own = count.min(self.unsent);
-        self.used.uncount(own);
+        self.used.sent.uncount(own);
         self.unsent -= own;
         own
     }

@@ -40,12 +40,12 @@ fn what_the_store_has_lost_is_offered_and_what_is_doubtful_is_not() {
         assert_eq!(watch(&none, found), Watch::Keep);
     }
     let private = Held { holding: Holding::Private { left: SECOND * 500 }, given_up: 0 };
-    assert_eq!(watch(&private, Found::Nothing), Watch::Offer);
+    assert_eq!(watch(&private, Found::Nothing), Watch::Share, "calls under it were counted");
     let young = Offered { left: SECOND * 101, ..token(1) };
     assert_eq!(watch(&private, Found::Token(young)), Watch::Adopt, "so that all have one");
     let replaced = Offered { left: SECOND * 300, life: SECOND * 86_400, ..token(1) };
     let fresh = Held { holding: Holding::Private { left: SECOND * 86_000 }, given_up: 0 };
-    assert_eq!(watch(&fresh, Found::Token(replaced)), Watch::Offer, "it would be due at once");
+    assert_eq!(watch(&fresh, Found::Token(replaced)), Watch::Share, "it would be due at once");
 }
 
 #[test]
@@ -65,7 +65,9 @@ fn a_store_that_fails_at_any_step_leaves_a_token_of_our_own() {
     assert_eq!(renewing(held, &[nothing, Seen::Down]), Do::Mint);
     assert_eq!(renewing(held, &[nothing, Seen::Down, Seen::Minted]), Do::End(End::Private));
     let lost = [nothing, taken, Seen::Minted, Seen::Down];
-    assert_eq!(renewing(held, &lost), Do::End(End::Private));
+    assert_eq!(renewing(held, &lost), Do::End(End::Unheard), "the others may have it");
+    let refused = [nothing, taken, Seen::Minted, Seen::Lost(Found::Nothing)];
+    assert_eq!(renewing(held, &refused), Do::End(End::Private));
 }
 
 #[test]
@@ -87,4 +89,18 @@ fn a_lock_is_let_go_when_there_is_nothing_to_publish() {
     assert_eq!(renewing(shared(1), &[read, took, Seen::NotMinted]), Do::Release(5));
     let all = [read, took, Seen::NotMinted, Seen::Down];
     assert_eq!(renewing(shared(1), &all), Do::End(End::Nothing));
+}
+
+#[test]
+fn a_token_for_all_is_asked_for_under_the_lock_or_not_at_all() {
+    let held = Held { holding: Holding::Private { left: SECOND * 500 }, given_up: 0 };
+    let sharing = |seen: &[Seen]| {
+        let (mut renewal, first) = Renewal::share(held);
+        seen.iter().fold(first, |_, seen| renewal.after(*seen, true))
+    };
+    let taken = Seen::Taken(5, Found::Nothing);
+    assert_eq!(sharing(&[taken, Seen::Minted, Seen::Published]), Do::End(End::Published(5)));
+    assert_eq!(sharing(&[Seen::Down]), Do::End(End::Nothing), "a store that takes no writes");
+    assert_eq!(sharing(&[Seen::Held(Found::Nothing)]), Do::End(End::Nothing), "another is at it");
+    assert_eq!(sharing(&[taken, Seen::NotMinted]), Do::Release(5));
 }

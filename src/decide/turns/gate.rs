@@ -184,20 +184,20 @@ impl<W> Gate<W> {
 
     /// A place, if there is one; else when it is worth asking again.
     pub(super) fn take(&mut self, now: Instant) -> Result<(), Instant> {
-        if self.is_crowded() {
+        if self.is_crowded(now) {
             return Err(now);
         }
         self.budget.take(now, true)?;
         self.inside += 1;
-        if self.is_crowded() {
+        if self.is_crowded(now) {
             self.full_since.get_or_insert(now);
         }
         Ok(())
     }
 
     /// As many are inside as may be: only one that leaves makes room.
-    pub(super) fn is_crowded(&self) -> bool {
-        matches!(self.room(), Some((0, _)))
+    pub(super) fn is_crowded(&self, now: Instant) -> bool {
+        matches!(self.room(now), Some((0, _)))
     }
 
     /// Only a call that ends makes room in it, at times.
@@ -213,7 +213,9 @@ impl<W> Gate<W> {
     /// Others have a part of it from now on.
     pub(super) fn share(&mut self) {
         let rate = self.budget.limit().filter(|_| !self.assumed).and_then(NonZeroU32::new);
-        self.budget.share(rate.map(nothing));
+        if let Some(rate) = rate {
+            self.budget.share(nothing(rate));
+        }
         self.seats = self.concurrent.map(nothing);
     }
 
@@ -228,14 +230,14 @@ impl<W> Gate<W> {
     }
 
     /// Calls at once, as many as are ours.
-    fn most(&self) -> Option<u32> {
+    fn most(&self, now: Instant) -> Option<u32> {
         let all = self.concurrent?.get();
-        Some(self.seats.map_or(all, |seats| u32::try_from(seats.now).unwrap_or(all).min(all)))
+        Some(self.seats.map_or(all, |seats| u32::try_from(seats.at(now)).unwrap_or(all).min(all)))
     }
 
     /// How many there may be yet, and how many at once.
-    fn room(&self) -> Option<(u32, u32)> {
-        let of_all = self.most().map(|most| (most.saturating_sub(self.inside), most));
+    fn room(&self, now: Instant) -> Option<(u32, u32)> {
+        let of_all = self.most(now).map(|most| (most.saturating_sub(self.inside), most));
         // Those that left before the pause are no probes.
         let probes = self.inside.saturating_sub(self.before_pause);
         let of_probes = self.probing.map(|most| (most.saturating_sub(probes), most));
@@ -246,7 +248,7 @@ impl<W> Gate<W> {
     /// did lately; or as long again as nobody has ended since it was full.
     pub(super) fn available_at(&mut self, now: Instant, ahead: usize) -> Instant {
         let at = self.budget.available_at(now, ahead, true);
-        let Some((0, most)) = self.room() else { return at };
+        let Some((0, most)) = self.room(now) else { return at };
         let full_for =
             self.full_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         let each = self.stay.max(full_for);

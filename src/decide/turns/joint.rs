@@ -39,22 +39,20 @@ impl<W> Turns<W> {
         self.tally = Some(Tally::new(self.lanes.allowance().window, now));
         let Some(limit) = self.lanes.allowance().limit else { return };
         for lane in self.lanes.numbers() {
-            self.lanes.share(lane, Some(nothing(limit)));
+            self.lanes.share(lane, nothing(limit));
         }
     }
 
-    /// A token that was this replica's alone is the others', too: until it is known what is ours, nothing
-    /// is.
-    pub fn joins(&mut self, lane: Lane) {
-        if let Some(limit) = self.lanes.allowance().limit {
-            self.lanes.share(lane, Some(nothing(limit)));
-        }
+    /// Calls go under a token that nobody else has.
+    pub fn alone(&mut self, lane: Lane) {
+        self.lanes.alone(lane);
     }
 
-    /// Another token, which may be everybody's.
+    /// A token that may be everybody's, in the place of one that was this replica's alone: until it is
+    /// known what is ours, nothing is.
     pub(super) fn renewed(&mut self, lane: Lane) {
-        if self.tally.is_some() && self.lanes.is_whole(lane) {
-            self.joins(lane);
+        if let Some(limit) = self.lanes.allowance().limit.filter(|_| self.lanes.is_alone(lane)) {
+            self.lanes.share(lane, nothing(limit));
         }
     }
 
@@ -115,8 +113,8 @@ impl<W> Turns<W> {
         limits
     }
 
-    /// So much of a limit is ours from now on; `None`: all of it, and nobody else's.
-    pub fn cap(&mut self, id: LimitId, cap: Option<Cap>) {
+    /// So much of a limit is ours from now on.
+    pub fn cap(&mut self, id: LimitId, cap: Cap) {
         match id {
             LimitId::Lane(lane) => self.lanes.share(lane, cap),
             LimitId::Rate(id) => {
@@ -126,7 +124,7 @@ impl<W> Turns<W> {
             }
             LimitId::Crowd(id) => {
                 if let Some(gate) = self.gates.get_mut(&id) {
-                    gate.seats = cap;
+                    gate.seats = Some(cap);
                 }
             }
         }
@@ -158,27 +156,114 @@ mod tests {
         freshness::Freshness,
         lanes::{Lanes, Spot},
         t0,
-        turns::Rules,
+        turns::{
+            Rules,
+            gate::{Gate, Limit},
+        },
     };
 
+    const WINDOW: Duration = Duration::from_secs(60);
+    /// The first one.
+    const LANE: Lane = Lane::FIRST;
+
+    struct World {
+        turns: Turns<u32>,
+        life: Freshness,
+    }
+
+    impl World {
+        /// One token, of whose limit of sixty a part is ours.
+        fn new() -> Self {
+            let limit = NonZeroU32::new(60);
+            let allowance = Allowance { limit, window: WINDOW, even: false, reserve: 0 };
+            let rules = Rules { max_queue: 10, families: Vec::new(), ceilings: false };
+            let mut turns = Turns::new(rules, Lanes::new(1, allowance, t0()), t0());
+            turns.share(t0());
+            Self { turns, life: Freshness::new(WINDOW) }
+        }
+
+        fn part(&mut self, now: u64) {
+            self.turns.cap(LimitId::Lane(LANE), Cap { now, soon: now, until: None });
+        }
+
+        /// Another token.
+        fn renew(&mut self) -> Spot {
+            let generation = self.life.fetched(t0(), WINDOW, 0.0);
+            let spot = Spot { lane: LANE, generation };
+            self.turns.seen(spot, t0());
+            spot
+        }
+
+        fn sends(&mut self, calls: u32, spot: Spot) {
+            for _ in 0..calls {
+                self.turns.lanes.take(t0(), false).unwrap();
+                self.turns.lanes.leave(1, spot, t0());
+            }
+        }
+
+        fn has_room(&self) -> bool {
+            self.turns.clone().lanes.take(t0(), false).is_ok()
+        }
+
+        fn sent(&mut self) -> u64 {
+            self.turns.lanes.report(LANE, t0()).sent.iter().map(|(_, calls)| calls).sum()
+        }
+    }
+
     #[test]
-    fn what_was_one_replicas_own_is_nobodys_when_the_next_token_may_be_everybodys() {
-        let (limit, window) = (NonZeroU32::new(60), Duration::from_secs(60));
-        let allowance = Allowance { limit, window, even: false, reserve: 0 };
-        let rules = Rules { max_queue: 10, families: Vec::new(), ceilings: false };
-        let mut turns = Turns::<u32>::new(rules, Lanes::new(1, allowance, t0()), t0());
-        turns.share(t0());
-        let lane = Lane::default();
-        let has_room = |turns: &mut Turns<u32>| turns.lanes.take(t0(), false).is_ok();
-        assert!(!has_room(&mut turns), "nobody was asked");
-        turns.cap(LimitId::Lane(lane), None);
-        assert!(has_room(&mut turns), "a token of its own");
-        let mut life = Freshness::new(window);
-        let generation = life.fetched(t0(), window, 0.0);
-        turns.seen(Spot { lane, generation }, t0());
-        assert!(!has_room(&mut turns), "another token, and nobody was asked");
-        turns.cap(LimitId::Lane(lane), None);
-        turns.joins(lane);
-        assert!(!has_room(&mut turns), "the same token, which the others are given");
+    fn after_a_token_of_its_own_nothing_is_ours_until_it_is_known_what_is() {
+        let mut world = World::new();
+        assert!(!world.has_room(), "nobody was asked");
+        world.renew();
+        world.turns.alone(LANE);
+        assert!(world.has_room(), "a token of its own");
+        world.renew();
+        assert!(!world.has_room(), "another token, and nobody was asked");
+    }
+
+    #[test]
+    fn what_was_sent_of_a_part_counts_under_the_next_token_too() {
+        let mut world = World::new();
+        let old = world.renew();
+        world.part(10);
+        world.sends(9, old);
+        // The others may use the old one a moment longer.
+        let new = world.renew();
+        assert_eq!(world.sent(), 9);
+        world.sends(1, new);
+        assert!(!world.has_room());
+        // So does a call that had its place before.
+        world.part(11);
+        world.turns.lanes.take(t0(), false).unwrap();
+        world.renew();
+        world.turns.lanes.leave(1, new, t0());
+        assert_eq!(world.sent(), 11);
+    }
+
+    #[test]
+    fn a_token_of_its_own_counts_apart_and_what_was_sent_before_is_not_forgotten_for_it() {
+        let mut world = World::new();
+        let old = world.renew();
+        world.part(10);
+        world.sends(4, old);
+        world.turns.lanes.take(t0(), false).unwrap();
+        let own = world.renew();
+        world.turns.alone(LANE);
+        // Signed with the token of all, a moment ago.
+        world.turns.lanes.leave(1, old, t0());
+        world.sends(60, own);
+        assert!(!world.has_room());
+        world.renew();
+        world.part(10);
+        assert_eq!(world.sent(), 5);
+    }
+
+    #[test]
+    fn who_stood_still_while_others_took_its_seats_lets_nobody_in() {
+        let limit = Limit { requests_per_minute: None, concurrent: NonZeroU32::new(4) };
+        let mut gate = Gate::<u32>::new(limit, WINDOW, (t0(), t0()));
+        gate.seats = Some(Cap { now: 2, soon: 2, until: Some(t0() + WINDOW) });
+        assert!(gate.take(t0()).is_ok());
+        assert!(gate.take(t0() + WINDOW).is_err());
     }
 }

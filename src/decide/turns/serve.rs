@@ -118,7 +118,7 @@ impl<W> Turns<W> {
         match at {
             Some(id) => {
                 let gate = self.gates.get_mut(&id)?;
-                (!gate.is_crowded()).then(|| gate.available_at(now, 0))
+                (!gate.is_crowded(now)).then(|| gate.available_at(now, 0))
             }
             None => Some(self.lanes.available_at(now, 0, false)),
         }

@@ -121,7 +121,7 @@ impl World {
     /// It was answered, and all of the answer is through.
     fn ends(&mut self, name: u32) -> bool {
         let (lane, sent) = (self.granted[&name].spot.lane, self.sent[&name]);
-        let waited_for = self.turns.passed(&self.granted[&name].gates, lane, sent);
+        let waited_for = self.turns.passed((&self.granted[&name].gates, lane), sent, self.now);
         self.is_gone(name) || waited_for
     }
 

@@ -77,10 +77,12 @@ impl Admission {
     /// Upstream answered something else: a limit that is suspected does not hold for this call.
     pub fn passed(&self, permit: &Permit) {
         let gates = permit.gates();
-        if (self.suspicious.load(Ordering::Relaxed) || !gates.is_empty())
-            && let Some(left) = permit.left()
-            && self.state().passed(gates, permit.spot().lane, left.at.into_std())
-        {
+        if !self.suspicious.load(Ordering::Relaxed) && gates.is_empty() {
+            return;
+        }
+        let Some(left) = permit.left() else { return };
+        let (by, now) = ((gates, permit.spot().lane), Instant::now().into_std());
+        if self.state().passed(by, left.at.into_std(), now) {
             self.wake.notify_one();
         }
     }

@@ -28,7 +28,7 @@ use crate::{
         Down,
         budget::{Answer, Word},
     },
-    token::Token,
+    token::{Share, Token},
 };
 use partner::Partner;
 
@@ -92,8 +92,8 @@ pub(super) struct Joint {
 pub(super) enum Signing {
     /// A token that others sign with, too.
     Shared {
-        /// It was made then.
-        born: Instant,
+        /// We made it, then. `None`: another replica did.
+        made: Option<Instant>,
     },
     /// One of this replica alone: upstream counts its calls apart.
     Private,
@@ -106,7 +106,11 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 
 impl Signing {
     pub(super) fn with(token: &Token) -> Self {
-        if token.shared { Self::Shared { born: token.born() } } else { Self::Private }
+        match token.share {
+            Share::Private => Self::Private,
+            Share::Published(_) => Self::Shared { made: Some(token.born()) },
+            Share::Unheard | Share::Adopted(_) => Self::Shared { made: None },
+        }
     }
 }
 
@@ -187,14 +191,9 @@ impl Admission {
     pub(super) fn signs(&self, lane: Lane, signing: Signing) {
         let Some(joint) = self.joint.get() else { return };
         let before = joint.lanes().insert(lane, signing);
-        match (before, signing) {
-            (_, Signing::Private) => {
-                // Its limit is nobody else's.
-                self.state().cap(LimitId::Lane(lane), None);
-                self.wake.notify_one();
-            }
-            (Some(Signing::Private), Signing::Shared { .. }) => self.state().joins(lane),
-            (Some(Signing::Shared { .. }) | None, Signing::Shared { .. }) => {}
+        if signing == Signing::Private {
+            self.state().alone(lane);
+            self.wake.notify_one();
         }
         if before != Some(signing) {
             joint.stir();

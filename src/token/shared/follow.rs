@@ -3,16 +3,25 @@
 
 use std::{sync::PoisonError, time::Duration};
 
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::{
+    sync::MutexGuard,
+    time::{Instant, sleep, sleep_until},
+};
 
 use super::{Message, Seat, Shared, Sharer, record};
 use crate::{
-    decide::shared_token::{End, Holding, Renewal, Serial, Watch, watch},
+    decide::{
+        backoff::Backoff,
+        shared_token::{End, Holding, Renewal, Serial, Watch, watch},
+    },
     store::{
         Heard,
         token::{TokenStore, channel},
     },
-    token::{Token, Tokens, answer::Minted},
+    token::{
+        Token, Tokens,
+        answer::{Minted, Share},
+    },
 };
 
 /// Between two looks, not in step with the others.
@@ -22,12 +31,33 @@ const SETTLE: Duration = Duration::from_millis(50);
 /// How often a replica says that it lives, and for how long that is believed.
 const PULSE: Duration = Duration::from_secs(2);
 const LIFE: Duration = Duration::from_secs(6);
+/// A store that can be read and not written would cost a token at every look.
+const AGAIN: Backoff = Backoff {
+    floor: Duration::from_secs(10),
+    first: Duration::from_secs(10),
+    cap: Duration::from_secs(300),
+};
+
+/// When a token for all is worth asking for again that came to nothing.
+#[derive(Debug, Default)]
+struct Again {
+    failures: u32,
+    at: Option<Instant>,
+}
+
+impl Again {
+    fn failed(&mut self) {
+        self.failures = self.failures.saturating_add(1);
+        // The lock keeps replicas out of step.
+        self.at = Some(Instant::now() + AGAIN.delay(self.failures, 1.0));
+    }
+}
 
 impl<I: Sharer, S: TokenStore> Shared<I, S> {
     /// Until it is cancelled.
     pub async fn follow(&self, tokens: &Tokens) {
         let mut heard = self.store.listen(&channel(self.inner.scope(), self.lane));
-        let (mut told, mut looked) = (0, Instant::now());
+        let (mut told, mut looked, mut again) = (0, Instant::now(), Again::default());
         let mut next = looked;
         loop {
             let sooner = tokio::select! {
@@ -40,7 +70,7 @@ impl<I: Sharer, S: TokenStore> Shared<I, S> {
                     true
                 }
                 () = sleep_until(next) => {
-                    self.heed(tokens).await;
+                    self.heed(tokens, &mut again).await;
                     looked = Instant::now();
                     next = looked + EVERY.mul_f64(0.75 + 0.5 * fastrand::f64());
                     false
@@ -86,45 +116,70 @@ impl<I: Sharer, S: TokenStore> Shared<I, S> {
     }
 
     /// Looks, and does what follows.
-    async fn heed(&self, tokens: &Tokens) {
-        let Ok(sight) = self.look(&self.seats().await).await else { return };
+    async fn heed(&self, tokens: &Tokens, again: &mut Again) {
+        let seats = self.seats().await;
+        if seats.is_empty() {
+            // No secret, no seal.
+            return;
+        }
+        let Ok(sight) = self.look(&seats).await else { return };
         match watch(&tokens.held(), sight.found) {
             Watch::Keep => {}
-            Watch::Adopt => {
-                if let Some(minted) = sight.minted {
-                    self.remember(&minted);
-                    tokens.adopt(minted);
-                }
-            }
-            Watch::Offer => self.offer(tokens).await,
+            Watch::Adopt => self.adopt(tokens, sight.minted),
+            Watch::Offer => self.offer(tokens, &seats).await,
+            Watch::Share => self.share(tokens, &seats, again).await,
             Watch::LetGo(serial) => tokens.doubted(serial),
         }
     }
 
-    /// The token at hand, for those who do not have it: one that was made while the store was away, or
-    /// that the store has lost.
-    async fn offer(&self, tokens: &Tokens) {
-        // A renewal that is on its way brings a better one.
-        let Ok(_turn) = self.turn.try_lock() else { return };
+    /// The token at hand, which the store has lost.
+    async fn offer(&self, tokens: &Tokens, seats: &[Seat]) {
+        let Some(_turn) = self.free() else { return };
         let Some(token) = tokens.current(Instant::now()) else { return };
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(last) = last.filter(|last| last.fingerprint == token.fingerprint) else { return };
         let life = token.expires_at.saturating_duration_since(token.born);
         let ours = Minted { born: Some(token.born), life, ..last };
-        let seats = self.seats().await;
-        let ran = self.run(&seats, Renewal::offer(tokens.held()), Some(ours)).await;
+        let ran = self.run(seats, Renewal::offer(tokens.held()), Some(ours)).await;
         match ran.end {
             End::Published(serial) => {
                 tracing::info!(token = tokens.lane.number(), "token shared with other replicas");
                 tokens.published(&token.fingerprint, serial);
             }
-            End::Adopted => {
-                if let Some(minted) = ran.theirs {
-                    self.remember(&minted);
-                    tokens.adopt(minted);
-                }
+            End::Adopted => self.adopt(tokens, ran.theirs),
+            End::Private | End::Unheard | End::Nothing => {}
+        }
+    }
+
+    /// A token for all, in the place of one that only we have.
+    async fn share(&self, tokens: &Tokens, seats: &[Seat], again: &mut Again) {
+        let Some(_turn) = self.free() else { return };
+        if again.at.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        let ran = self.run(seats, Renewal::share(tokens.held()), None).await;
+        match ran.end {
+            End::Published(serial) => {
+                let share = Share::Published(serial);
+                self.adopt(tokens, ran.ours.map(|ours| Minted { share, ..ours }));
             }
-            End::Private | End::Nothing => {}
+            End::Adopted => self.adopt(tokens, ran.theirs),
+            // Another is at it.
+            End::Nothing if ran.error.is_none() => return,
+            End::Private | End::Unheard | End::Nothing => return again.failed(),
+        }
+        *again = Again::default();
+    }
+
+    /// A renewal that is on its way brings a better one.
+    fn free(&self) -> Option<MutexGuard<'_, ()>> {
+        self.turn.try_lock().ok()
+    }
+
+    fn adopt(&self, tokens: &Tokens, minted: Option<Minted>) {
+        if let Some(minted) = minted {
+            self.remember(&minted);
+            tokens.adopt(minted);
         }
     }
 
@@ -148,7 +203,7 @@ impl<I: Sharer, S: TokenStore> Shared<I, S> {
     /// Nobody is to take it over any more: it is about to be revoked.
     pub async fn withdraw(&self, token: &Token) {
         for seat in &self.seats().await {
-            self.spread(seat, token.serial).await;
+            self.spread(seat, token.share.serial()).await;
         }
     }
 

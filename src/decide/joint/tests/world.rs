@@ -176,7 +176,7 @@ impl World {
         };
         let mut budget = Budget::new(allowance, self.begin);
         let part = Part::new(&name, self.limit, self.window);
-        budget.share(Some(part.cap()));
+        budget.share(part.cap());
         self.replicas.push(Replica {
             name,
             budget,
@@ -405,7 +405,7 @@ impl World {
             }
             None => replica.part.unheard(now, alive),
         }
-        replica.budget.share(Some(replica.part.cap()));
+        replica.budget.share(replica.part.cap());
         let changed = before != (replica.part.cap().now, replica.part.replicas());
         replica.rhythm.asked(now, changed);
         if look || changed {
@@ -446,7 +446,7 @@ impl World {
         let mine = replica.wishes(now);
         let told = wish::told(&mine);
         let claim = replica.part.ask(now, mine);
-        replica.budget.share(Some(replica.part.cap()));
+        replica.budget.share(replica.part.cap());
         let report = replica.budget.report(now);
         replica.call += 1;
         let ask = Ask {

@@ -133,6 +133,9 @@ impl Model for World {
                 free || state.mints.iter().all(|mints| *mints <= 1 + more)
             }),
             Property::always("nothing goes wrong", |_: &Self, state: &State| state.wrong.is_none()),
+            Property::always("what one has alone nobody else has", |_: &Self, state: &State| {
+                World::alone_is_alone(state)
+            }),
             Property::always("all end with the newest token", |world: &Self, state: &State| {
                 world.settles(state)
             }),

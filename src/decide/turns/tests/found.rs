@@ -486,7 +486,7 @@ fn downloads_that_began_before_a_pause_do_not_keep_a_family_closed() {
     let downloads = [(); 3].map(|()| {
         let name = all.comes(1, IVRS, 5);
         all.leaves(name);
-        all.turns.passed(&[GateId::Learned(IVRS)], Lane::default(), all.now);
+        all.turns.passed((&[GateId::Learned(IVRS)], Lane::default()), all.now, all.now);
         name
     });
     all.pass(1);

@@ -194,7 +194,7 @@ impl<B: Books> Partner<B> {
             let before = part.cap();
             let claim = part.ask(now.into_std(), wishes.clone());
             self.tell |= part.cap() != before;
-            state.cap(*id, Some(part.cap()));
+            state.cap(*id, part.cap());
             claims.insert(*id, (claim, wishes));
         }
         (claims, window)
@@ -247,7 +247,7 @@ impl<B: Books> Partner<B> {
     fn apply(&self) {
         let mut state = self.admission.state();
         for (id, part) in &self.parts {
-            state.cap(*id, Some(part.cap()));
+            state.cap(*id, part.cap());
         }
         drop(state);
         self.admission.wake.notify_one();
@@ -269,16 +269,16 @@ impl<B: Books> Partner<B> {
         }
     }
 
-    /// A token of this client was made a moment ago, and nothing was read yet: if there is nothing to
-    /// read, there never was.
+    /// We made a token of this client a moment ago, and nothing was read yet: if there is nothing to read,
+    /// there never was.
     fn is_fresh(&self, now: Instant) -> bool {
         self.version == 0
             && self.joint().is_some_and(|joint| {
                 joint.lanes().iter().any(|(lane, signing)| match signing {
-                    Signing::Shared { born } => {
-                        self.books.holds(LimitId::Lane(*lane)) && now < *born + LEASE
+                    Signing::Shared { made: Some(made) } => {
+                        self.books.holds(LimitId::Lane(*lane)) && now < *made + LEASE
                     }
-                    Signing::Private => false,
+                    Signing::Shared { made: None } | Signing::Private => false,
                 })
             })
     }

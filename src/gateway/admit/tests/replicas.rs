@@ -113,7 +113,7 @@ impl Fleet {
             let (shelf, looks) = (Arc::clone(&shelf), looks.clone());
             let books = InMemory { shelf, name, begin, looks, called };
             admission.meet(books, &Handle::current(), CancellationToken::new());
-            admission.signs(Lane::default(), Signing::Shared { born: begin });
+            admission.signs(Lane::default(), Signing::Shared { made: Some(begin) });
             admission
         };
         let replicas = (0..count).map(replica).collect();

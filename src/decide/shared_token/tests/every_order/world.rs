@@ -27,8 +27,10 @@ pub(super) enum Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Has {
     pub(super) token: usize,
-    /// 0: nobody else knows it.
+    /// 0: as far as we know, nobody else knows it.
     pub(super) serial: Serial,
+    /// Nobody else can: its limit is all ours.
+    pub(super) alone: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -142,14 +144,16 @@ impl World {
         };
         let (serial, given_up) = (state.slot.serial, !state.slot.gone.is_empty());
         let offered = Offered { serial, left: Self::left(state, token), life: LIFE, given_up };
-        (Found::Token(offered), Some(Has { token, serial }))
+        (Found::Token(offered), Some(Has { token, serial, alone: false }))
     }
 
     pub(super) fn held(state: &State, number: usize) -> Held {
         let replica = &state.replicas[number];
         let holding = match replica.has {
             None => Holding::Nothing,
-            Some(Has { serial: 0, token }) => Holding::Private { left: Self::left(state, token) },
+            Some(Has { serial: 0, token, .. }) => {
+                Holding::Private { left: Self::left(state, token) }
+            }
             Some(Has { serial, .. }) => Holding::Shared { serial },
         };
         Held { holding, given_up: replica.given_up }
@@ -168,7 +172,7 @@ impl World {
     pub(super) fn begin(state: &mut State, number: usize, (renewal, next): (Renewal, Do)) {
         let replica = &mut state.replicas[number];
         let ours = match renewal.aim {
-            Aim::Renew => None,
+            Aim::Renew | Aim::Share => None,
             Aim::Offer => replica.has.map(|has| has.token),
         };
         let before = replica.has;
@@ -243,12 +247,14 @@ impl World {
     /// As `token::keep` installs what a renewal brings, and `token::shared::follow` an offer.
     pub(super) fn end(state: &mut State, number: usize, work: &Work, end: End) {
         let replica = &mut state.replicas[number];
-        let ours = |serial| work.ours.map(|token| Has { token, serial });
+        let ours = |serial, alone| work.ours.map(|token| Has { token, serial, alone });
+        let in_need = work.renewal.aim == Aim::Renew;
         let new = match end {
             End::Adopted => work.theirs,
-            End::Published(serial) => ours(serial),
-            End::Private if work.renewal.aim == Aim::Renew => ours(0),
-            End::Private | End::Nothing => None,
+            End::Published(serial) => ours(serial, false),
+            End::Private if in_need => ours(0, true),
+            End::Unheard if in_need => ours(0, false),
+            End::Private | End::Unheard | End::Nothing => None,
         };
         let Some(new) = new else { return };
         let serial = replica.has.map_or(0, |has| has.serial);
@@ -265,7 +271,7 @@ impl World {
                     replica.has = Some(new);
                 }
             }
-            Aim::Offer => Self::adopt(replica, new),
+            Aim::Offer | Aim::Share => Self::adopt(replica, new),
         }
     }
 
@@ -286,8 +292,11 @@ impl World {
             Watch::Offer if replica.work.is_none() => {
                 Self::begin(state, number, Renewal::offer(held));
             }
-            // An offer waits until no renewal is on its way.
-            Watch::Keep | Watch::Offer => {}
+            Watch::Share if replica.work.is_none() => {
+                Self::begin(state, number, Renewal::share(held));
+            }
+            // They wait until no renewal is on its way.
+            Watch::Keep | Watch::Offer | Watch::Share => {}
         }
     }
 
@@ -319,6 +328,17 @@ impl World {
         if let Some(lock) = &mut state.slot.lock {
             lock.beat = 0;
         }
+    }
+
+    /// What one has alone no other replica has, nor the store.
+    pub(super) fn alone_is_alone(state: &State) -> bool {
+        let alone = state.replicas.iter().filter_map(|replica| replica.has);
+        alone.filter(|has| has.alone).all(|own| {
+            let owners = state.replicas.iter().filter_map(|replica| replica.has);
+            let others = owners.filter(|has| has.token == own.token).count() - 1;
+            let stored = Self::found(state).1.is_some_and(|has| has.token == own.token);
+            others == 0 && !stored
+        })
     }
 
     /// Every replica that runs signs with the same good token, which the store has too.
