@@ -81,7 +81,7 @@ impl<W> Turns<W> {
         self.gates.values_mut().for_each(|gate| gate.line.weigh(&weight));
     }
 
-    /// Of all limits that are shared, how they stand here.
+    /// Of all limits that are shared and in use, how they stand here.
     pub fn limits(&mut self, now: Instant) -> BTreeMap<LimitId, Facts> {
         let mut limits = BTreeMap::new();
         let waiting: BTreeMap<Principal, u64> = self.line.waiting().collect();
@@ -98,6 +98,10 @@ impl<W> Turns<W> {
             }
         }
         for (id, gate) in self.gates.iter_mut().filter(|(id, _)| id.is_shared()) {
+            // There may be as many ceilings as callers, and few of them are in use at a time.
+            if matches!(id, GateId::Ceiling(_)) && gate.is_idle(now) {
+                continue;
+            }
             let waiting: BTreeMap<Principal, u64> = gate.line.waiting().collect();
             if let Some(limit) = gate.rate() {
                 let report = gate.budget.report(now);
@@ -265,5 +269,24 @@ mod tests {
         gate.seats = Some(Cap { now: 2, soon: 2, until: Some(t0() + WINDOW) });
         assert!(gate.take(t0()).is_ok());
         assert!(gate.take(t0() + WINDOW).is_err());
+    }
+
+    #[test]
+    fn a_ceiling_is_told_of_while_its_caller_calls() {
+        let mut world = World::new();
+        let ceiling = GateId::Ceiling(Principal::Named(3));
+        world.turns.gate(ceiling, NonZeroU32::new(5), t0());
+        let told =
+            |world: &mut World, now| world.turns.limits(now).contains_key(&LimitId::Rate(ceiling));
+        assert!(!told(&mut world, t0()));
+        let gate = world.turns.gates.get_mut(&ceiling).unwrap();
+        gate.budget.share(Cap { now: 5, soon: 5, until: None });
+        gate.take(t0()).unwrap();
+        assert!(told(&mut world, t0()));
+        let gate = world.turns.gates.get_mut(&ceiling).unwrap();
+        gate.budget.leave(1, t0());
+        gate.ended(t0(), t0());
+        assert!(told(&mut world, t0() + WINDOW / 2));
+        assert!(!told(&mut world, t0() + WINDOW * 2));
     }
 }

@@ -40,6 +40,8 @@ pub(super) struct Partner<B> {
     call: u64,
     version: u64,
     connection: u64,
+    /// When a new connection took the place of one that broke: the store may be another.
+    settled: Option<Instant>,
     /// The others are to look.
     tell: bool,
     /// Who called here lately, or waits.
@@ -56,6 +58,7 @@ impl<B: Books> Partner<B> {
             call: 0,
             version: 0,
             connection: 0,
+            settled: None,
             tell: true,
             callers: BTreeSet::new(),
         }
@@ -121,7 +124,10 @@ impl<B: Books> Partner<B> {
     /// The limits as they are now: new ones, and such as are this replica's alone.
     fn look(&mut self, now: Instant) {
         let connection = self.books.connection();
-        if std::mem::replace(&mut self.connection, connection) != connection {
+        let before = std::mem::replace(&mut self.connection, connection);
+        // The first one is none that broke.
+        if before != connection && before > 0 {
+            self.settled = Some(now);
             for part in self.parts.values_mut() {
                 part.reconnected(now.into_std());
             }
@@ -143,12 +149,11 @@ impl<B: Books> Partner<B> {
             limits.into_iter().filter(|(id, _)| ours(id)).collect();
         self.parts.retain(|id, _| limits.contains_key(id));
         for (id, facts) in &limits {
-            let (version, replica) = (self.version, self.books.replica());
+            let (settled, replica) = (self.settled, self.books.replica());
             self.parts.entry(*id).or_insert_with(|| {
                 let mut part = Part::new(replica, facts.limit, window);
-                // A token that was its own: the others may have sent under it, and not said so yet.
-                if version > 0 && matches!(id, LimitId::Lane(_)) {
-                    part.reconnected(now.into_std());
+                if let Some(since) = settled {
+                    part.reconnected(since.into_std());
                 }
                 part
             });
