@@ -75,7 +75,7 @@ struct Target {
 /// a place is nobody's.
 const STEADY: u64 = 16;
 
-/// Of a lease and a window a hundredth less: clocks do not go alike.
+/// Of the time that a part is kept a hundredth less: clocks do not go alike.
 const CLOCKS: u32 = 100;
 
 impl Part {
@@ -122,11 +122,8 @@ impl Part {
         self.wishes.insert(self.me.clone(), mine);
         self.target = self.aim();
         let settled = self.settled.is_none_or(|settled| settled <= now);
-        if self.expired(now) {
-            // Others may have what it had.
-            let wants = if settled { self.target.cap } else { self.cap.now };
-            return Claim { has: 0, wants };
-        }
+        // Whoever stood still has nothing.
+        self.cap.now = self.cap.at(now);
         let target = self.target.cap;
         let more = target > self.cap.now;
         let small = target.abs_diff(self.cap.now) <= self.steady();
@@ -144,7 +141,7 @@ impl Part {
         self.wishes.insert(self.me.clone(), mine);
         self.target = self.aim();
         let now = cap.min(self.limit);
-        let until = Some(asked + LEASE + self.window);
+        let until = Some(asked + self.kept());
         self.cap = Cap { now, soon: self.outlook().max(now), until };
     }
 
@@ -154,7 +151,7 @@ impl Part {
         let even = (self.limit / (replicas.max(1) as u64)).max(1);
         let since = |then: Instant| now.saturating_duration_since(then);
         let in_vain = since(*self.unheard.get_or_insert(now));
-        let kept = LEASE + self.window;
+        let kept = self.kept();
         if self.heard.is_none_or(|heard| since(heard) >= kept) {
             // It is awake, and asks in vain.
             self.cap.until = Some(now + LEASE);
@@ -192,10 +189,9 @@ impl Part {
         if here == 0 { 1.0 } else { float(here) / float(everywhere) }
     }
 
-    fn expired(&self, now: Instant) -> bool {
-        let lasts = LEASE + self.window;
-        let lasts = lasts / CLOCKS * (CLOCKS - 1);
-        self.heard.is_none_or(|heard| now.saturating_duration_since(heard) >= lasts)
+    /// For how long the store leaves a part alone of which it hears nothing, a little less than that.
+    fn kept(&self) -> Duration {
+        (LEASE + self.window) / CLOCKS * (CLOCKS - 1)
     }
 
     /// By how much the cap may be off. Somebody may miss what all others have too much of: that is
@@ -252,6 +248,8 @@ mod tests {
         let kept = LEASE + WINDOW;
         assert_eq!(part.cap().at(begin + WINDOW), 100);
         assert_eq!(part.cap().at(begin + kept), 0);
+        let mut still = part.clone();
+        assert_eq!(still.ask(begin + kept, Vec::new()).has, 0);
         // Nobody answers, but it asks: it is not the one that stands still.
         part.unheard(begin + kept, 1);
         assert_eq!(part.cap().at(begin + kept + Duration::from_secs(1)), 100);

@@ -2,7 +2,7 @@
 //! It never allows for what nobody promised to be otherwise in a failure.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     time::Duration,
 };
 
@@ -37,8 +37,6 @@ pub struct Ledger {
     /// By their correlation ids.
     calls: HashMap<String, Call>,
     pasts: Vec<Past>,
-    /// Tokens that one replica had for itself, with the whole limit, and then shared.
-    offered: BTreeSet<String>,
 }
 
 /// A busy machine takes longer with one call than with another: by less than this is shorter.
@@ -57,32 +55,27 @@ impl Past {
         Duration::from_millis(self.ended - self.began)
     }
 
-    /// Calls in a window beyond the limit.
-    fn extra(&self) -> u32 {
-        let even = LIMIT / u32::try_from(SEATS).unwrap();
+    /// Calls in a window beyond the limit, as docs/replicas.md has it. `others`: what else went wrong
+    /// shortly before, or meanwhile.
+    fn extra(&self, others: &[Trouble]) -> u32 {
+        let part = |replicas: usize| LIMIT / u32::try_from(replicas).unwrap();
         let long = self.lasted() >= LEASE + WINDOW;
+        let gone = others.iter().any(|trouble| trouble.takes_one_away());
         self.troubles()
             .map(|trouble| match trouble {
                 // The others have its part by then, and it has an even one.
-                Trouble::Cut(..) if long => even,
-                // All of them go on with their parts, and the store takes them for dead.
+                Trouble::Cut(..) if long => part(SEATS),
+                // Nobody tells it again what one had sent that is gone.
+                Trouble::StoreKilled(_) | Trouble::StoreFlushed if gone => part(SEATS - 1),
+                // Who is new takes the token of all, and a fourth: it cannot ask.
+                Trouble::StoreFull | Trouble::StoreReadOnly if gone => part(4),
                 Trouble::StoreKilled(_)
-                | Trouble::StorePaused
-                | Trouble::StoreFull
-                | Trouble::StoreReadOnly
-                    if long =>
-                {
-                    LIMIT
-                }
-                // What was sent under a token that some have replaced and others have not; or what one
-                // had sent that is dead.
-                Trouble::StoreKilled(_)
-                | Trouble::StorePaused
-                | Trouble::StoreFull
-                | Trouble::StoreReadOnly
                 | Trouble::StoreFlushed
-                | Trouble::Cut(..) => even,
-                Trouble::Killed(_)
+                | Trouble::StorePaused
+                | Trouble::StoreFull
+                | Trouble::StoreReadOnly
+                | Trouble::Cut(..)
+                | Trouble::Killed(_)
                 | Trouble::Replaced(_)
                 | Trouble::Stopped(_)
                 | Trouble::Revoked
@@ -129,18 +122,6 @@ impl Ledger {
         }
     }
 
-    /// A gateway's log.
-    pub fn read(&mut self, log: &str) {
-        let mut newest = None;
-        for line in log.lines() {
-            newest = line.split_once("fingerprint=\"").map(|(_, text)| text).or(newest);
-            let token = newest.and_then(|text| text.split('"').next());
-            if line.contains("token shared with other replicas") {
-                self.offered.extend(token.map(str::to_owned));
-            }
-        }
-    }
-
     /// Windows with more calls than what is allowed in them.
     pub fn overruns(&self) -> Vec<String> {
         let mut tokens: BTreeMap<&str, Vec<&Call>> = BTreeMap::new();
@@ -158,10 +139,10 @@ impl Ledger {
             &calls[before(from)..before(from + NEARLY)]
         };
         let many = |from: u64| u32::try_from(inside(from).len()).unwrap();
-        let over = |from: &u64| i64::from(many(*from)) - i64::from(self.allowed(token, *from));
+        let over = |from: &u64| i64::from(many(*from)) - i64::from(self.allowed(*from));
         let worst = calls.iter().map(|call| call.at).max_by_key(over)?;
         (over(&worst) > 0).then(|| {
-            let allowed = self.allowed(token, worst);
+            let allowed = self.allowed(worst);
             format!(
                 "{} calls under {token} in the window from {worst} ms on, {allowed} allowed, {}{}",
                 many(worst),
@@ -171,14 +152,17 @@ impl Ledger {
         })
     }
 
-    fn allowed(&self, token: &str, from: u64) -> u32 {
+    fn allowed(&self, from: u64) -> u32 {
         // What a step did to a part is undone when all have been heard, and what was sent is gone.
-        let over = |past: &&Past| {
-            past.began < from + NEARLY && from < past.ended + 2 * millis(LEASE + WINDOW)
+        let kept = millis(LEASE + WINDOW);
+        let over = |past: &&Past| past.began < from + NEARLY && from < past.ended + 2 * kept;
+        let extra = |past: &Past| {
+            let near =
+                |other: &&Past| other.began <= past.ended && past.began <= other.ended + kept;
+            let others = self.pasts.iter().filter(near).flat_map(Past::troubles);
+            past.extra(&others.collect::<Vec<_>>())
         };
-        // Its own calls of that window, and those of all.
-        let limit = if self.offered.contains(token) { 2 * LIMIT } else { LIMIT };
-        limit + self.pasts.iter().filter(over).map(Past::extra).sum::<u32>()
+        LIMIT + self.pasts.iter().filter(over).map(extra).sum::<u32>()
     }
 
     fn around(&self, at: u64) -> String {

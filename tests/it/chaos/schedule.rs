@@ -35,6 +35,22 @@ pub enum Trouble {
     SlowLogin,
 }
 
+impl Trouble {
+    /// A gateway is no more there, or not heard.
+    pub fn takes_one_away(self) -> bool {
+        match self {
+            Self::Cut(..) | Self::Killed(_) | Self::Replaced(_) | Self::Stopped(_) => true,
+            Self::StoreKilled(_)
+            | Self::StorePaused
+            | Self::StoreFlushed
+            | Self::StoreFull
+            | Self::StoreReadOnly
+            | Self::Revoked
+            | Self::SlowLogin => false,
+        }
+    }
+}
+
 /// Trouble for a while, and perhaps more of it before it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Step {

@@ -148,7 +148,7 @@ impl Stage {
                 let seat = &mut self.seats[seat];
                 let target = seat.target.send_replace(None).unwrap();
                 target.killed.store(true, Ordering::SeqCst);
-                self.ledger.read(&seat.gateway.take().unwrap().log_at_end());
+                seat.gateway = None;
             }
             Trouble::Replaced(number) => {
                 let target = self.seats[number].target.borrow().clone().unwrap();
@@ -197,9 +197,6 @@ impl Stage {
             }
         }
         self.ledger.keep(self.genesys.snapshot().records, ECHO);
-        for log in self.logs() {
-            self.ledger.read(&log);
-        }
         Ok(self.began.elapsed())
     }
 }
