@@ -171,7 +171,11 @@ impl Organisation {
         let told = Arc::clone(&shared);
         keeping.spawn(async move { told.callers.tokens.follow().await });
         keeping.spawn(async move {
-            awake::watch(|nap| followed.tokens.all().for_each(|tokens| tokens.slept(nap))).await;
+            awake::watch(|nap| {
+                followed.tokens.all().for_each(|tokens| tokens.slept(nap));
+                followed.admission.slept(nap);
+            })
+            .await;
         });
         Ok(Self { shared, tls, hosts: Vec::new(), logins, joints })
     }

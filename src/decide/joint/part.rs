@@ -117,6 +117,13 @@ impl Part {
         self.settled = Some(now + LEASE);
     }
 
+    /// The machine slept for so long, and its clock with it: the others did not.
+    pub fn slept(&mut self, slept: Duration) {
+        let earlier = |at: Instant| at.checked_sub(slept).unwrap_or(at);
+        self.heard = self.heard.map(earlier);
+        self.cap.until = self.cap.until.map(earlier);
+    }
+
     /// The store is about to be asked: what for. What is too much is given up first.
     pub fn ask(&mut self, now: Instant, mine: Vec<Wish>) -> Claim {
         self.wishes.insert(self.me.clone(), mine);
@@ -250,6 +257,9 @@ mod tests {
         assert_eq!(part.cap().at(begin + kept), 0);
         let mut still = part.clone();
         assert_eq!(still.ask(begin + kept, Vec::new()).has, 0);
+        let mut asleep = part.clone();
+        asleep.slept(kept);
+        assert_eq!(asleep.cap().at(begin + WINDOW), 0);
         // Nobody answers, but it asks: it is not the one that stands still.
         part.unheard(begin + kept, 1);
         assert_eq!(part.cap().at(begin + kept + Duration::from_secs(1)), 100);

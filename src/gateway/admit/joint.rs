@@ -81,6 +81,8 @@ pub(super) struct Joint {
     /// Callers whose turns are worth less here, as they have some elsewhere.
     worths: ArcSwap<BTreeMap<Principal, f64>>,
     lanes: Mutex<BTreeMap<Lane, Signing>>,
+    /// For how long the machine slept, in all.
+    slept: watch::Sender<Duration>,
     /// Replicas, as the store told; 0: it has told nothing yet.
     heard: AtomicUsize,
     ends: CancellationToken,
@@ -120,6 +122,7 @@ impl Joint {
             stir: watch::Sender::new(()),
             worths: ArcSwap::default(),
             lanes: Mutex::default(),
+            slept: watch::Sender::default(),
             heard: AtomicUsize::new(0),
             ends: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -170,6 +173,14 @@ impl Admission {
             },
             runtime,
         );
+    }
+
+    /// The machine slept for so long: what was its own may be the others'.
+    pub fn slept(&self, nap: Duration) {
+        if let Some(joint) = self.joint.get() {
+            joint.slept.send_modify(|slept| *slept += nap);
+            joint.stir();
+        }
     }
 
     /// Tells the others that it goes: what it had is theirs.

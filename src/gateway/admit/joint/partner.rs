@@ -42,6 +42,8 @@ pub(super) struct Partner<B> {
     connection: u64,
     /// When a new connection took the place of one that broke: the store may be another.
     settled: Option<Instant>,
+    /// For how long the machine had slept, as it looked last.
+    slept: Duration,
     /// The others are to look.
     tell: bool,
     /// Who called here lately, or waits.
@@ -59,6 +61,7 @@ impl<B: Books> Partner<B> {
             version: 0,
             connection: 0,
             settled: None,
+            slept: Duration::ZERO,
             tell: true,
             callers: BTreeSet::new(),
         }
@@ -123,6 +126,11 @@ impl<B: Books> Partner<B> {
 
     /// The limits as they are now: new ones, and such as are this replica's alone.
     fn look(&mut self, now: Instant) {
+        let slept = self.joint().map_or(self.slept, |joint| *joint.slept.borrow());
+        let nap = slept.saturating_sub(std::mem::replace(&mut self.slept, slept));
+        if !nap.is_zero() {
+            self.parts.values_mut().for_each(|part| part.slept(nap));
+        }
         let connection = self.books.connection();
         let before = std::mem::replace(&mut self.connection, connection);
         // The first one is none that broke.

@@ -210,6 +210,21 @@ async fn without_the_store_each_goes_on_with_its_part_and_a_token_of_its_own_has
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_machine_that_slept_sends_nothing_before_it_has_asked() {
+    let fleet = Fleet::of(2, &rate_limit(60, 10_000));
+    fleet.meets().await;
+    all(fleet.calls(0, 0, 55)).await;
+    let share = || fleet.replicas[0].state().shares(Instant::now().into_std())[0];
+    assert!(share() >= 55, "{}", share());
+    fleet.shelf.lock().unwrap().away = true;
+    fleet.replicas[0].slept(WINDOW * 2);
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert_eq!(share(), 0);
+    fleet.shelf.lock().unwrap().away = false;
+    fleet.calls(0, 0, 1).remove(0).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_leaves_gives_back_all_but_what_it_sent() {
     let fleet = Fleet::of(2, &rate_limit(60, 10_000));
     fleet.meets().await;
