@@ -1,6 +1,7 @@
 //! What the operator decided, checked: every value here is usable as it stands.
 //! It never reads a file or the environment after start-up; `load` does that once.
 
+mod access;
 mod caller;
 mod check;
 mod credential;
@@ -19,20 +20,14 @@ mod report;
 mod store;
 mod tables;
 mod units;
+mod upstream;
 
 #[cfg(test)]
 mod tests;
 
-use std::{
-    net::SocketAddr,
-    num::{NonZeroU32, NonZeroUsize},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
-use http::{HeaderName, HeaderValue};
 use secrecy::SecretString;
-use url::Url;
 
 use crate::decide::{access::Rule, turns::gate::Limit};
 
@@ -41,6 +36,7 @@ pub(crate) use self::credential::{
 };
 pub(crate) use self::units::{show_duration, show_size};
 pub use self::{
+    access::{Access, IdentityProvider, Mode, PerAddress},
     caller::{Caller, CertName, KeyDigest},
     check::read_audit_key,
     credential::Kind as SecretKind,
@@ -54,6 +50,7 @@ pub use self::{
     },
     report::{Place, Problem, Problems},
     store::{HostPort, Servers, Store},
+    upstream::{Http2, Origin, OutboundProxy, Scheme, Upstream},
 };
 
 /// The whole configuration after every check has passed.
@@ -116,77 +113,6 @@ pub enum Listen {
     Tcp(SocketAddr),
     /// A unix socket, written `unix:/path`.
     Unix(PathBuf),
-}
-
-/// Plain text or TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Scheme {
-    /// Plain text: accepted for loopback hosts only.
-    Http,
-    /// TLS.
-    Https,
-}
-
-/// Scheme, host and port of an upstream: never a path (pagination URIs are relative to the root).
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Origin {
-    /// Plain text or TLS.
-    pub scheme: Scheme,
-    /// Host name or address, an IPv6 address without brackets.
-    pub host: String,
-    /// Port, the scheme's own when the URL names none.
-    pub port: u16,
-}
-
-/// HTTP version towards upstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Http2 {
-    /// ALPN decides.
-    Auto,
-    /// HTTP/1.1 only.
-    Never,
-    /// HTTP/2 by prior knowledge.
-    Always,
-}
-
-/// `[upstream]`
-#[derive(Debug, Clone)]
-pub struct Upstream {
-    /// `api.<domain>`: everything but what the two below take.
-    pub api: Origin,
-    /// `login.<domain>`: where tokens are minted.
-    pub login: Origin,
-    /// `apps.<domain>`: takes `/uploads/**`.
-    pub apps: Origin,
-    /// Extra trusted roots (PEM), besides the system's.
-    pub ca_file: Option<PathBuf>,
-    /// HTTP version.
-    pub http2: Http2,
-    /// TCP and TLS handshakes together.
-    pub connect_timeout: Duration,
-    /// To the first byte of the answer.
-    pub response_timeout: Duration,
-    /// Between two pieces of a body, either way.
-    pub idle_timeout: Duration,
-    /// Connections to `api` that each worker keeps ready.
-    pub warm_connections: usize,
-    /// Outbound HTTP proxy (CONNECT). May hold credentials: never logged.
-    pub proxy: Option<OutboundProxy>,
-}
-
-/// `upstream.proxy`: a URL that may carry credentials.
-#[derive(Clone)]
-pub struct OutboundProxy {
-    /// `http://host:port`, without credentials.
-    pub origin: Origin,
-    /// From the URL's userinfo, percent-decoded.
-    pub credentials: Option<(String, SecretString)>,
-}
-
-impl std::fmt::Debug for OutboundProxy {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("OutboundProxy").field("origin", &self.origin).finish_non_exhaustive()
-    }
 }
 
 /// `[replay]`, all in bytes.
@@ -268,77 +194,6 @@ pub struct Cached {
     pub life: Duration,
 }
 
-/// Who may call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Whoever reaches a listener: these are on loopback addresses and unix sockets then.
-    Open,
-    /// Callers that prove to be one of the configuration's.
-    Key,
-}
-
-/// `access.max_connections_per_address`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PerAddress {
-    /// `None`: as many as there may be at all.
-    pub most: Option<NonZeroUsize>,
-    /// Callers on this machine are held to it, too.
-    pub loopback: bool,
-}
-
-/// `[access]`
-#[derive(Debug, Clone)]
-pub struct Access {
-    /// Who may call.
-    pub mode: Mode,
-    /// How long a token of `/oauth/token` lives.
-    pub login_life: Duration,
-    /// How long it lives without being used.
-    pub login_idle: Duration,
-    /// Accepted `Host` values besides the listen addresses, lower case, no port; an IPv6 address
-    /// without brackets.
-    pub hosts: Vec<String>,
-    /// Web pages that may call: origins as a browser writes them.
-    pub origins: Vec<HeaderValue>,
-    /// What every request must carry, and no page of another site can add.
-    pub require_header: Option<HeaderName>,
-    /// Calls that are refused whoever asks.
-    pub deny: Vec<Rule>,
-    /// Open connections at once.
-    pub max_connections: usize,
-    /// Those of one address.
-    pub max_connections_per_address: PerAddress,
-    /// For a request's whole head.
-    pub header_timeout: Duration,
-    /// Between two reads of a request's body.
-    pub body_timeout: Duration,
-    /// Of an idle connection.
-    pub keep_alive: Duration,
-    /// Of a request's head, in bytes.
-    pub max_header_bytes: usize,
-    /// Fields in a request's head.
-    pub max_headers: usize,
-    /// Of a request's path and query, in bytes.
-    pub max_uri_bytes: usize,
-}
-
-/// `[jwt]`: an identity provider whose tokens callers may show.
-#[derive(Debug, Clone)]
-pub struct IdentityProvider {
-    /// The `iss` of its tokens.
-    pub issuer: String,
-    /// What must be among their `aud`: this gateway.
-    pub audience: String,
-    /// Where its public keys are (RFC 7517).
-    pub jwks_url: Url,
-    /// A file with a bearer token for that address, read each time.
-    pub jwks_token_file: Option<PathBuf>,
-    /// That address is not reached through `upstream.proxy`.
-    pub direct: bool,
-    /// More trusted roots (PEM) for that address, besides the system's.
-    pub ca_file: Option<PathBuf>,
-}
-
 /// What happens to calls that cannot be recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnFailure {
@@ -394,27 +249,5 @@ impl Config {
             }
             Listen::Tcp(_) | Listen::Unix(_) => None,
         })
-    }
-}
-
-impl std::fmt::Display for Origin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let scheme = match self.scheme {
-            Scheme::Http => "http",
-            Scheme::Https => "https",
-        };
-        write!(f, "{scheme}://{}", self.authority())
-    }
-}
-
-impl Origin {
-    /// `Host` as upstream expects it: no port when it is the scheme's own.
-    pub fn authority(&self) -> String {
-        let host =
-            if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
-        match (self.scheme, self.port) {
-            (Scheme::Http, 80) | (Scheme::Https, 443) => host,
-            (_, port) => format!("{host}:{port}"),
-        }
     }
 }

@@ -1,9 +1,11 @@
 //! A request's turn: at once when the budget has room, else in line, else a 429 with the truth.
 //! It never loses a place: whoever leaves, at whatever moment, gives back what it held.
 
+mod asking;
 mod desk;
 mod hear;
 pub mod joint;
+mod pace;
 mod permit;
 mod toll;
 
@@ -17,11 +19,10 @@ use std::{
     time::Instant as StdInstant,
 };
 
-use http::{Method, uri::PathAndQuery};
 use tokio::{
     runtime::Handle,
     sync::{Notify, oneshot},
-    time::{Instant, sleep_until},
+    time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -35,60 +36,17 @@ use crate::{
         lanes::{Lane, Lanes, Spot},
         path,
         queue::{Ticket, Who},
-        turns::{Arrival, Call, Grant, Outcome, Refused, Rules, Standing, Turns, gate::GateId},
-        urgency::Urgency,
+        turns::{Arrival, Call, Grant, Rules, Turns, gate::GateId},
     },
     token::{Token, Tokens},
 };
 
+pub use asking::{Asker, Asking, TurnedAway};
 pub use desk::Desk;
 use joint::{Joint, Signing};
 pub use permit::Permit;
 use permit::Place;
 pub use toll::Toll;
-
-/// Who asks.
-#[derive(Debug, Clone, Copy)]
-pub struct Asker {
-    /// The caller.
-    pub principal: Principal,
-    /// Among its own calls.
-    pub urgency: Urgency,
-}
-
-/// A request for a turn.
-#[derive(Debug, Clone, Copy)]
-pub struct Asking<'a> {
-    /// Whose.
-    pub asker: Asker,
-    /// What is asked for.
-    pub method: &'a Method,
-    /// Path and query.
-    pub target: &'a PathAndQuery,
-    /// Until when it waits.
-    pub deadline: Instant,
-}
-
-/// No turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TurnedAway {
-    /// Why.
-    pub failure: Failure,
-    /// What its caller has left.
-    pub standing: Option<Standing>,
-}
-
-impl From<Refused> for TurnedAway {
-    fn from(refused: Refused) -> Self {
-        let Refused { retry_after, full, standing } = refused;
-        let failure = if full {
-            Failure::QueueFull { retry_after }
-        } else {
-            Failure::RateLimited { retry_after }
-        };
-        Self { failure, standing }
-    }
-}
 
 type Turn = Result<Permit, TurnedAway>;
 type Waiter = oneshot::Sender<Turn>;
@@ -403,36 +361,6 @@ impl Admission {
 
     fn desks(&self) -> MutexGuard<'_, Vec<Weak<Desk>>> {
         self.desks.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The one who hands out turns when they come free: no thundering herd, no lost wake-up.
-    async fn pace(self: &Arc<Self>) {
-        let mut outcomes = Vec::new();
-        loop {
-            let next = self.hand_out(Instant::now().into_std(), &mut outcomes);
-            match next {
-                None => self.wake.notified().await,
-                Some(next) => tokio::select! {
-                    () = sleep_until(Instant::from_std(next)) => {}
-                    () = self.wake.notified() => {}
-                },
-            }
-        }
-    }
-
-    /// Serves the lines as far as the limits allow; when to look again.
-    fn hand_out(
-        self: &Arc<Self>,
-        now: StdInstant,
-        outcomes: &mut Vec<Outcome<Waiter>>,
-    ) -> Option<StdInstant> {
-        let next = self.state().hand_out(now, outcomes);
-        // Sent outside the lock: a receiver that has left drops the permit, which refunds it.
-        for (turn, outcome) in outcomes.drain(..) {
-            let outcome = outcome.map(|grant| self.permit(grant)).map_err(TurnedAway::from);
-            drop(turn.send(outcome));
-        }
-        next
     }
 }
 

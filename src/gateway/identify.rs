@@ -3,18 +3,20 @@
 //!
 //! The address is looked up once a connection, the credential of each request.
 
+mod connected;
+mod networks;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     net::IpAddr,
     sync::Arc,
     time::SystemTime,
 };
 
-use ipnet::IpNet;
 use quick_cache::sync::Cache;
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value};
-use tokio::{net::UnixStream, sync::Semaphore, time::Instant};
+use tokio::{sync::Semaphore, time::Instant};
 
 use super::login::{sharing::NoKeys, tokens::Tokens};
 use crate::{
@@ -32,6 +34,9 @@ use crate::{
     },
     token::provider::{Distrust, Provider},
 };
+
+pub use connected::Connected;
+use networks::Networks;
 
 /// Nothing was shown.
 const SHOW: &str = "This gateway serves callers that it knows: send your key in X-Api-Key, or log in \
@@ -72,39 +77,6 @@ pub struct Callers {
     /// The tokens that callers got here.
     pub tokens: Tokens,
     provider: Option<Arc<Provider>>,
-}
-
-/// What a connection tells of who has opened it. Who that is, each organisation says for itself.
-#[derive(Debug, Clone)]
-pub struct Connected {
-    /// Its own address or user; nobody else's word for it is taken.
-    pub peer: Peer,
-    /// The names in the certificate that it has proved to have.
-    certificate: Box<[CertName]>,
-}
-
-impl Connected {
-    /// Over TCP.
-    pub fn at(address: IpAddr) -> Self {
-        Self::showing(address, Vec::new())
-    }
-
-    /// Over TLS, with a certificate that was verified.
-    pub fn showing(address: IpAddr, names: Vec<CertName>) -> Self {
-        Self { peer: Peer::Address(address.to_canonical()), certificate: names.into() }
-    }
-
-    /// On a unix socket: the user, if the system tells (`SO_PEERCRED`).
-    pub fn on(socket: &UnixStream) -> Self {
-        let user = socket.peer_cred().map_or(Peer::Unknown, |user| Peer::User(user.uid()));
-        Self { peer: user, certificate: Box::default() }
-    }
-
-    /// Nobody knows who, for tests.
-    #[cfg(test)]
-    pub fn unknown() -> Self {
-        Self { peer: Peer::Unknown, certificate: Box::default() }
-    }
 }
 
 /// Whose call it is, or what is to be found out first.
@@ -366,34 +338,6 @@ fn says(claims: &Map<String, Value>, name: &str, value: &str) -> bool {
         Some(Value::String(text)) => text == value,
         Some(Value::Array(all)) => all.iter().any(|one| one.as_str() == Some(value)),
         Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_)) | None => false,
-    }
-}
-
-/// Networks and whose they are; of several around an address the smallest counts.
-#[derive(Debug, Default)]
-struct Networks {
-    owners: HashMap<IpNet, Principal>,
-    /// The lengths of prefix that occur: each is one lookup, however many networks there are.
-    lengths: BTreeSet<u8>,
-}
-
-impl FromIterator<(IpNet, Principal)> for Networks {
-    fn from_iter<T: IntoIterator<Item = (IpNet, Principal)>>(networks: T) -> Self {
-        let owners: HashMap<_, _> = networks.into_iter().collect();
-        let lengths = owners.keys().map(IpNet::prefix_len).collect();
-        Self { owners, lengths }
-    }
-}
-
-impl Networks {
-    /// A caller of IPv4 on an IPv6 socket is one of IPv4.
-    fn of(&self, address: IpAddr) -> Option<Principal> {
-        let address = address.to_canonical();
-        self.lengths.iter().rev().find_map(|length| {
-            // Longer than an IPv4 address is: a network of IPv6.
-            let network = IpNet::new(address, *length).ok()?.trunc();
-            self.owners.get(&network).copied()
-        })
     }
 }
 

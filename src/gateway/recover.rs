@@ -6,6 +6,7 @@
 //! What is rare is boxed: a request's future is moved whole, so it holds no room for what nearly
 //! never happens.
 
+mod ending;
 mod look;
 mod readmit;
 pub mod reflected;
@@ -40,10 +41,12 @@ use crate::{
         answer::Answered,
         connect::ConnectError,
         pool::{Lease, Pool},
-        replay::{Fault, Replay},
+        replay::Replay,
     },
 };
 
+pub use ending::Recovered;
+use ending::{failure, hand_on, settle};
 use look::{Look, unproved};
 use reflected::conceal;
 use rest::discard;
@@ -73,21 +76,6 @@ impl Call {
         let Head { method, path: target, .. } = &*self.head;
         Asking { asker: self.asker, method, target, deadline }
     }
-}
-
-/// The answer that the caller gets, and what must live as long as it.
-#[derive(Debug)]
-pub struct Recovered {
-    /// Upstream's answer.
-    pub answer: Box<Answered>,
-    /// Held until the last byte. `None`: all of it has come, and its call was no load since.
-    pub permit: Option<Permit>,
-    /// The body was too large to be sent again after this 401.
-    pub not_replayable: bool,
-    /// The answer came before the upload ended.
-    pub early: bool,
-    /// What it was asked with: no trailer may say it.
-    pub token: Arc<Token>,
 }
 
 /// Renewals for one request: of its token, and of one more when that could not be renewed.
@@ -351,51 +339,4 @@ fn looked_at_the_token(status: StatusCode) -> bool {
 
 fn family(head: &Head) -> u64 {
     path::family(head.path.path()).key(&head.method)
-}
-
-/// There is no other try: the caller gets what came of the last one.
-fn hand_on(call: Call, last: Last, token: Arc<Token>) -> Result<Recovered, Failure> {
-    match last.tried {
-        Ok(answer) => Ok(settle(call, answer, last.permit, token)),
-        Err(broken) => Err(failure(&broken, &call.body)),
-    }
-}
-
-fn settle(
-    call: Call,
-    answer: Box<Answered>,
-    permit: impl Into<Option<Permit>>,
-    token: Arc<Token>,
-) -> Recovered {
-    let refused = answer.parts.status == StatusCode::UNAUTHORIZED;
-    let not_replayable = refused && !call.body.replayable();
-    if not_replayable {
-        tracing::warn!(
-            generation = token.generation.number(),
-            "a 401 was passed on: the request body is larger than replay.per_request"
-        );
-    }
-    let early = call.body.unread();
-    call.body.settle();
-    Recovered { answer, permit: permit.into(), not_replayable, early, token }
-}
-
-fn failure(broken: &Broken, body: &Replay) -> Failure {
-    match (body.fault(), broken) {
-        (Some(Fault::Broken), _) => Failure::BodyBroken,
-        (Some(Fault::Left), _) => Failure::CallerLeft,
-        (Some(Fault::Timeout), _) => Failure::BodyTimeout,
-        (None, Broken::Unsent | Broken::Cut { .. } | Broken::Caller) => Failure::UpstreamBroken,
-        (None, Broken::Timeout) => Failure::ResponseTimeout,
-        (None, Broken::BadAnswer) => Failure::BadAnswer,
-        (None, Broken::NoConnection(error)) => unreachable_upstream(error),
-    }
-}
-
-fn unreachable_upstream(error: &ConnectError) -> Failure {
-    match error {
-        ConnectError::Timeout => Failure::ConnectTimeout,
-        ConnectError::Unreachable(_) | ConnectError::Http(_) => Failure::Unreachable,
-        ConnectError::Tls(_) => Failure::TlsFailed,
-    }
 }

@@ -1,6 +1,7 @@
 //! Every metric on one page, for `/metrics` on the admin listener.
 //! It never has a label whose values a caller chooses.
 
+mod labels;
 mod replicas;
 mod store;
 
@@ -13,149 +14,16 @@ use std::{
 };
 
 use prometheus_client::{
-    encoding::{EncodeLabel as _, EncodeLabelSet, EncodeLabelValue, LabelSetEncoder, text},
+    encoding::text,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 
+pub use self::labels::{CheckOutcome, MintOutcome, OfOrganisation, OfToken, SavedBy};
+use self::labels::{Mint, OfClient, OfReason, OfSecret, OfState, Saved, TokenOf, Verification};
 use self::replicas::ReplicaMetrics;
 pub use self::store::{CommandOutcome, StoreMetrics};
 use crate::decide::retry::Reason;
-
-/// Which organisation; the first one's metrics have no label for it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct OfOrganisation(Option<Arc<str>>);
-
-impl EncodeLabelSet for OfOrganisation {
-    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
-        match &self.0 {
-            Some(name) => ("org", &**name).encode(encoder.encode_label()),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Which token: its client's id, as configured, and its number from 0.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct OfToken {
-    /// The client id.
-    pub client: String,
-    /// The token's number, counted over all clients.
-    pub token: u32,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct TokenOf {
-    #[prometheus(flatten)]
-    org: OfOrganisation,
-    client: String,
-    token: u32,
-}
-
-/// How a mint ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
-#[expect(non_camel_case_types, reason = "they are the labels' words")]
-pub enum MintOutcome {
-    /// There is a new token.
-    minted,
-    /// There is a new token: another replica asked for it.
-    adopted,
-    /// Unreachable, slow, garbage.
-    transient,
-    /// 429, or Genesys's 400 "rate limit exceeded".
-    throttled,
-    /// The credentials are refused.
-    permanent,
-}
-
-/// How a check of a token ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
-#[expect(non_camel_case_types, reason = "they are the labels' words")]
-pub enum CheckOutcome {
-    /// It is good.
-    active,
-    /// It is dead, and replaced.
-    inactive,
-    /// The check failed; nothing follows.
-    unknown,
-    /// The budget had no place for it.
-    skipped,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Mint {
-    #[prometheus(flatten)]
-    org: OfOrganisation,
-    client: String,
-    token: u32,
-    outcome: MintOutcome,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Verification {
-    #[prometheus(flatten)]
-    org: OfOrganisation,
-    client: String,
-    token: u32,
-    outcome: CheckOutcome,
-}
-
-/// Which of a client's two secrets.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfSecret {
-    #[prometheus(flatten)]
-    org: OfOrganisation,
-    client: String,
-    secret: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfClient {
-    #[prometheus(flatten)]
-    org: OfOrganisation,
-    client: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfReason {
-    #[prometheus(flatten)]
-    org: OfOrganisation,
-    reason: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfState {
-    #[prometheus(flatten)]
-    org: OfOrganisation,
-    state: &'static str,
-}
-
-/// How a call was saved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
-#[expect(non_camel_case_types, reason = "they are the labels' words")]
-pub enum SavedBy {
-    /// By an answer that was kept.
-    cached,
-    /// By a call that another caller's had begun.
-    coalesced,
-}
-
-impl SavedBy {
-    /// As the label says it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::cached => "cached",
-            Self::coalesced => "coalesced",
-        }
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Saved {
-    #[prometheus(flatten)]
-    org: OfOrganisation,
-    how: SavedBy,
-}
 
 /// All of them, as one organisation counts in them.
 #[derive(Clone)]

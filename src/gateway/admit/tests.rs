@@ -6,8 +6,11 @@ mod together;
 
 use std::{num::NonZeroU32, sync::LazyLock, time::Duration};
 
+use http::{Method, uri::PathAndQuery};
+use tokio::time::sleep_until;
+
 use super::*;
-use crate::decide::{callers::Terms, freshness::Generation};
+use crate::decide::{callers::Terms, freshness::Generation, urgency::Urgency};
 
 fn rate_limit(limit: u32, max_queue: usize) -> RateLimit {
     RateLimit {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
-use proptest::prelude::*;
+use tokio::net::UnixStream;
 
 use super::*;
 use crate::decide::callers::Terms;
@@ -249,42 +249,5 @@ fn only_a_caller_with_rules_has_a_policy() {
     assert!(callers.policy(Principal::Named(0)).is_some());
     for free in [Principal::Named(1), Principal::Named(9), Principal::Unknown] {
         assert!(callers.policy(free).is_none());
-    }
-}
-
-/// Few bits, so that networks overlap.
-fn address() -> impl Strategy<Value = IpAddr> {
-    let bits = prop::sample::select(vec![0, 1, 2, 0x80, 0xff]);
-    prop::collection::vec(bits, 4).prop_flat_map(|bits| {
-        let [a, b, c, d] = bits[..] else { unreachable!() };
-        let v6 = [0x2001, 0xdb8, a.into(), b.into(), 0, 0, c.into(), d.into()];
-        prop_oneof![
-            Just(IpAddr::from([a, b, c, d])),
-            Just(IpAddr::from(v6)),
-            Just(IpAddr::V6(std::net::Ipv4Addr::new(a, b, c, d).to_ipv6_mapped())),
-        ]
-    })
-}
-
-fn network() -> impl Strategy<Value = IpNet> {
-    (address(), 0..=128_u8).prop_map(|(address, length)| {
-        let address = address.to_canonical();
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        IpNet::new(address, length.min(most)).unwrap().trunc()
-    })
-}
-
-proptest! {
-    #[test]
-    fn networks_are_found_as_by_looking_at_each(
-        networks in prop::collection::hash_map(network(), (0..9_u16).prop_map(Principal::Named), 0..40),
-        peers in prop::collection::vec(address(), 1..20),
-    ) {
-        let table: Networks = networks.iter().map(|(network, owner)| (*network, *owner)).collect();
-        for peer in peers {
-            let around = networks.iter().filter(|(network, _)| network.contains(&peer.to_canonical()));
-            let smallest = around.max_by_key(|(network, _)| network.prefix_len());
-            prop_assert_eq!(table.of(peer), smallest.map(|(_, owner)| *owner));
-        }
     }
 }

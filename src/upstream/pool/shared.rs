@@ -22,7 +22,7 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-use super::{Dial, Lease, Life, handshake_failed};
+use super::{Dial, Lease, Life};
 use crate::upstream::{connect::ConnectError, half_heard::HalfHeard, replay::Attempt};
 
 /// Requests in flight on one connection before a second one is opened, whatever the peer allows:
@@ -164,4 +164,8 @@ impl Shared {
             driver.wake_by_ref();
         }
     }
+}
+
+fn handshake_failed(error: &hyper::Error) -> ConnectError {
+    ConnectError::Http(error.to_string())
 }

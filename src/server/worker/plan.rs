@@ -1,0 +1,140 @@
+//! What workers are made from, and how one is.
+//! It never starts anything: a worker is whole before its thread is there.
+
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{Inside, StartError};
+use crate::{
+    config::Origin,
+    gateway::{Gateway, Shared, admit::Desk},
+    server::{
+        connection::Protocols, door::Door, organisation::Organisation, places::Places,
+        streams::Streams, tls::Edge,
+    },
+    telemetry::{access_log::AccessLog, output::Output},
+    upstream::{
+        connect::Connector,
+        deadline::Deadlines,
+        pool::{Pool, Warm},
+    },
+};
+
+/// What every worker is made from.
+#[derive(Clone)]
+pub struct WorkerPlan {
+    /// The first one, then the others.
+    pub organisations: Vec<OrganisationPlan>,
+    /// What TCP listeners show; `None`: they speak plain text.
+    pub edge: Option<Arc<Edge>>,
+    /// Where access lines go, if anywhere.
+    pub log: Option<Output>,
+    /// The beginning of a drain.
+    pub stop_accepting: CancellationToken,
+}
+
+/// What every worker knows of an organisation.
+#[derive(Clone)]
+pub struct OrganisationPlan {
+    pub(super) shared: Arc<Shared>,
+    /// Trust towards upstream.
+    tls: ClientConfig,
+    /// What `Host` leads to it on a shared listener.
+    hosts: Vec<String>,
+    /// Connections to the API that are kept ready.
+    warm: Warm,
+}
+
+impl OrganisationPlan {
+    /// Of one that was started.
+    pub fn of(org: &Organisation) -> Self {
+        let Organisation { shared, tls, hosts, .. } = org;
+        Self {
+            shared: Arc::clone(shared),
+            tls: tls.clone(),
+            hosts: hosts.clone(),
+            warm: Warm::new(shared.config.upstream.warm_connections),
+        }
+    }
+}
+
+impl WorkerPlan {
+    pub(super) fn build(
+        self,
+        places: Arc<Places>,
+        connections: TaskTracker,
+    ) -> Result<Inside, StartError> {
+        let deadlines = Arc::<Deadlines>::default();
+        let mut gateways = Vec::with_capacity(self.organisations.len());
+        for org in &self.organisations {
+            let log = self.log.clone();
+            gateways.push(org.gateway(log, Arc::clone(&deadlines), connections.clone())?);
+        }
+        let mut all = gateways.iter().zip(&self.organisations);
+        let (first, _) = all.next().ok_or(StartError::NoClient)?;
+        let others: Vec<_> = all.map(|(it, org)| (org.hosts.clone(), Arc::clone(it))).collect();
+        let first = Arc::clone(first);
+        let mut doors = vec![Door::shared(Arc::clone(&first), others)];
+        doors.extend(gateways.into_iter().skip(1).map(Door::of));
+        let config = &first.shared.config;
+        let streams =
+            Streams::new(connections.clone(), Arc::clone(&deadlines), config.upstream.idle_timeout);
+        let protocols = Arc::new(Protocols::new(&config.access, streams));
+        Ok(Inside {
+            first,
+            doors,
+            deadlines,
+            protocols,
+            ticker: Arc::default(),
+            places,
+            edge: self.edge,
+            handshakes: Arc::default(),
+            connections,
+            stop_accepting: self.stop_accepting,
+        })
+    }
+}
+
+impl OrganisationPlan {
+    /// A worker's own part of it.
+    fn gateway(
+        &self,
+        log: Option<Output>,
+        deadlines: Arc<Deadlines>,
+        tasks: TaskTracker,
+    ) -> Result<Arc<Gateway>, StartError> {
+        let config = &self.shared.config;
+        let upstream = &config.upstream;
+        let connector = Connector::new(
+            &self.tls,
+            upstream.http2,
+            upstream.proxy.as_ref(),
+            upstream.connect_timeout,
+        );
+        // Not the callers' tracker: an idle upstream connection must not hold up a drain.
+        let links = TaskTracker::new();
+        let pool = |origin: &Origin, warm| {
+            Pool::new(origin.clone(), connector.clone(), upstream.http2, warm, links.clone())
+        };
+        let warm = self.warm.clone();
+        let (api, apps) = (pool(&upstream.api, warm)?, pool(&upstream.apps, Warm::default())?);
+        let names = self.shared.callers.names();
+        let org = self.shared.name.clone();
+        Ok(Arc::new(Gateway {
+            desk: Desk::new(&self.shared.admission),
+            shared: Arc::clone(&self.shared),
+            api,
+            apps,
+            log: AccessLog::new(
+                config.telemetry.format,
+                org,
+                names,
+                (log, self.shared.audit.clone()),
+            ),
+            deadlines,
+            tasks,
+        }))
+    }
+}
