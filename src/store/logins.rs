@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::broadcast;
 
-use super::{Down, Heard, Link, Scope, Script, seal::Key};
+use super::{Down, Heard, Link, Scope, Script, script::script, seal::Key};
 use crate::decide::local_token::Record;
 
 /// Tokens in one step of the store, which serves nobody else meanwhile.
@@ -76,21 +76,15 @@ pub struct Logins {
     look: Script,
 }
 
-macro_rules! script {
-    ($file:literal) => {
-        Script::new(concat!(include_str!("logins/common.lua"), include_str!($file)))
-    };
-}
-
 impl Logins {
     /// Nothing is asked yet.
     pub fn new(link: Arc<Link>, scope: &Scope) -> Self {
         Self {
             link,
             channel: scope.name("logins"),
-            revoke: script!("logins/revoke.lua"),
-            used: script!("logins/used.lua"),
-            look: script!("logins/look.lua"),
+            revoke: script!("logins", "revoke"),
+            used: script!("logins", "used"),
+            look: script!("logins", "look"),
         }
     }
 

@@ -11,7 +11,7 @@ use tokio::{sync::broadcast, time::Instant};
 
 use super::{
     Down, Heard, ReplicaId, Scope,
-    token::{DEAD, Lock, News, Place, Published, Record, TokenStore},
+    token::{DEAD, Lock, News, Place, Published, Record, TokenStore, Told},
 };
 
 /// In milliseconds of the store's clock.
@@ -171,26 +171,26 @@ impl Shelf {
 }
 
 impl TokenStore for Memory {
-    async fn read(&self, place: &Place) -> Result<Record, Down> {
+    async fn read(&self, place: &Place) -> Told<Record> {
         self.step(place, |slot, now, _| (slot.record(now), None))
     }
 
-    async fn take(&self, place: &Place, lease: Duration) -> Result<(Lock, Record), Down> {
+    async fn take(&self, place: &Place, lease: Duration) -> Told<(Lock, Record)> {
         self.step(place, |slot, now, me| {
             let lock = slot.take(now, me, lease, DEAD);
             ((lock, slot.record(now)), None)
         })
     }
 
-    async fn beat(&self, place: &Place, fence: u64) -> Result<(), Down> {
+    async fn beat(&self, place: &Place, fence: u64) -> Told {
         self.step(place, |slot, now, me| (slot.beat(now, me, fence), None))
     }
 
-    async fn release(&self, place: &Place, fence: u64) -> Result<(), Down> {
+    async fn release(&self, place: &Place, fence: u64) -> Told {
         self.step(place, |slot, _, me| (slot.release(me, fence), None))
     }
 
-    async fn publish(&self, place: &Place, news: News<'_>) -> Result<Published, Down> {
+    async fn publish(&self, place: &Place, news: News<'_>) -> Told<Published> {
         if self.shelf().full {
             return Err(Down { why: "it is full".to_owned() });
         }
@@ -203,21 +203,15 @@ impl TokenStore for Memory {
         })
     }
 
-    async fn give_up(
-        &self,
-        place: &Place,
-        serial: u64,
-        note: &[u8],
-        message: &[u8],
-    ) -> Result<(), Down> {
+    async fn give_up(&self, place: &Place, serial: u64, note: &[u8], message: &[u8]) -> Told {
         self.step(place, |slot, _, _| ((), slot.give_up(serial, note).then(|| message.to_vec())))
     }
 
-    async fn vouch(&self, place: &Place, serial: u64) -> Result<(), Down> {
+    async fn vouch(&self, place: &Place, serial: u64) -> Told {
         self.step(place, |slot, _, _| (slot.vouch(serial), None))
     }
 
-    async fn alive(&self, _: &Scope, life: Duration) -> Result<u64, Down> {
+    async fn alive(&self, _: &Scope, life: Duration) -> Told<u64> {
         let now = ms(self.began.elapsed());
         let mut all = self.shelf();
         all.alive.retain(|who, until| who != self.me.as_str().as_bytes() && *until >= now);

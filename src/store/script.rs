@@ -5,6 +5,17 @@ use std::fmt;
 
 use redis::{Cmd, ErrorKind, FromRedisValue, RedisResult, ServerErrorKind, aio::ConnectionLike};
 
+/// One of a folder's scripts, behind what they have in common.
+macro_rules! script {
+    ($folder:literal, $name:literal) => {
+        $crate::store::Script::new(concat!(
+            include_str!(concat!($folder, "/common.lua")),
+            include_str!(concat!($folder, "/", $name, ".lua")),
+        ))
+    };
+}
+pub(super) use script;
+
 /// A script that the store runs as one step.
 pub struct Script {
     text: String,

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::broadcast;
 
-use super::{Down, Heard, Link, ReplicaId, Scope, Script};
+use super::{Down, Heard, Link, ReplicaId, Scope, Script, script::script};
 
 /// A holder of the lock that was silent for so long is dead.
 pub(super) const DEAD: Duration = Duration::from_secs(3);
@@ -83,30 +83,33 @@ pub struct News<'a> {
     pub message: &'a [u8],
 }
 
+/// What a step comes to.
+pub type Told<T = ()> = Result<T, Down>;
+
 /// What a replica does with a place. Each is one step of the store.
 pub trait TokenStore: Send + Sync + 'static {
     /// What is there.
-    fn read(&self, place: &Place) -> impl Future<Output = Result<Record, Down>> + Send;
+    fn read(&self, place: &Place) -> impl Future<Output = Told<Record>> + Send;
 
     /// Takes the lock, if it is free, ours, or a dead holder's; and what is there.
     fn take(
         &self,
         place: &Place,
         lease: Duration,
-    ) -> impl Future<Output = Result<(Lock, Record), Down>> + Send;
+    ) -> impl Future<Output = Told<(Lock, Record)>> + Send;
 
     /// The holder lives.
-    fn beat(&self, place: &Place, fence: u64) -> impl Future<Output = Result<(), Down>> + Send;
+    fn beat(&self, place: &Place, fence: u64) -> impl Future<Output = Told> + Send;
 
     /// Lets go of the lock, if it is still ours.
-    fn release(&self, place: &Place, fence: u64) -> impl Future<Output = Result<(), Down>> + Send;
+    fn release(&self, place: &Place, fence: u64) -> impl Future<Output = Told> + Send;
 
     /// Makes a token everybody's, unless there is a newer fence; the lock is free then.
     fn publish(
         &self,
         place: &Place,
         news: News<'_>,
-    ) -> impl Future<Output = Result<Published, Down>> + Send;
+    ) -> impl Future<Output = Told<Published>> + Send;
 
     /// Marks a token as given up with `note`, unless there is a newer one, and says so.
     fn give_up(
@@ -115,17 +118,13 @@ pub trait TokenStore: Send + Sync + 'static {
         serial: u64,
         note: &[u8],
         message: &[u8],
-    ) -> impl Future<Output = Result<(), Down>> + Send;
+    ) -> impl Future<Output = Told> + Send;
 
     /// Takes that mark away.
-    fn vouch(&self, place: &Place, serial: u64) -> impl Future<Output = Result<(), Down>> + Send;
+    fn vouch(&self, place: &Place, serial: u64) -> impl Future<Output = Told> + Send;
 
     /// Says that we live for so long; zero: we leave. How many others live.
-    fn alive(
-        &self,
-        scope: &Scope,
-        life: Duration,
-    ) -> impl Future<Output = Result<u64, Down>> + Send;
+    fn alive(&self, scope: &Scope, life: Duration) -> impl Future<Output = Told<u64>> + Send;
 
     /// What others say from now on.
     fn listen(&self, channel: &str) -> broadcast::Receiver<Heard>;
@@ -152,24 +151,18 @@ struct Scripts {
     alive: Script,
 }
 
-macro_rules! script {
-    ($file:literal) => {
-        Script::new(concat!(include_str!("token/common.lua"), include_str!($file)))
-    };
-}
-
 impl Redis {
     /// Nothing is asked yet.
     pub fn new(link: Arc<Link>) -> Self {
         let scripts = Scripts {
-            read: script!("token/read.lua"),
-            take: script!("token/take.lua"),
-            beat: script!("token/beat.lua"),
-            release: script!("token/release.lua"),
-            publish: script!("token/publish.lua"),
-            give_up: script!("token/give_up.lua"),
-            vouch: script!("token/vouch.lua"),
-            alive: script!("token/alive.lua"),
+            read: script!("token", "read"),
+            take: script!("token", "take"),
+            beat: script!("token", "beat"),
+            release: script!("token", "release"),
+            publish: script!("token", "publish"),
+            give_up: script!("token", "give_up"),
+            vouch: script!("token", "vouch"),
+            alive: script!("token", "alive"),
         };
         Self { link, me: ReplicaId::random(), scripts }
     }
@@ -194,11 +187,11 @@ fn ms(time: Duration) -> Vec<u8> {
 }
 
 impl TokenStore for Redis {
-    async fn read(&self, place: &Place) -> Result<Record, Down> {
+    async fn read(&self, place: &Place) -> Told<Record> {
         self.link.run(&self.scripts.read, &[&place.token], &[]).await.map(record)
     }
 
-    async fn take(&self, place: &Place, lease: Duration) -> Result<(Lock, Record), Down> {
+    async fn take(&self, place: &Place, lease: Duration) -> Told<(Lock, Record)> {
         let keys = [place.token.as_str(), &place.lock];
         let args: [&[u8]; 3] = [self.me(), &ms(lease), &ms(DEAD)];
         let (taken, fence, found): (u8, u64, Raw) =
@@ -207,17 +200,17 @@ impl TokenStore for Redis {
         Ok((lock, record(found)))
     }
 
-    async fn beat(&self, place: &Place, fence: u64) -> Result<(), Down> {
+    async fn beat(&self, place: &Place, fence: u64) -> Told {
         let args: [&[u8]; 2] = [self.me(), &text(&fence)];
         self.link.run::<u8>(&self.scripts.beat, &[&place.lock], &args).await.map(|_| ())
     }
 
-    async fn release(&self, place: &Place, fence: u64) -> Result<(), Down> {
+    async fn release(&self, place: &Place, fence: u64) -> Told {
         let args: [&[u8]; 2] = [self.me(), &text(&fence)];
         self.link.run::<u8>(&self.scripts.release, &[&place.lock], &args).await.map(|_| ())
     }
 
-    async fn publish(&self, place: &Place, news: News<'_>) -> Result<Published, Down> {
+    async fn publish(&self, place: &Place, news: News<'_>) -> Told<Published> {
         let keys = [place.token.as_str(), &place.lock];
         let (fence, left) = (text(&news.fence), ms(news.left));
         let channel = place.channel.as_bytes();
@@ -226,23 +219,17 @@ impl TokenStore for Redis {
         Ok(if done == 1 { Published::Yes } else { Published::Lost(record(found)) })
     }
 
-    async fn give_up(
-        &self,
-        place: &Place,
-        serial: u64,
-        note: &[u8],
-        message: &[u8],
-    ) -> Result<(), Down> {
+    async fn give_up(&self, place: &Place, serial: u64, note: &[u8], message: &[u8]) -> Told {
         let args: [&[u8]; 4] = [&text(&serial), note, place.channel.as_bytes(), message];
         self.link.run::<u8>(&self.scripts.give_up, &[&place.token], &args).await.map(|_| ())
     }
 
-    async fn vouch(&self, place: &Place, serial: u64) -> Result<(), Down> {
+    async fn vouch(&self, place: &Place, serial: u64) -> Told {
         let args: [&[u8]; 1] = [&text(&serial)];
         self.link.run::<u8>(&self.scripts.vouch, &[&place.token], &args).await.map(|_| ())
     }
 
-    async fn alive(&self, scope: &Scope, life: Duration) -> Result<u64, Down> {
+    async fn alive(&self, scope: &Scope, life: Duration) -> Told<u64> {
         let args: [&[u8]; 2] = [self.me(), &ms(life)];
         self.link.run(&self.scripts.alive, &[&scope.name("replicas")], &args).await
     }
