@@ -1,7 +1,7 @@
 //! Shared values as nobody else can read or make them: sealed under a key of the client's secret.
 //! It never opens what was sealed for another place, purpose or client, and never says why not.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},
@@ -25,8 +25,11 @@ const NAME_BYTES: usize = 16;
 /// A key for one purpose of one client. Who has another secret has another key, and another `id`.
 ///
 /// It is made anew for each secret, so a changed secret is another key from then on: what was sealed
-/// before is read by those who still know the former one.
-pub struct Key {
+/// before is read by those who still know the former one. A clone is the same key.
+#[derive(Clone)]
+pub struct Key(Arc<Parts>);
+
+struct Parts {
     aead: RandomizedNonceKey,
     names: hmac::Key,
     id: String,
@@ -35,7 +38,7 @@ pub struct Key {
 /// Without the key.
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Key").field(&self.id).finish()
+        f.debug_tuple("Key").field(&self.0.id).finish()
     }
 }
 
@@ -63,23 +66,23 @@ impl Key {
                 .expect("RFC 5869 gives up to 255 times 32 bytes");
             bytes
         };
-        Self {
+        Self(Arc::new(Parts {
             aead: RandomizedNonceKey::new(&AES_256_GCM, &part("seal", KEY_BYTES))
                 .expect("AES-256 takes 32 bytes"),
             names: hmac::Key::new(hmac::HMAC_SHA256, &part("names", KEY_BYTES)),
             id: hex(&part("id", ID_BYTES)),
-        }
+        }))
     }
 
     /// Tells keys apart, and nothing else: it goes into the names of what is sealed under this key, so
     /// that replicas with different secrets never read or overwrite each other's values.
     pub fn id(&self) -> &str {
-        &self.id
+        &self.0.id
     }
 
     /// A name that may be seen, of one that may not: a caller's, a token's.
     pub fn name(&self, plain: &[u8]) -> String {
-        let digest = hmac::sign(&self.names, plain);
+        let digest = hmac::sign(&self.0.names, plain);
         hex(digest.as_ref().get(..NAME_BYTES).unwrap_or_default())
     }
 
@@ -94,6 +97,7 @@ impl Key {
         sealed.extend_from_slice(plain);
         let (head, body) = sealed.split_at_mut(1 + NONCE_LEN);
         let (nonce, tag) = self
+            .0
             .aead
             .seal_in_place_separate_tag(Aad::from(context.as_bytes()), body)
             .expect("it fails above 64 GiB, or without randomness, which aborts before");
@@ -111,7 +115,7 @@ impl Key {
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let mut plain = Zeroizing::new(body.to_vec());
         let length =
-            self.aead.open_in_place(nonce, Aad::from(context.as_bytes()), &mut plain).ok()?.len();
+            self.0.aead.open_in_place(nonce, Aad::from(context.as_bytes()), &mut plain).ok()?.len();
         plain.truncate(length);
         Some(plain)
     }

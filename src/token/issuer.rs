@@ -20,6 +20,7 @@ use super::{
     certificate::{self, BadCertificate},
     client_auth::{Proof, Prover},
     keys::Keys,
+    seals::Made,
     wire::client_of,
 };
 use crate::{
@@ -114,6 +115,7 @@ pub struct Login {
     secrets: Secrets,
     live: AtomicU8,
     pub(super) keys: Keys,
+    pub(super) made: Made,
     pub(super) skew: AtomicI64,
     pub(super) warned_of_skew: AtomicBool,
     pub(super) proxied: bool,
@@ -149,6 +151,7 @@ impl Login {
             secrets,
             live: AtomicU8::new(Which::Current as u8),
             keys: Keys::default(),
+            made: Made::default(),
             skew: AtomicI64::new(NO_SKEW),
             warned_of_skew: AtomicBool::new(false),
             turn: Semaphore::new(1),

@@ -454,6 +454,31 @@ async fn replicas_in_mid_rotation_have_a_key_in_common() {
 }
 
 #[tokio::test]
+async fn a_rotated_secret_is_taken_up_and_its_keys_are_those_of_who_never_had_the_former() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("secret");
+    let in_file = || {
+        let mut oauth = oauth("http://127.0.0.1:1/oauth/token".parse().unwrap());
+        let current = SecretSource::File(file.clone());
+        oauth.clients[0].credentials = Credentials::Secret { current, next: None };
+        login(oauth)
+    };
+    let ids = async |login: &Login| {
+        let keys = login.seals("budget").await;
+        keys.iter().map(|key| key.id().to_owned()).collect::<Vec<_>>()
+    };
+    std::fs::write(&file, "the-former").unwrap();
+    let login = in_file();
+    let former = ids(&login).await;
+    assert_eq!(former.len(), 1);
+    std::fs::write(&file, "the-rotated").unwrap();
+    login.fresh(Which::Current).await.unwrap();
+    let rotated = ids(&login).await;
+    assert_ne!(rotated, former);
+    assert_eq!(rotated, ids(&in_file()).await);
+}
+
+#[tokio::test]
 async fn a_refused_assertion_names_a_wrong_clock() {
     let wrong = refused().replace("\r\n\r\n", "\r\nDate: Tue, 14 Nov 2023 22:13:20 GMT\r\n\r\n");
     let peer = Peer::answering(&[wrong]).await;
