@@ -134,7 +134,7 @@ impl Sharing {
                     Heard::Said(message) => self.said(&message, table),
                     Heard::Gap => return duty.gap(),
                 },
-                () = self.news.notified() => return,
+                () = self.news.notified(), if !duty.fails() => return,
                 () = sleep_until(until) => return,
             }
         }
@@ -160,3 +160,6 @@ impl Sharing {
         Place::new(self.login.scope(), &String::from_utf8_lossy(whose))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     config::KeyDigest,
     decide::{
+        backoff::Backoff,
         callers::Principal,
         local_token::{Record, Whose, look_every},
     },
@@ -21,8 +22,12 @@ use crate::{
     },
 };
 
-/// After something could not be told.
-const AGAIN: Duration = Duration::from_millis(200);
+/// After something could not be told. A store that is back says so before most of these are over.
+const AGAIN: Backoff = Backoff {
+    floor: Duration::from_millis(200),
+    first: Duration::from_millis(400),
+    cap: Duration::from_secs(5),
+};
 /// How often everything is asked and told anew: the store may have lost it, or a message.
 const ANEW: Duration = Duration::from_secs(60);
 /// No token lives longer.
@@ -34,6 +39,8 @@ pub struct Duty {
     look: Duration,
     /// When everything is asked and told anew.
     anew: Instant,
+    /// In a row.
+    failures: u32,
 }
 
 /// A revocation, as it is said.
@@ -50,12 +57,17 @@ pub struct Said {
 impl Duty {
     /// Everything is due.
     pub fn new(idle: Duration) -> Self {
-        Self { look: look_every(idle), anew: Instant::now() }
+        Self { look: look_every(idle), anew: Instant::now(), failures: 0 }
     }
 
-    /// Messages may have been missed.
+    /// Messages may have been missed; and they arrive again, so that what fails now need not for long.
     pub fn gap(&mut self) {
-        self.anew = Instant::now();
+        (self.anew, self.failures) = (Instant::now(), 0);
+    }
+
+    /// The last time something could not be told: more of it would not be, either.
+    pub fn fails(&self) -> bool {
+        self.failures > 0
     }
 
     /// Does what is due; when there is more.
@@ -65,15 +77,21 @@ impl Duty {
         if anew {
             table.tell_again();
         }
-        match tell(sharing, table, anew).await {
-            Ok(()) => {
-                if anew {
-                    self.anew = begun + ANEW;
-                }
-                Instant::now() + self.look.min(self.anew.saturating_duration_since(begun))
-            }
-            Err(_) => Instant::now() + AGAIN,
+        let told = tell(sharing, table, anew).await;
+        Instant::now() + self.rest(told.is_ok(), begun, fastrand::f64())
+    }
+
+    /// How long there is nothing to do after what was `begun` then.
+    fn rest(&mut self, told: bool, begun: Instant, dice: f64) -> Duration {
+        if !told {
+            self.failures = self.failures.saturating_add(1);
+            return AGAIN.delay(self.failures, dice);
         }
+        self.failures = 0;
+        if begun >= self.anew {
+            self.anew = begun + ANEW;
+        }
+        self.look.min(self.anew.saturating_duration_since(begun))
     }
 }
 
@@ -162,6 +180,19 @@ pub fn read(plain: &[u8]) -> Option<Said> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_be_told_is_tried_less_and_less_often_until_the_store_is_heard_again() {
+        let (mut duty, begun) = (Duty::new(Duration::from_secs(3600)), Instant::now());
+        let failed = |duty: &mut Duty| duty.rest(false, begun, 1.0).as_millis();
+        let rests = [(); 6].map(|()| failed(&mut duty));
+        assert_eq!(rests, [400, 800, 1600, 3200, 5000, 5000]);
+        duty.gap();
+        assert_eq!((duty.fails(), failed(&mut duty)), (false, 400));
+        assert!(duty.fails());
+        let told = duty.rest(true, begun, 1.0);
+        assert_eq!((duty.fails(), told), (false, look_every(Duration::from_secs(3600))));
+    }
 
     #[test]
     fn what_is_said_is_read_as_it_was_written_and_no_longer_than_a_token_lives() {
