@@ -115,6 +115,8 @@ pub struct Freshness {
     distrusted_until: Option<Instant>,
     /// What was given up because of a 401, and which family said so: it may be good after all.
     suspect: Option<Suspect>,
+    /// When the current one was taken over from another replica, if it was.
+    adopted: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -143,6 +145,7 @@ impl Freshness {
             dead: 0,
             distrusted_until: None,
             suspect: None,
+            adopted: None,
         }
     }
 
@@ -188,7 +191,13 @@ impl Freshness {
         self.trouble = None;
         self.suspect = None;
         self.outdated = false;
+        self.adopted = None;
         self.generation
+    }
+
+    /// The token that just came is another replica's, which had reason to ask for it.
+    pub fn adopted(&mut self, now: Instant) {
+        self.adopted = Some(now);
     }
 
     /// The fetch failed. `retry_after` is the server's own wish, honoured when longer than ours.
@@ -223,15 +232,11 @@ impl Freshness {
         if generation != self.generation || self.expires_at.is_none() {
             return Verdict::Renew;
         }
-        if !renewals.grant(now, family, worked) {
+        let tried = self.adopted.is_some_and(|since| renewals.tried(now, family, since));
+        if tried || !renewals.grant(now, family, worked) {
             return Verdict::PassOn;
         }
-        self.suspect = self.expires_at.take().map(|expires_at| Suspect {
-            expires_at,
-            refresh_at: self.refresh_at,
-            family: Some(family),
-            unclear: false,
-        });
+        self.give_up(Some(family));
         Verdict::Renew
     }
 
@@ -240,14 +245,15 @@ impl Freshness {
     pub fn doubted(&mut self, generation: Generation) -> bool {
         let current = generation == self.generation && self.expires_at.is_some();
         if current {
-            self.suspect = self.expires_at.take().map(|expires_at| Suspect {
-                expires_at,
-                refresh_at: self.refresh_at,
-                family: None,
-                unclear: false,
-            });
+            self.give_up(None);
         }
         current
+    }
+
+    fn give_up(&mut self, family: Option<u64>) {
+        let refresh_at = self.refresh_at;
+        let suspect = |expires_at| Suspect { expires_at, refresh_at, family, unclear: false };
+        self.suspect = self.expires_at.take().map(suspect);
     }
 
     /// The fetch brought nothing newer than what came meanwhile.

@@ -31,6 +31,8 @@ struct Blamed {
     family: u64,
     /// How often in a row.
     times: u32,
+    /// The last time.
+    at: Instant,
     until: Instant,
     /// Its time was over, and a renewal is on its way that may help.
     on_trial: bool,
@@ -106,6 +108,16 @@ impl Renewals {
         self.allowance = (self.allowance + 1.0).min(self.most);
     }
 
+    /// A 401 under a token that another replica asked for and that is here `since` then. A family that
+    /// was to blame before is so again: this token was the next try, and it did not help.
+    pub(super) fn tried(&mut self, now: Instant, family: u64, since: Instant) -> bool {
+        let tried = self.blamed.iter().any(|blamed| blamed.family == family && blamed.at < since);
+        if tried {
+            self.blame(now, family, now);
+        }
+        tried
+    }
+
     /// A renewal because of this family, if one is worth it and allowed.
     pub(super) fn grant(&mut self, now: Instant, family: u64, worked: bool) -> bool {
         self.blamed.retain(|blamed| now < blamed.until + FORGIVEN_AFTER);
@@ -141,7 +153,7 @@ impl Renewals {
         if self.blamed.len() == MAX_BLAMED {
             self.blamed.remove(0);
         }
-        self.blamed.push(Blamed { family, times, until, on_trial: false });
+        self.blamed.push(Blamed { family, times, at: now, until, on_trial: false });
     }
 
     fn is_blamed(&self, now: Instant, family: u64) -> bool {
@@ -152,7 +164,67 @@ impl Renewals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::t0;
+    use crate::decide::{
+        freshness::{Freshness, Verdict},
+        t0,
+    };
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// Tokens that are asked for in ten minutes because of an endpoint that always answers 401, polled
+    /// once a second at replicas in turn. `worked`: other endpoints take the tokens.
+    fn polled(replicas: usize, worked: bool) -> usize {
+        let t0 = t0();
+        let mut all: Vec<_> =
+            (0..replicas).map(|_| (Freshness::new(Duration::ZERO), Renewals::default())).collect();
+        for (freshness, _) in &mut all {
+            freshness.fetched(t0, HOUR, 0.0);
+        }
+        let mut asked = 0;
+        for second in 1..=600_usize {
+            let (now, turn) = (t0 + Duration::from_secs(second as u64), second % replicas);
+            let (freshness, renewals) = &mut all[turn];
+            let refused = freshness.generation();
+            if freshness.rejected(renewals, now, refused, 1, worked) == Verdict::PassOn {
+                continue;
+            }
+            asked += 1;
+            for (number, (freshness, renewals)) in all.iter_mut().enumerate() {
+                let generation = freshness.fetched(now, HOUR, 0.0);
+                if number == turn {
+                    freshness.fruitless(renewals, now, generation, 1, worked);
+                } else {
+                    freshness.adopted(now);
+                }
+            }
+        }
+        asked
+    }
+
+    #[test]
+    fn replicas_learn_from_one_anothers_renewals_which_endpoint_always_says_401() {
+        for worked in [true, false] {
+            let alone = polled(1, worked);
+            for replicas in [2, 3, 10] {
+                let asked = polled(replicas, worked);
+                assert!(asked < alone + replicas, "{asked} of {replicas}, {alone} of one");
+            }
+        }
+    }
+
+    #[test]
+    fn anothers_token_is_renewed_when_it_is_refused_where_nothing_was_to_blame() {
+        let t0 = t0();
+        let (mut freshness, mut renewals) = (Freshness::new(Duration::ZERO), Renewals::default());
+        renewals.fruitless(t0, 1, true);
+        let later = t0 + Duration::from_secs(60);
+        let generation = freshness.fetched(later, HOUR, 0.0);
+        freshness.adopted(later);
+        let mut refused =
+            |now, family| freshness.rejected(&mut renewals, now, generation, family, true);
+        assert_eq!(refused(later, 1), Verdict::PassOn, "it was to blame with the former one");
+        assert_eq!(refused(later, 2), Verdict::Renew);
+    }
 
     #[test]
     fn ten_tokens_may_all_die_at_once_and_one_bad_endpoint_costs_few_renewals() {

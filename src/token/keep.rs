@@ -93,6 +93,10 @@ impl Tokens {
         self.metrics.minted(&self.of, outcome);
         let born = minted.born.unwrap_or(asked);
         let generation = freshness.fetched(born.into_std(), minted.life, fastrand::f64());
+        match minted.share {
+            Share::Adopted(_) => freshness.adopted(Instant::now().into_std()),
+            Share::Private | Share::Published(_) => {}
+        }
         self.suspect.store(None);
         self.failure.store(None);
         self.current.store(Some(Arc::new(Token {
