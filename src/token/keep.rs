@@ -95,7 +95,7 @@ impl Tokens {
         let generation = freshness.fetched(born.into_std(), minted.life, fastrand::f64());
         match minted.share {
             Share::Adopted(_) => freshness.adopted(Instant::now().into_std()),
-            Share::Private | Share::Published(_) => {}
+            Share::Private | Share::Unheard | Share::Published(_) => {}
         }
         self.suspect.store(None);
         self.failure.store(None);
