@@ -126,7 +126,7 @@ impl Policy for Ours {
 
     fn answered(&mut self, now: Instant, id: CallId, steps: &mut Vec<Step>) {
         let Some(Open { grant: Some((grant, sent)), .. }) = self.open.remove(&id) else { return };
-        let woken = self.turns.passed(&grant.gates, grant.spot.lane, sent);
+        let woken = self.turns.passed((&grant.gates, grant.spot.lane), sent, now);
         if self.turns.ended(&grant.gates, sent, now) || woken {
             self.wake(now, steps);
         }

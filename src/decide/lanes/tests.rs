@@ -5,7 +5,7 @@ use std::{num::NonZeroU32, time::Duration};
 use proptest::prelude::*;
 
 use super::*;
-use crate::decide::t0;
+use crate::decide::{blame::Suspect, t0};
 
 const WINDOW: Duration = Duration::from_secs(60);
 
