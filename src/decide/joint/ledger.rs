@@ -24,6 +24,14 @@ pub struct Ask {
     pub leaves: bool,
 }
 
+impl Ask {
+    /// Of a replica that has sent nothing lately.
+    pub fn leaving(call: u64) -> Self {
+        let (claim, want, inside) = (0, 0, 0);
+        Self { call, claim, want, inside, sent: Vec::new(), wishes: Vec::new(), leaves: true }
+    }
+}
+
 /// What all replicas of a client know together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Age {

@@ -26,6 +26,11 @@ pub struct Cap {
 }
 
 impl Cap {
+    /// Of a limit of which nothing is ours, until the store has been asked.
+    pub fn nothing(limit: u64) -> Self {
+        Self { now: 0, soon: limit, until: None }
+    }
+
     /// Calls in any window.
     pub fn at(&self, now: Instant) -> u64 {
         if self.until.is_some_and(|until| until <= now) { 0 } else { self.now }
@@ -81,12 +86,11 @@ const CLOCKS: u32 = 100;
 impl Part {
     /// Nothing of it, until the store has been asked.
     pub fn new(me: &str, limit: u64, window: Duration) -> Self {
-        let cap = Cap { now: 0, soon: limit, until: None };
         let wishes = BTreeMap::from([(me.to_owned(), Vec::new())]);
         Self {
             limit,
             window,
-            cap,
+            cap: Cap::nothing(limit),
             heard: None,
             unheard: None,
             me: me.to_owned(),
@@ -95,6 +99,11 @@ impl Part {
             settled: None,
             frozen: false,
         }
+    }
+
+    /// What all replicas may send together.
+    pub fn limit(&self) -> u64 {
+        self.limit
     }
 
     /// What may be sent.

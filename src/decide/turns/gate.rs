@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Waiting, joint::nothing};
+use super::Waiting;
 use crate::decide::{
     blame::{Doubt, Suspect},
     budget::{Allowance, Before, Budget},
@@ -212,11 +212,10 @@ impl<W> Gate<W> {
 
     /// Others have a part of it from now on.
     pub(super) fn share(&mut self) {
-        let rate = self.budget.limit().filter(|_| !self.assumed).and_then(NonZeroU32::new);
-        if let Some(rate) = rate {
-            self.budget.share(nothing(rate));
+        if let Some(rate) = self.rate() {
+            self.budget.share(Cap::nothing(rate.into()));
         }
-        self.seats = self.concurrent.map(nothing);
+        self.seats = self.concurrent.map(|most| Cap::nothing(most.get().into()));
     }
 
     /// Calls in a window, if somebody said how many.

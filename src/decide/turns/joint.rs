@@ -39,7 +39,7 @@ impl<W> Turns<W> {
         self.tally = Some(Tally::new(self.lanes.allowance().window, now));
         let Some(limit) = self.lanes.allowance().limit else { return };
         for lane in self.lanes.numbers() {
-            self.lanes.share(lane, nothing(limit));
+            self.lanes.share(lane, Cap::nothing(limit.get().into()));
         }
     }
 
@@ -52,7 +52,7 @@ impl<W> Turns<W> {
     /// known what is ours, nothing is.
     pub(super) fn renewed(&mut self, lane: Lane) {
         if let Some(limit) = self.lanes.allowance().limit.filter(|_| self.lanes.is_alone(lane)) {
-            self.lanes.share(lane, nothing(limit));
+            self.lanes.share(lane, Cap::nothing(limit.get().into()));
         }
     }
 
@@ -143,11 +143,6 @@ impl GateId {
             Self::Learned(_) => false,
         }
     }
-}
-
-/// Of a limit of which it is not known what is ours.
-pub(super) fn nothing(limit: NonZeroU32) -> Cap {
-    Cap { now: 0, soon: limit.get().into(), until: None }
 }
 
 #[cfg(test)]

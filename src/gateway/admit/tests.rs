@@ -26,8 +26,12 @@ fn rate_limit(limit: u32, max_queue: usize) -> RateLimit {
 }
 
 fn spawn(limit: RateLimit) -> Arc<Admission> {
+    spawn_for(limit, Granted::default())
+}
+
+fn spawn_for(limit: RateLimit, callers: Granted) -> Arc<Admission> {
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    Admission::spawn(limit, (1, Granted::default()), &tasks, &Handle::current(), stop)
+    Admission::spawn(limit, (1, callers), &tasks, &Handle::current(), stop)
 }
 
 fn admission(limit: u32, max_queue: usize) -> Arc<Admission> {

@@ -16,7 +16,7 @@ use crate::{
         joint::{
             LEASE,
             ledger::{Ask, Opening, Told},
-            part::{Claim, Part},
+            part::{Cap, Claim, Part},
             rhythm::Rhythm,
             wish::{self, Wish},
         },
@@ -36,6 +36,8 @@ pub(super) struct Partner<B> {
     admission: Arc<Admission>,
     books: B,
     parts: BTreeMap<LimitId, Part>,
+    /// Limits that nobody here uses any longer: what was ours of them is the others'.
+    left: Vec<(LimitId, u64)>,
     rhythm: Rhythm,
     call: u64,
     version: u64,
@@ -56,6 +58,7 @@ impl<B: Books> Partner<B> {
             admission,
             books,
             parts: BTreeMap::new(),
+            left: Vec::new(),
             rhythm: Rhythm::default(),
             call: 0,
             version: 0,
@@ -144,18 +147,25 @@ impl<B: Books> Partner<B> {
             let lanes = joint.lanes();
             lanes.iter().filter(|(_, s)| **s == Signing::Private).map(|(lane, _)| *lane).collect()
         });
-        let (limits, window) = {
-            let mut state = self.admission.state();
-            let window = state.lanes().window();
-            (state.limits(now.into_std()), window)
-        };
         let ours = |id: &LimitId| match id {
             LimitId::Lane(lane) => self.books.holds(*id) && !private.contains(lane),
             LimitId::Rate(_) | LimitId::Crowd(_) => self.books.holds(*id),
         };
+        let admission = Arc::clone(&self.admission);
+        let mut state = admission.state();
+        let (limits, window) = (state.limits(now.into_std()), state.lanes().window());
         let limits: BTreeMap<LimitId, Facts> =
             limits.into_iter().filter(|(id, _)| ours(id)).collect();
-        self.parts.retain(|id, _| limits.contains_key(id));
+        let (stay, go): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.parts)
+            .into_iter()
+            .partition(|(id, _)| limits.contains_key(id));
+        self.parts = stay;
+        for (id, part) in go.into_iter().filter(|(id, _)| !matches!(id, LimitId::Lane(_))) {
+            // Before it is said, and before anybody uses it again.
+            state.cap(id, Cap::nothing(part.limit()));
+            self.left.push((id, part.limit()));
+        }
+        drop(state);
         for (id, facts) in &limits {
             let (settled, replica) = (self.settled, self.books.replica());
             self.parts.entry(*id).or_insert_with(|| {
@@ -168,7 +178,7 @@ impl<B: Books> Partner<B> {
         }
     }
 
-    /// What is said of each limit. What is given up is given up before.
+    /// What is said of each limit, and of those that are left. What is given up is given up before.
     async fn words(&mut self, now: Instant) -> (Vec<Word>, Vec<LimitId>) {
         self.call += 1;
         let (claims, window) = self.claims(now);
@@ -190,6 +200,11 @@ impl<B: Books> Partner<B> {
             };
             words.push(Word { ledger, limit, window, ask });
             ids.push(id);
+        }
+        for (id, limit) in self.left.drain(..) {
+            // What does not arrive ends by itself.
+            let ask = Ask::leaving(self.call);
+            words.push(Word { ledger: self.books.ledger(id), limit, window, ask });
         }
         (words, ids)
     }

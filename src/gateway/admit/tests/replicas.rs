@@ -103,10 +103,14 @@ struct Fleet {
 
 impl Fleet {
     fn of(count: usize, limit: &RateLimit) -> Self {
+        Self::granting(count, limit, &Granted::default())
+    }
+
+    fn granting(count: usize, limit: &RateLimit, callers: &Granted) -> Self {
         let (shelf, begin) = (Arc::default(), Instant::now());
         let looks = watch::Sender::new(());
         let replica = |n: usize| {
-            let admission = spawn(limit.clone());
+            let admission = spawn_for(limit.clone(), callers.clone());
             admission.share();
             let name = format!("replica {n}");
             let called = AsyncMutex::new(looks.subscribe());
@@ -222,6 +226,19 @@ async fn a_machine_that_slept_sends_nothing_before_it_has_asked() {
     assert_eq!(share(), 0);
     fleet.shelf.lock().unwrap().away = false;
     fleet.calls(0, 0, 1).remove(0).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_goes_to_another_replica_finds_all_of_its_ceiling_there() {
+    let terms = Terms { requests_per_minute: NonZeroU32::new(30), ..Terms::default() };
+    let fleet = Fleet::granting(2, &rate_limit(300, 10_000), &Granted::new([terms]));
+    fleet.meets().await;
+    all(fleet.calls(0, 0, 30)).await;
+    // Both know of the ceiling, and the first one no longer uses it.
+    all(fleet.calls(1, 0, 1)).await;
+    tokio::time::sleep(WINDOW + WINDOW / 2).await;
+    let left = all(fleet.calls(1, 0, 30)).await;
+    assert!(left[29] - left[0] < Duration::from_secs(2), "{:?}", left[29] - left[0]);
 }
 
 #[tokio::test(start_paused = true)]

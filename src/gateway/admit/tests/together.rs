@@ -17,9 +17,7 @@ const CEILING: u32 = 200;
 fn limited(families: Vec<Named>, ceiling: u32) -> Arc<Admission> {
     let limit = RateLimit { families, ..rate_limit(LARGE, 10) };
     let capped = Terms { requests_per_minute: NonZeroU32::new(ceiling), ..Terms::default() };
-    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    let callers = Granted::new([capped]);
-    Admission::spawn(limit, (1, callers), &tasks, &Handle::current(), stop)
+    spawn_for(limit, Granted::new([capped]))
 }
 
 /// Calls of the last minute, and the most that there ever were in one.
