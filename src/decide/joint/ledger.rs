@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 /// What a replica says, and wants.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Ask {
     /// Grows with each: what comes late, after a newer one, is not looked at.
     pub call: u64,
@@ -33,7 +33,7 @@ impl Ask {
 }
 
 /// What all replicas of a client know together.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Age {
     /// Since when nothing was lost.
     pub since: Option<Duration>,
@@ -66,7 +66,7 @@ pub struct Moment {
 }
 
 /// Another replica's part.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Other {
     /// It was heard lately.
     pub lives: bool,
@@ -77,7 +77,7 @@ pub struct Other {
 }
 
 /// The answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Told {
     /// The replica's cap from now on.
     pub cap: u64,
@@ -85,7 +85,7 @@ pub struct Told {
     pub others: BTreeMap<String, Other>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Entry {
     call: u64,
     /// What it has been given, or says that it has.
@@ -99,7 +99,7 @@ struct Entry {
 }
 
 /// The caps of one limit. Times are the store's.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Ledger {
     limit: u64,
     window: Duration,

@@ -14,7 +14,7 @@ use super::{
 };
 
 /// What a replica may send of a limit.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Cap {
     /// Calls in any window, now.
     pub now: u64,
@@ -47,7 +47,7 @@ pub struct Claim {
 }
 
 /// A part of one limit.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Part {
     limit: u64,
     window: Duration,
@@ -69,7 +69,7 @@ pub struct Part {
 }
 
 /// What a replica should have.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Target {
     cap: u64,
     /// Nobody who should have some should have less.

@@ -2,7 +2,7 @@
 //! It never tells who they are, and never believes more of it than fits.
 
 /// One caller's wish at one replica.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Wish {
     /// The same at all replicas, and no name.
     pub caller: u64,
