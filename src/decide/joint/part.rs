@@ -52,7 +52,9 @@ pub struct Part {
     limit: u64,
     window: Duration,
     cap: Cap,
-    /// When the newest question was asked that has been answered.
+    /// When the newest question was asked.
+    asked: Option<Instant>,
+    /// And when the newest one that has been answered.
     heard: Option<Instant>,
     /// Since when it has asked in vain, if it was never heard.
     unheard: Option<Instant>,
@@ -91,6 +93,7 @@ impl Part {
             limit,
             window,
             cap: Cap::nothing(limit),
+            asked: None,
             heard: None,
             unheard: None,
             me: me.to_owned(),
@@ -129,12 +132,14 @@ impl Part {
     /// The machine slept for so long, and its clock with it: the others did not.
     pub fn slept(&mut self, slept: Duration) {
         let earlier = |at: Instant| at.checked_sub(slept).unwrap_or(at);
+        self.asked = self.asked.map(earlier);
         self.heard = self.heard.map(earlier);
         self.cap.until = self.cap.until.map(earlier);
     }
 
     /// The store is about to be asked: what for. What is too much is given up first.
     pub fn ask(&mut self, now: Instant, mine: Vec<Wish>) -> Claim {
+        self.asked = Some(now);
         self.wishes.insert(self.me.clone(), mine);
         self.target = self.aim();
         let settled = self.settled.is_none_or(|settled| settled <= now);
@@ -168,7 +173,9 @@ impl Part {
         let since = |then: Instant| now.saturating_duration_since(then);
         let in_vain = since(*self.unheard.get_or_insert(now));
         let kept = self.kept();
-        if self.heard.is_none_or(|heard| since(heard) >= kept) {
+        // It stood still since it asked, and was not heard for want of patience.
+        let stood = self.asked.is_some_and(|asked| since(asked) >= LEASE);
+        if !stood && self.heard.is_none_or(|heard| since(heard) >= kept) {
             // It is awake, and asks in vain.
             self.cap.until = Some(now + LEASE);
         }
@@ -272,5 +279,19 @@ mod tests {
         // Nobody answers, but it asks: it is not the one that stands still.
         part.unheard(begin + kept, 1);
         assert_eq!(part.cap().at(begin + kept + Duration::from_secs(1)), 100);
+    }
+
+    #[test]
+    fn who_stood_still_while_it_waited_for_an_answer_has_nothing_either() {
+        let begin = crate::decide::t0();
+        let mut part = Part::new("a", 300, WINDOW);
+        part.told(begin, 100, BTreeMap::new());
+        part.ask(begin + LEASE, Vec::new());
+        let wakes = begin + 10 * WINDOW;
+        part.unheard(wakes, 1);
+        assert_eq!(part.cap().at(wakes), 0);
+        part.ask(wakes, Vec::new());
+        part.unheard(wakes + LEASE / 6, 1);
+        assert_ne!(part.cap().at(wakes + LEASE / 6), 0, "now it was awake");
     }
 }
