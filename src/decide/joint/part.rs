@@ -294,4 +294,16 @@ mod tests {
         part.unheard(wakes + LEASE / 6, 1);
         assert_ne!(part.cap().at(wakes + LEASE / 6), 0, "now it was awake");
     }
+
+    #[test]
+    fn what_is_sent_until_the_store_is_back_is_claimed_when_it_is() {
+        let begin = crate::decide::t0();
+        let mut part = Part::new("a", 300, WINDOW);
+        part.told(begin, 100, BTreeMap::from([("b".to_owned(), Vec::new())]));
+        let kept = LEASE + WINDOW;
+        part.ask(begin + 2 * kept, Vec::new());
+        part.unheard(begin + 2 * kept, 1);
+        assert_eq!(part.ask(begin + 2 * kept, Vec::new()).has, 150);
+        assert_eq!(part.ask(begin + 3 * kept, Vec::new()).has, 0, "it stood still");
+    }
 }
