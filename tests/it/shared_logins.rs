@@ -3,19 +3,18 @@
 
 use std::time::Duration;
 
-use genesys_proxy::simulator::{Client, Handle, Options};
+use genesys_proxy::simulator::{Client, Options};
 use http::Method;
 use tokio::time::{Instant, sleep};
-use tokio_util::sync::DropGuard;
 
 use crate::support::{
-    Answer, Gateway, NO_LIMIT, Sdk, World,
+    Answer, Gateway, NO_LIMIT, Replicas, Sdk, World,
     gateway::PATIENCE,
     load::sha256,
     redis::Redis,
     relay::{Cable, Relay},
     unlimited,
-    world::{client, simulator, upstream},
+    world::upstream,
 };
 
 const ORGANISATION: &str = "/api/v2/organizations/me";
@@ -32,53 +31,35 @@ fn caller(name: &str, key: &str) -> String {
     format!("[[caller]]\nname = \"{name}\"\nkey_sha256 = \"{}\"\n", sha256(key.as_bytes()))
 }
 
-/// Gateways with one client and one store.
-struct Replicas {
-    gateways: Vec<Gateway>,
-    genesys: Handle,
-    redis: Redis,
-    client: reqwest::Client,
-    _stop: DropGuard,
+fn terms(callers: &str) -> String {
+    format!("{NO_LIMIT}\n[access]\nmode = \"key\"\nlogin_idle = \"1m\"\n{callers}")
+}
+
+async fn replicas(count: usize) -> Replicas {
+    let clients = vec![Client::new(ID, SECRET), Client::new("another-id", "another-secret")];
+    let mut all = Replicas::none(Options { clients, ..unlimited() }, Redis::start()).await;
+    for _ in 0..count {
+        all.start(&caller("billing", KEY));
+    }
+    all
 }
 
 impl Replicas {
-    async fn of(count: usize) -> Self {
-        let clients = vec![Client::new(ID, SECRET), Client::new("another-id", "another-secret")];
-        let (genesys, stop) = simulator(Options { clients, ..unlimited() }).await;
-        let (redis, client) = (Redis::start(), client());
-        let mut all = Self { gateways: Vec::new(), genesys, redis, client, _stop: stop };
-        for _ in 0..count {
-            all.start(&caller("billing", KEY));
-        }
-        all
-    }
-
     /// One more, which has these callers.
     fn start(&mut self, callers: &str) {
-        let url = self.redis.url();
-        self.start_at(&url, callers, &KNOWN);
-    }
-
-    fn start_at(&mut self, store: &str, callers: &str, env: &[(&str, &str)]) {
-        let toml = format!(
-            "{}\n{NO_LIMIT}\n[store]\nurl = \"{store}\"\n\
-             [access]\nmode = \"key\"\nlogin_idle = \"1m\"\n{callers}",
-            upstream(self.genesys.addr()),
-        );
-        self.gateways.push(Gateway::start_with(&toml, env));
+        self.joins(&terms(callers), &KNOWN);
     }
 
     /// One more, behind a cable.
     async fn start_cabled(&mut self) -> Relay {
-        let relay = Relay::to(self.redis.port).await;
-        let url = format!("redis://{}", relay.address);
-        self.start_at(&url, &caller("billing", KEY), &KNOWN);
+        let (relay, url) = self.cable().await;
+        self.joins_at(&url, &terms(&caller("billing", KEY)), &KNOWN);
         relay
     }
 
     async fn login(&self, number: usize) -> String {
-        let url = self.gateways[number].url("/oauth/token");
-        let login = self.client.post(url).basic_auth("billing", Some(KEY));
+        let login = self.request(number, Method::POST, "/oauth/token");
+        let login = login.basic_auth("billing", Some(KEY));
         let form = login.form(&[("grant_type", "client_credentials")]);
         let answer = Answer::of(form.send().await.unwrap()).await;
         assert_eq!(answer.status, 200, "{answer:?}");
@@ -86,8 +67,8 @@ impl Replicas {
     }
 
     async fn asked(&self, method: Method, number: usize, path: &str, token: &str) -> Answer {
-        let url = self.gateways[number].url(path);
-        Answer::of(self.client.request(method, url).bearer_auth(token).send().await.unwrap()).await
+        let request = self.request(number, method, path).bearer_auth(token);
+        Answer::of(request.send().await.unwrap()).await
     }
 
     async fn call(&self, number: usize, token: &str) -> u16 {
@@ -102,7 +83,7 @@ impl Replicas {
     async fn key(&self, part: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let names = self.redis.ask::<Vec<String>>(&["KEYS", &format!("*{part}*")]);
+            let names = self.store.ask::<Vec<String>>(&["KEYS", &format!("*{part}*")]);
             if let Some(name) = names.into_iter().next() {
                 return name;
             }
@@ -114,7 +95,7 @@ impl Replicas {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_logs_in_at_one_and_calls_at_all() {
-    let mut replicas = Replicas::of(2).await;
+    let mut replicas = replicas(2).await;
     // It has its callers in another order.
     replicas.start(&(caller("reports", "another key") + &caller("billing", KEY)));
     let token = replicas.login(0).await;
@@ -152,17 +133,16 @@ async fn python_logs_in_once_and_calls_at_two() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_a_secret_is_changed_whoever_has_both_takes_tokens_of_either() {
-    let mut replicas = Replicas::of(1).await;
+    let mut replicas = replicas(1).await;
     let billing = caller("billing", KEY);
     let next = "[oauth]\nnext_client_secret = { env = \"GENESYS_NEXT_CLIENT_SECRET\" }\n";
-    let url = replicas.redis.url();
     for (first, next_one) in [(SECRET, "a-secret-of-later"), ("a-secret-of-before", SECRET)] {
         let env = [
             ("GENESYS_CLIENT_ID", ID),
             ("GENESYS_CLIENT_SECRET", first),
             ("GENESYS_NEXT_CLIENT_SECRET", next_one),
         ];
-        replicas.start_at(&url, &format!("{next}{billing}"), &env);
+        replicas.joins(&terms(&format!("{next}{billing}")), &env);
     }
     let token = replicas.login(0).await;
     for number in [1, 2] {
@@ -175,7 +155,7 @@ async fn while_a_secret_is_changed_whoever_has_both_takes_tokens_of_either() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_revoked_at_one_is_over_at_all() {
-    let mut replicas = Replicas::of(3).await;
+    let mut replicas = replicas(3).await;
     let (token, other) = (replicas.login(0).await, replicas.login(0).await);
     assert_eq!(replicas.call(1, &token).await, 200);
     // At one that has never seen it.
@@ -194,7 +174,7 @@ async fn what_is_revoked_at_one_is_over_at_all() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_was_cut_off_learns_of_it_when_it_is_back() {
-    let mut replicas = Replicas::of(1).await;
+    let mut replicas = replicas(1).await;
     let relay = replicas.start_cabled().await;
     let token = replicas.login(0).await;
     assert_eq!(replicas.call(1, &token).await, 200);
@@ -210,7 +190,7 @@ async fn who_was_cut_off_learns_of_it_when_it_is_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_was_cut_off_tells_of_it_when_it_is_back() {
-    let mut replicas = Replicas::of(1).await;
+    let mut replicas = replicas(1).await;
     let relay = replicas.start_cabled().await;
     let token = replicas.login(0).await;
     assert_eq!(replicas.call(1, &token).await, 200);
@@ -225,7 +205,7 @@ async fn who_was_cut_off_tells_of_it_when_it_is_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_of_all_ends_no_token_but_those_that_were_revoked() {
-    let mut replicas = Replicas::of(2).await;
+    let mut replicas = replicas(2).await;
     let (token, revoked) = (replicas.login(0).await, replicas.login(0).await);
     replicas.revoke(0, &revoked).await;
     replicas.key("logins:revoked").await;
@@ -237,20 +217,20 @@ async fn a_restart_of_all_ends_no_token_but_those_that_were_revoked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_idle_when_no_replica_has_seen_it_for_too_long() {
-    let mut replicas = Replicas::of(1).await;
+    let mut replicas = replicas(1).await;
     let token = replicas.login(0).await;
     let used = replicas.key("logins:used").await;
     let (member, now): (String, i64) = {
         let all: Vec<(String, f64)> =
-            replicas.redis.ask(&["ZRANGE", &used, "0", "-1", "WITHSCORES"]);
+            replicas.store.ask(&["ZRANGE", &used, "0", "-1", "WITHSCORES"]);
         let [(member, _)] = &all[..] else { panic!("{all:?}") };
-        let (seconds, _): (i64, i64) = replicas.redis.ask(&["TIME"]);
+        let (seconds, _): (i64, i64) = replicas.store.ask(&["TIME"]);
         (member.clone(), seconds * 1000)
     };
     replicas.start(&caller("billing", KEY));
     for (ago, status) in [(3_600_000, 401), (30_000, 200)] {
         let score = (now - ago).to_string();
-        replicas.redis.ask::<i64>(&["ZADD", &used, &score, &member]);
+        replicas.store.ask::<i64>(&["ZADD", &used, &score, &member]);
         assert_eq!(replicas.call(1, &token).await, status, "{ago}");
     }
     assert_eq!(replicas.call(0, &token).await, 200, "it knows better");
@@ -258,14 +238,14 @@ async fn a_token_is_idle_when_no_replica_has_seen_it_for_too_long() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_is_flushed_or_gone_ends_no_token() {
-    let mut replicas = Replicas::of(2).await;
+    let mut replicas = replicas(2).await;
     let token = replicas.login(0).await;
     replicas.key("logins:used").await;
-    replicas.redis.flush();
+    replicas.store.flush();
     assert_eq!(replicas.call(0, &token).await, 200);
     assert_eq!(replicas.call(1, &token).await, 200);
     let unseen = replicas.login(0).await;
-    replicas.redis.kill();
+    replicas.store.kill();
     for number in [0, 1] {
         assert_eq!(replicas.call(number, &unseen).await, 200, "{number}");
         assert_eq!(replicas.call(number, &token).await, 200, "{number}");
@@ -276,9 +256,8 @@ async fn a_store_that_is_flushed_or_gone_ends_no_token() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_elses_token_is_taken() {
-    let mut replicas = Replicas::of(1).await;
-    let url = replicas.redis.url();
-    replicas.start_at(&url, &caller("billing", KEY), &ANOTHER);
+    let mut replicas = replicas(1).await;
+    replicas.joins(&terms(&caller("billing", KEY)), &ANOTHER);
     replicas.start(&caller("reports", "another key"));
     replicas.start(&caller("billing", "a new key"));
     let token = replicas.login(0).await;
@@ -298,14 +277,14 @@ async fn nobody_elses_token_is_taken() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_store_holds_no_token_and_no_name_and_nothing_for_ever() {
-    let replicas = Replicas::of(2).await;
+    let replicas = replicas(2).await;
     let (token, revoked) = (replicas.login(0).await, replicas.login(1).await);
     assert_eq!(replicas.call(1, &token).await, 200);
     replicas.revoke(0, &revoked).await;
     replicas.key("logins:revoked").await;
     replicas.key("logins:used").await;
     let digests = [sha256(token.as_bytes()), sha256(revoked.as_bytes())];
-    let all = replicas.redis.keys_and_values();
+    let all = replicas.store.keys_and_values();
     for (name, bytes) in &all {
         let texts = [&token[4..], &revoked[4..], &digests[0], &digests[1], "billing", KEY, SECRET];
         for text in texts {
@@ -315,5 +294,5 @@ async fn the_store_holds_no_token_and_no_name_and_nothing_for_ever() {
             }
         }
     }
-    assert_eq!(replicas.redis.without_an_end(), [""; 0]);
+    assert_eq!(replicas.store.without_an_end(), [""; 0]);
 }

@@ -44,6 +44,11 @@ pub fn sent(requests: impl IntoIterator<Item = RequestBuilder>) -> JoinSet<Answe
     calls
 }
 
+/// A busy machine takes longer with one call than with another: by less than this is shorter.
+pub fn nearly(window: Duration) -> Duration {
+    window / 10 * 9
+}
+
 /// The most of these calls within any window of this length.
 pub fn most_in(window: Duration, arrivals: &[Record]) -> usize {
     let length = u64::try_from(window.as_millis()).unwrap();
