@@ -12,11 +12,12 @@ use super::{
 };
 use crate::decide::backoff::Backoff;
 
-/// Between attempts to connect.
+/// Between attempts to connect. After a fail-over, whoever is back waits for a lease for the others'
+/// word before it takes more: within that all must be back.
 pub(super) const BACKOFF: Backoff = Backoff {
     floor: Duration::from_millis(50),
     first: Duration::from_millis(100),
-    cap: Duration::from_secs(5),
+    cap: Duration::from_secs(1),
 };
 /// Between two questions whether all is well.
 pub(super) const PULSE: Duration = Duration::from_secs(1);

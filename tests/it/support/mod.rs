@@ -8,6 +8,7 @@ pub mod edge;
 pub mod exec;
 pub mod front;
 pub mod gateway;
+pub mod hungry;
 pub mod load;
 pub mod oidc;
 pub mod planted;
@@ -25,6 +26,7 @@ pub mod world;
 pub mod yaml;
 
 pub use gateway::Gateway;
+pub use hungry::Hungry;
 pub use load::{Answer, Traffic, assert_all, at_once};
 pub use oidc::Oidc;
 pub use replicas::Replicas;

@@ -124,6 +124,32 @@ impl Cluster {
         format!("redis+cluster://{}", hosts.join(","))
     }
 
+    /// One more, which has all that a node has, and takes its place when that dies.
+    pub fn copy_of(&self, number: usize) -> Redis {
+        let (copy, node) = (Redis::start_node(), &self.nodes[number]);
+        let (port, bus) = (node.port.to_string(), node.bus().to_string());
+        copy.ask::<()>(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]);
+        let all = (self.nodes.len() + 1).to_string();
+        until("a node that all know", || {
+            self.nodes.iter().chain([&copy]).all(|node| {
+                let facts: String = node.ask(&["CLUSTER", "INFO"]);
+                facts.contains(&format!("cluster_known_nodes:{all}\r"))
+            })
+        });
+        let id: String = node.ask(&["CLUSTER", "MYID"]);
+        copy.ask::<()>(&["CLUSTER", "REPLICATE", &id]);
+        until("a copy in step, as all know", || {
+            let in_step = copy.ask::<String>(&["INFO", "replication"]);
+            let me: String = copy.ask(&["CLUSTER", "MYID"]);
+            in_step.contains("link_status:up")
+                && self.nodes.iter().all(|node| {
+                    let nodes: String = node.ask(&["CLUSTER", "NODES"]);
+                    nodes.lines().any(|line| line.starts_with(&me) && line.contains("slave"))
+                })
+        });
+        copy
+    }
+
     /// Which node has a key.
     pub fn node_of(&self, key: &str) -> usize {
         let slot: u32 = self.nodes[0].ask(&["CLUSTER", "KEYSLOT", key]);

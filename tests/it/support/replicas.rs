@@ -1,7 +1,7 @@
 //! Several gateways before one Genesys Cloud, which share one store.
 //! It never says what they share: each test has promises of its own.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use genesys_proxy::simulator::{Counters, Handle, Options, Record};
 use http::Method;
@@ -121,14 +121,31 @@ impl<S: Store> Replicas<S> {
         records
     }
 
-    /// Of these calls no window has more than the limit.
+    /// Of these calls no window has more than the limit: of each token, for upstream counts them apart.
     pub fn never_over(&self, target: &str, limit: u32, window: Duration) {
-        let most = most_in(nearly(window), &self.arrivals(target));
-        assert!(most <= limit as usize, "{most} calls in a window, not {limit}\n{}", self.logs());
+        let mut tokens: BTreeMap<Option<String>, Vec<Record>> = BTreeMap::new();
+        for call in self.arrivals(target) {
+            tokens.entry(call.token.clone()).or_default().push(call);
+        }
+        for calls in tokens.values() {
+            let most = most_in(nearly(window), calls);
+            let slots = || profile(calls, window / 6);
+            assert!(most <= limit as usize, "{most} in a window:\n{}\n{}", slots(), self.logs());
+        }
     }
 
     /// Of all of them.
     pub fn logs(&self) -> String {
         self.gateways.iter().map(|gateway| gateway.log() + "\n---\n").collect()
     }
+}
+
+/// How many calls there were for each target, a slot after the other.
+fn profile(calls: &[Record], slot: Duration) -> String {
+    let slot = u64::try_from(slot.as_millis()).unwrap();
+    let mut slots: BTreeMap<u64, BTreeMap<&str, usize>> = BTreeMap::new();
+    for call in calls {
+        *slots.entry(call.at_ms / slot * slot).or_default().entry(&call.target).or_default() += 1;
+    }
+    slots.iter().map(|(at, calls)| format!("{at} ms: {calls:?}\n")).collect()
 }
