@@ -26,6 +26,7 @@ mod deploy;
 mod deployed_files;
 mod draining;
 mod exec;
+mod exec_store;
 mod fair;
 mod first_look;
 mod forbidden;

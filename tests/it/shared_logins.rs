@@ -79,6 +79,14 @@ impl Replicas {
         assert_eq!(self.asked(Method::DELETE, number, ME, token).await.status, 204);
     }
 
+    /// The only token that the store knows of, and when it was used as far as it was told.
+    fn last_used(&self, used: &str) -> (String, i64) {
+        let mut all: Vec<(String, i64)> =
+            self.store.ask(&["ZRANGE", used, "0", "-1", "WITHSCORES"]);
+        assert_eq!(all.len(), 1);
+        all.remove(0)
+    }
+
     /// A key of the store with this in its name, as soon as there is one.
     async fn key(&self, part: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
@@ -220,13 +228,7 @@ async fn a_token_is_idle_when_no_replica_has_seen_it_for_too_long() {
     let mut replicas = replicas(1).await;
     let token = replicas.login(0).await;
     let used = replicas.key("logins:used").await;
-    let (member, now): (String, i64) = {
-        let all: Vec<(String, f64)> =
-            replicas.store.ask(&["ZRANGE", &used, "0", "-1", "WITHSCORES"]);
-        let [(member, _)] = &all[..] else { panic!("{all:?}") };
-        let (seconds, _): (i64, i64) = replicas.store.ask(&["TIME"]);
-        (member.clone(), seconds * 1000)
-    };
+    let (member, now) = replicas.last_used(&used);
     replicas.start(&caller("billing", KEY));
     for (ago, status) in [(3_600_000, 401), (30_000, 200)] {
         let score = (now - ago).to_string();
@@ -234,6 +236,32 @@ async fn a_token_is_idle_when_no_replica_has_seen_it_for_too_long() {
         assert_eq!(replicas.call(1, &token).await, status, "{ago}");
     }
     assert_eq!(replicas.call(0, &token).await, 200, "it knows better");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_used_at_one_replica_only_is_idle_at_none() {
+    let mut replicas = replicas(2).await;
+    let token = replicas.login(0).await;
+    assert_eq!(replicas.call(1, &token).await, 200);
+    let used = replicas.key("logins:used").await;
+    // Nobody else uses it, and as far as the store was told, nobody has for an hour. Twice: it is told
+    // again and again.
+    for _ in 0..2 {
+        let ago = replicas.last_used(&used).1 - 3_600_000;
+        let member = replicas.last_used(&used).0;
+        replicas.store.ask::<()>(&["ZADD", &used, &ago.to_string(), &member]);
+        let deadline = Instant::now() + PATIENCE;
+        while replicas.last_used(&used).1 == ago {
+            assert!(Instant::now() < deadline, "no use is told");
+            assert_eq!(replicas.call(1, &token).await, 200);
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+    // One that has never seen it, and the one that has issued it.
+    replicas.start(&caller("billing", KEY));
+    for number in [2, 0] {
+        assert_eq!(replicas.call(number, &token).await, 200, "{number}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,13 +10,13 @@ use crate::support::{
 };
 
 const ECHO: &str = "/api/v2/echo";
-const LIMIT: u32 = 300;
+const LIMIT: u32 = 120;
 const WINDOW: Duration = Duration::from_secs(3);
 /// As many windows are looked at, after the first one.
 const WINDOWS: u32 = 3;
 
 fn one_joins(replicas: &mut Replicas) {
-    replicas.joins(&rate_limit(LIMIT, WINDOW.as_secs(), "max_wait = \"60s\""), &[ADMIN]);
+    replicas.joins_alone(&rate_limit(LIMIT, WINDOW.as_secs(), "max_wait = \"60s\""), &[ADMIN]);
 }
 
 /// As many calls are through as so many windows have.

@@ -350,6 +350,17 @@ mod tests {
     }
 
     #[test]
+    fn one_that_was_idle_here_and_used_elsewhere_is_good_again_and_that_is_told() {
+        let (table, begin) = table();
+        table.told_used(&table.used(begin));
+        let now = begin + HOUR;
+        assert_eq!(table.find(&digest(1), now), None);
+        assert!(table.insert(digest(1), (BILLING, Some(seal())), begin + 24 * HOUR, now));
+        assert_eq!(table.find(&digest(1), now + HOUR / 2), Some(BILLING));
+        assert_eq!(which(&table.used(now + HOUR / 2)), [digest(1)]);
+    }
+
+    #[test]
     fn a_use_is_told_when_a_tenth_of_the_idle_time_has_passed_since_the_last() {
         let (table, begin) = table();
         let told = table.used(begin);

@@ -58,13 +58,21 @@ impl Turn {
         (users.gateways, users.alone) = (1, true);
         Self
     }
+
+    /// Beside those of a test that is alone: nobody else can begin.
+    fn alone_too() -> Self {
+        let mut users = MACHINE.0.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(users.alone, "this test is not alone");
+        users.gateways += 1;
+        Self
+    }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
         let mut users = MACHINE.0.lock().unwrap_or_else(PoisonError::into_inner);
         users.gateways -= 1;
-        users.alone = false;
+        users.alone &= users.gateways > 0;
         MACHINE.1.notify_all();
     }
 }
@@ -98,6 +106,11 @@ impl Gateway {
     /// The same, while no other test's gateway runs.
     pub fn start_alone(toml: &str, env: &[(&str, &str)]) -> Self {
         Self::launch(toml, env, Turn::alone(), None)
+    }
+
+    /// One more of a test whose first was started alone.
+    pub fn start_alone_too(toml: &str, env: &[(&str, &str)]) -> Self {
+        Self::launch(toml, env, Turn::alone_too(), None)
     }
 
     fn launch(toml: &str, env: &[(&str, &str)], turn: Turn, descriptors: Option<u32>) -> Self {

@@ -74,9 +74,21 @@ impl<S: Store> Replicas<S> {
 
     /// The same, which finds the store there.
     pub fn joins_at(&mut self, store: &str, toml: &str, env: &[(&str, &str)]) {
-        let upstream = upstream(self.genesys.addr());
-        let toml = format!("{upstream}\n[store]\nurl = \"{store}\"\n{toml}");
+        let toml = self.toml(store, toml);
         self.gateways.push(Gateway::start_with(&toml, env));
+    }
+
+    /// One more, while no other test's gateway runs: for what a busy machine would spoil.
+    pub fn joins_alone(&mut self, toml: &str, env: &[(&str, &str)]) {
+        let toml = self.toml(&self.store.url(), toml);
+        let first = self.gateways.is_empty();
+        let start = if first { Gateway::start_alone } else { Gateway::start_alone_too };
+        self.gateways.push(start(&toml, env));
+    }
+
+    fn toml(&self, store: &str, more: &str) -> String {
+        let upstream = upstream(self.genesys.addr());
+        format!("{upstream}\n[store]\nurl = \"{store}\"\n{more}")
     }
 
     /// A call to one of them, not sent yet.
