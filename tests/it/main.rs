@@ -23,6 +23,7 @@ mod connections;
 mod corpus;
 mod crowds;
 mod deploy;
+mod deployed_acl;
 mod deployed_files;
 mod draining;
 mod exec;

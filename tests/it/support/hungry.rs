@@ -66,9 +66,9 @@ enum Failure {
 }
 
 async fn call(client: &reqwest::Client, url: &str) -> Result<(), Failure> {
-    let told = |error: reqwest::Error| match error.is_connect() {
-        true => Failure::NotTaken(format!("{error:?}")),
-        false => Failure::Answered(format!("{error:?}")),
+    let told = |error: reqwest::Error| {
+        let why = format!("{error:?}");
+        if error.is_connect() { Failure::NotTaken(why) } else { Failure::Answered(why) }
     };
     let response = client.get(url).send().await.map_err(told)?;
     let answer = Answer::of(response).await;

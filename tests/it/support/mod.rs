@@ -4,6 +4,7 @@ pub mod bridge;
 pub mod browser;
 pub mod callers;
 pub mod corpus;
+pub mod deployed;
 pub mod edge;
 pub mod exec;
 pub mod front;

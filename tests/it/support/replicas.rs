@@ -159,5 +159,6 @@ fn profile(calls: &[Record], slot: Duration) -> String {
     for call in calls {
         *slots.entry(call.at_ms / slot * slot).or_default().entry(&call.target).or_default() += 1;
     }
-    slots.iter().map(|(at, calls)| format!("{at} ms: {calls:?}\n")).collect()
+    let lines = slots.iter().map(|(at, calls)| format!("{at} ms: {calls:?}"));
+    lines.collect::<Vec<_>>().join("\n")
 }
