@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     LEASE,
-    shares::{self, shares},
+    shares::{self, float, shares, whole},
     wish::Wish,
 };
 
@@ -245,16 +245,6 @@ impl Part {
         let shares = shares(self.limit, std::iter::once(greedy.as_slice()).chain(others));
         whole(shares.of(&greedy, self.replicas())).min(self.limit)
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "of millions, one more or less is no matter")]
-fn float(calls: u64) -> f64 {
-    calls as f64
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates")]
-fn whole(share: f64) -> u64 {
-    share as u64
 }
 
 #[cfg(test)]

@@ -88,13 +88,15 @@ pub fn caps(limit: u64, replicas: &[&[Wish]]) -> Vec<u64> {
     caps
 }
 
+/// Calls, to be divided.
 #[expect(clippy::cast_precision_loss, reason = "of millions, one more or less is no matter")]
-fn float(calls: u64) -> f64 {
+pub(super) fn float(calls: u64) -> f64 {
     calls as f64
 }
 
+/// The whole calls in a share.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates")]
-fn whole(share: f64) -> u64 {
+pub(super) fn whole(share: f64) -> u64 {
     // Sums of thirds are not whole.
     (share + 1e-6).floor() as u64
 }
