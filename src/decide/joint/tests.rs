@@ -1,5 +1,6 @@
 //! Replicas, their callers and a store that fails, on a clock of their own: each run is its seed.
 
+mod every_order;
 #[expect(
     clippy::unchecked_time_subtraction,
     clippy::cast_precision_loss,
