@@ -50,6 +50,7 @@ pub(super) struct Asking {
     pub(super) answer: Option<Answer>,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Replica {
     /// One that starts again is another one.
