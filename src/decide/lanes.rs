@@ -129,6 +129,11 @@ impl Lanes {
         self.lane(lane).budget.share(cap);
     }
 
+    /// When what is ours of a token's limit may be others'.
+    pub fn until(&self, lane: Lane) -> Option<Instant> {
+        self.all().nth(lane.0).and_then(|state| state.budget.until())
+    }
+
     /// Nobody else has this token.
     pub fn alone(&mut self, lane: Lane) {
         self.lane(lane).budget.alone();

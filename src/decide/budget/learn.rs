@@ -98,6 +98,8 @@ impl Budget {
     /// may be less than we think, if others use it; it is never more.
     pub fn told(&mut self, quota: &Quota, as_of: u64, now: Instant) {
         let Some(limit) = self.limit.map(|limit| u64::from(limit.get())) else { return };
+        // What is other replicas' is none of this: they count it there.
+        let limit = self.cap().map_or(limit, |cap| limit.min(cap.at(now)));
         if self.others.is_some_and(|others| others.as_of > as_of) {
             return;
         }

@@ -58,6 +58,11 @@ impl Budget {
         matches!(self.ours, Ours::Alone(_))
     }
 
+    /// When what is ours may be others'.
+    pub fn until(&self) -> Option<Instant> {
+        self.cap()?.until
+    }
+
     /// What is ours of it, if others have the rest.
     pub(super) fn cap(&self) -> Option<Cap> {
         match self.ours {

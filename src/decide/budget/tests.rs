@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::decide::{quota::Quota, t0};
+use crate::decide::{joint::part::Cap, quota::Quota, t0};
 
 const WINDOW: Duration = Duration::from_secs(60);
 
@@ -371,4 +371,25 @@ fn a_429_that_our_own_count_explains_says_nothing_of_others() {
     budget.refused(true);
     assert!(!budget.limited(t0 + WINDOW / 60, t0 + WINDOW / 60));
     assert_eq!(budget.limit_at(t0), Some(10));
+}
+
+#[test]
+fn a_quota_that_is_told_counts_what_other_replicas_sent_as_theirs() {
+    let t0 = t0();
+    let mut budget = budget(300, t0);
+    budget.share(Cap { now: 150, soon: 150, until: None });
+    for _ in 0..75 {
+        go(&mut budget, t0).unwrap();
+    }
+    let left = budget.ever_left();
+    let told = |remaining| Quota { remaining, reset: Some(WINDOW), limit: None };
+    let room = |budget: &Budget| {
+        let mut budget = budget.clone();
+        (0..300).take_while(|_| go(&mut budget, t0).is_ok()).count()
+    };
+    // The other one sent as many of its part.
+    budget.told(&told(150), left, t0);
+    assert_eq!(room(&budget), 75);
+    budget.told(&told(20), left, t0);
+    assert_eq!(room(&budget), 20, "somebody else uses the rest");
 }

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     LEASE,
-    shares::{self, float, shares, whole},
+    shares::{self, float, most, shares, whole},
     wish::Wish,
 };
 
@@ -58,6 +58,8 @@ pub struct Part {
     heard: Option<Instant>,
     /// Since when it has asked in vain, if it was never heard.
     unheard: Option<Instant>,
+    /// It was heard by a store that knew of all: what it has is what the others leave it.
+    sure: bool,
     me: String,
     /// What the callers of each replica want that is alive, the others' as they last said: in one order
     /// for all, so that all work out the same.
@@ -96,6 +98,7 @@ impl Part {
             asked: None,
             heard: None,
             unheard: None,
+            sure: false,
             me: me.to_owned(),
             wishes,
             target: Target { cap: limit, least: limit },
@@ -129,6 +132,11 @@ impl Part {
         self.settled = Some(now + LEASE);
     }
 
+    /// The store is away since then.
+    pub fn away(&mut self, since: Instant) {
+        self.unheard = Some(since);
+    }
+
     /// The machine slept for so long, and its clock with it: the others did not.
     pub fn slept(&mut self, slept: Duration) {
         let earlier = |at: Instant| at.checked_sub(slept).unwrap_or(at);
@@ -148,7 +156,8 @@ impl Part {
         let target = self.target.cap;
         let more = target > self.cap.now;
         let small = target.abs_diff(self.cap.now) <= self.steady();
-        let stays = if more { !settled } else { small || self.frozen };
+        // What is given up while nobody may take it would be nobody's.
+        let stays = !settled || (!more && (small || self.frozen));
         let wants = if stays { self.cap.now } else { target };
         self.cap.now = self.cap.now.min(wants);
         Claim { has: self.cap.now, wants }
@@ -157,6 +166,7 @@ impl Part {
     /// The store answered what was asked at `asked`: the cap, and what the others want.
     pub fn told(&mut self, asked: Instant, cap: u64, others: BTreeMap<String, Vec<Wish>>) {
         self.heard = Some(asked);
+        self.sure |= !self.frozen && self.settled.is_none_or(|settled| settled <= asked);
         let mine = self.wishes.remove(&self.me).unwrap_or_default();
         self.wishes = others;
         self.wishes.insert(self.me.clone(), mine);
@@ -166,26 +176,28 @@ impl Part {
         self.cap = Cap { now, soon: self.outlook().max(now), until };
     }
 
-    /// The store did not answer. `replicas`: as many as there were, if this part does not know.
+    /// The store did not answer. `replicas`: as many as there were; this part may know of fewer, when it is
+    /// of a limit that not all use.
     pub fn unheard(&mut self, now: Instant, replicas: usize) {
-        let replicas = if self.heard.is_some() { self.replicas() } else { replicas };
-        let even = (self.limit / (replicas.max(1) as u64)).max(1);
+        let replicas = self.replicas().max(replicas);
+        let even = (self.limit / replicas as u64).max(1);
         let since = |then: Instant| now.saturating_duration_since(then);
         let in_vain = since(*self.unheard.get_or_insert(now));
         let kept = self.kept();
         // It stood still since it asked, and was not heard for want of patience.
         let stood = self.asked.is_some_and(|asked| since(asked) >= LEASE);
-        if !stood && self.heard.is_none_or(|heard| since(heard) >= kept) {
-            // It is awake, and asks in vain.
-            self.cap.until = Some(now + LEASE);
+        let silent = self.heard.filter(|_| self.sure).map(since);
+        if !stood {
+            // It is awake, and asks in vain: what it has ends when it stops doing so.
+            self.cap.until = self.cap.until.max(Some(now + LEASE));
         }
-        self.cap.now = match self.heard.map(since) {
+        self.cap.now = match silent {
             None if in_vain < LEASE => return,
             Some(silent) if silent < kept => self.cap.now,
             // First those go down who have more; what they sent is out of the window when the
             // others come up.
             Some(silent) if silent < 2 * kept => self.cap.now.min(even),
-            // Or nobody ever told how much it may: an even part is what it would have.
+            // Or nobody ever told how much it may who knew: an even part is what it would have.
             None | Some(_) => even,
         };
         // It will have an even part, if it comes to that.
@@ -234,7 +246,7 @@ impl Part {
 
     /// Its part if its callers wanted all there is.
     fn outlook(&self) -> u64 {
-        let all = self.limit.max(1);
+        let all = most(self.limit).max(1);
         let mine = self.wishes.get(&self.me).into_iter().flatten();
         let mut greedy: Vec<Wish> = mine.map(|wish| Wish { calls: all, ..*wish }).collect();
         if greedy.is_empty() {
@@ -295,5 +307,104 @@ mod tests {
         part.unheard(begin + 2 * kept, 1);
         assert_eq!(part.ask(begin + 2 * kept, Vec::new()).has, 150);
         assert_eq!(part.ask(begin + 3 * kept, Vec::new()).has, 0, "it stood still");
+    }
+
+    const BEGIN: Duration = Duration::from_secs(1_000);
+
+    fn at(seconds: u64) -> Instant {
+        crate::decide::t0() + BEGIN + Duration::from_secs(seconds)
+    }
+
+    /// Another replica, which wants all there is.
+    fn greedy() -> BTreeMap<String, Vec<Wish>> {
+        BTreeMap::from([("b".to_owned(), vec![Wish { caller: 2, weight: 1, calls: 1000 }])])
+    }
+
+    fn wish() -> Vec<Wish> {
+        vec![Wish { caller: 1, weight: 1, calls: 1000 }]
+    }
+
+    #[test]
+    fn who_was_never_heard_has_nothing_for_a_lease_and_then_an_even_part() {
+        let mut part = Part::new("a", 300, WINDOW);
+        part.unheard(at(0), 3);
+        assert_eq!(part.cap().at(at(0)), 0);
+        part.unheard(at(2), 3);
+        assert_eq!(part.cap().at(at(2)), 0);
+        part.unheard(at(3), 3);
+        assert_eq!(part.cap().at(at(3)), 100);
+        let mut part = Part::new("a", 300, WINDOW);
+        part.away(at(0));
+        part.unheard(at(9), 3);
+        assert_eq!(part.cap().at(at(9)), 100, "the store has been away for long");
+    }
+
+    #[test]
+    fn without_the_store_who_has_more_goes_down_and_then_who_has_less_comes_up() {
+        let idle = |name: &str| (name.to_owned(), Vec::new());
+        let others = || BTreeMap::from([idle("b"), idle("c")]);
+        for (cap, at_first, at_last) in [(200, 100, 100), (10, 10, 100)] {
+            let mut part = Part::new("a", 300, WINDOW);
+            part.told(at(0), cap, others());
+            let seen: Vec<u64> = (1..140)
+                .map(|second| {
+                    part.ask(at(second), wish());
+                    assert!(part.cap().at(at(second)) > 0, "after {second} s, asking");
+                    part.unheard(at(second), 3);
+                    part.cap().at(at(second))
+                })
+                .collect();
+            assert_eq!((seen[60], seen[64], seen[130]), (cap, at_first, at_last));
+        }
+    }
+
+    #[test]
+    fn a_store_that_comes_and_goes_and_gives_nothing_is_as_good_as_none() {
+        let mut part = Part::new("a", 300, WINDOW);
+        for begin in (0..).step_by(4).take(3) {
+            part.reconnected(at(begin));
+            part.ask(at(begin), wish());
+            part.whole(true);
+            part.told(at(begin), 0, greedy());
+            part.ask(at(begin + 2), wish());
+            part.unheard(at(begin + 2), 2);
+        }
+        assert_eq!(part.cap().at(at(10)), 150);
+    }
+
+    #[test]
+    fn after_a_new_connection_nothing_is_taken_or_given_up_for_a_lease() {
+        let mut part = Part::new("a", 300, WINDOW);
+        part.told(at(0), 60, greedy());
+        part.reconnected(at(10));
+        assert_eq!(part.ask(at(12), wish()), Claim { has: 60, wants: 60 });
+        assert_eq!(part.ask(at(13), wish()), Claim { has: 60, wants: 150 });
+        part.told(at(13), 200, greedy());
+        part.reconnected(at(14));
+        assert_eq!(
+            part.ask(at(14), wish()),
+            Claim { has: 200, wants: 200 },
+            "it would be nobody's"
+        );
+        assert_eq!(part.ask(at(17), wish()), Claim { has: 150, wants: 150 });
+    }
+
+    #[test]
+    fn while_the_store_lets_no_part_grow_none_is_given_up() {
+        let mut part = Part::new("a", 300, WINDOW);
+        part.told(at(0), 200, greedy());
+        part.whole(false);
+        assert_eq!(part.ask(at(1), wish()), Claim { has: 200, wants: 200 });
+        part.whole(true);
+        assert_eq!(part.ask(at(1), wish()), Claim { has: 150, wants: 150 });
+    }
+
+    #[test]
+    fn who_waits_next_to_a_storm_of_calls_is_told_of_a_part_like_the_others() {
+        let mut part = Part::new("a", 60, WINDOW);
+        let storm = |name: &str| (name.to_owned(), vec![Wish { calls: 30_000, ..wish()[0] }]);
+        part.ask(at(0), vec![Wish { calls: 9, ..wish()[0] }]);
+        part.told(at(0), 1, BTreeMap::from([storm("b"), storm("c")]));
+        assert_eq!(part.cap().soon, 20);
     }
 }

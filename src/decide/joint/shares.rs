@@ -12,6 +12,8 @@ use super::wish::Wish;
 /// What all callers have of a limit.
 #[derive(Debug, Clone, Default)]
 pub struct Shares {
+    /// What counts of a wish.
+    most: u64,
     /// Of what a caller wants, as much is granted.
     granted: BTreeMap<u64, f64>,
     /// What nobody wants.
@@ -24,13 +26,18 @@ struct All {
     calls: f64,
 }
 
+/// What can be wanted of a limit: calls that come back as soon as they are sent away are not more calls.
+pub(super) fn most(limit: u64) -> u64 {
+    limit.saturating_mul(4)
+}
+
 /// `limit` shared by what is wanted at each replica.
 pub fn shares<'a>(limit: u64, replicas: impl IntoIterator<Item = &'a [Wish]>) -> Shares {
     let mut callers: BTreeMap<u64, All> = BTreeMap::new();
     for wish in replicas.into_iter().flatten().filter(|wish| wish.calls > 0) {
         let all = callers.entry(wish.caller).or_default();
         all.weight = all.weight.max(f64::from(wish.weight.max(1)));
-        all.calls += float(wish.calls);
+        all.calls += float(wish.calls.min(most(limit)));
     }
     let mut by_need: Vec<(u64, All)> = callers.into_iter().collect();
     by_need.sort_by(|(_, one), (_, other)| {
@@ -46,7 +53,7 @@ pub fn shares<'a>(limit: u64, replicas: impl IntoIterator<Item = &'a [Wish]>) ->
         rest = (rest - has).max(0.0);
         weight -= all.weight;
     }
-    Shares { granted, rest }
+    Shares { most: most(limit), granted, rest }
 }
 
 /// How full a caller's share is: those with little are served whole.
@@ -63,7 +70,7 @@ impl Shares {
 
     /// What a caller has at the replica that tells this wish.
     pub fn of_caller(&self, wish: &Wish) -> f64 {
-        float(wish.calls) * self.granted.get(&wish.caller).copied().unwrap_or(0.0)
+        float(wish.calls.min(self.most)) * self.granted.get(&wish.caller).copied().unwrap_or(0.0)
     }
 }
 
@@ -126,6 +133,12 @@ mod tests {
         let shares = shares(300, [&a[..], &b[..]]);
         assert!((shares.of_caller(&a[0]) - 75.0).abs() < 1e-6);
         assert!((shares.of_caller(&a[1]) - 150.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn who_comes_back_at_once_when_it_is_sent_away_has_no_more_for_that() {
+        let (patient, storm) = ([wish(1, 1, 240)], [wish(1, 1, 30_000)]);
+        assert_eq!(caps(60, &[&patient, &storm]), [30, 30]);
     }
 
     #[test]

@@ -262,7 +262,7 @@ fn faults(seeds: std::ops::Range<u64>) {
         }
         world.troubled(30 * MINUTE);
         let calm = world.lasted();
-        world.run(4 * MINUTE);
+        world.run(5 * MINUTE);
         world.never_over(0);
         let used = world.used_since(calm + 2 * MINUTE);
         assert!(used >= 0.98, "seed {seed}: at last {used}");

@@ -120,6 +120,8 @@ impl<W> Turns<W> {
     /// So much of a limit is ours from now on.
     pub fn cap(&mut self, id: LimitId, cap: Cap) {
         match id {
+            // A token of its own may have come since the others were asked.
+            LimitId::Lane(lane) if self.lanes.is_alone(lane) => {}
             LimitId::Lane(lane) => self.lanes.share(lane, cap),
             LimitId::Rate(id) => {
                 if let Some(gate) = self.gates.get_mut(&id) {
@@ -216,6 +218,8 @@ mod tests {
         world.renew();
         world.turns.alone(LANE);
         assert!(world.has_room(), "a token of its own");
+        world.part(0);
+        assert!(world.has_room(), "what was asked for before is not of this token");
         world.renew();
         assert!(!world.has_room(), "another token, and nobody was asked");
     }

@@ -46,6 +46,8 @@ struct Slice {
     tickets: Tickets,
     /// Whose calls came, when other replicas are to know: of a worker, a few callers.
     came: Vec<(Principal, u32)>,
+    /// Its places are others' from then on, unless the store is asked before.
+    until: Option<StdInstant>,
     /// As it was when the slice was taken: far from the limit nobody counts single calls.
     standing: Option<Standing>,
 }
@@ -87,9 +89,12 @@ impl Desk {
 
     /// Counts what has left, and gives back what was not used: the worker's sweeper calls it.
     pub fn settle(&self) {
-        let mut slice = self.slice();
+        self.put_back(&mut self.slice(), Instant::now());
+    }
+
+    fn put_back(&self, slice: &mut Slice, now: Instant) {
         if slice.places > 0 || slice.left > 0 {
-            let (now, mut state) = (Instant::now().into_std(), self.admission.state());
+            let (now, mut state) = (now.into_std(), self.admission.state());
             state.lanes().leave(slice.left, slice.spot, now);
             state.lanes().give_back(slice.places, slice.spot.lane, now);
             (slice.left, slice.places) = (0, 0);
@@ -128,6 +133,9 @@ impl Desk {
             return None;
         }
         let mut slice = self.slice();
+        if slice.until.is_some_and(|until| until <= now.into_std()) {
+            self.put_back(&mut slice, now);
+        }
         if slice.places == 0 {
             self.fill(&mut slice, now);
         }
@@ -152,6 +160,7 @@ impl Desk {
         if let Some(spot) = state.lanes().take_slice(SLICE, now) {
             self.admission.sliced.store(true, Ordering::Relaxed);
             slice.spot = spot;
+            slice.until = state.lanes().until(spot.lane);
             slice.places = SLICE;
             slice.tickets = state.tickets(SLICE);
             slice.standing = state.standing_of_all(now);

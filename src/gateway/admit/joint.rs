@@ -3,6 +3,7 @@
 
 pub mod books;
 mod partner;
+mod wants;
 
 use std::{
     collections::BTreeMap,

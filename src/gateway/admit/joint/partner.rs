@@ -9,7 +9,10 @@ use std::{
 
 use tokio::time::{Instant, sleep_until};
 
-use super::{Books, Joint, Signing};
+use super::{
+    Books, Joint, Signing,
+    wants::{unnamed, wishes},
+};
 use crate::{
     decide::{
         callers::Principal,
@@ -44,6 +47,8 @@ pub(super) struct Partner<B> {
     connection: u64,
     /// When a new connection took the place of one that broke: the store may be another.
     settled: Option<Instant>,
+    /// The store is away since then.
+    away: Option<Instant>,
     /// For how long the machine had slept, as it looked last.
     slept: Duration,
     /// The others are to look.
@@ -64,6 +69,7 @@ impl<B: Books> Partner<B> {
             version: 0,
             connection: 0,
             settled: None,
+            away: None,
             slept: Duration::ZERO,
             tell: true,
             callers: BTreeSet::new(),
@@ -77,13 +83,10 @@ impl<B: Books> Partner<B> {
     pub(super) async fn run(&mut self) {
         let admission = Arc::clone(&self.admission);
         let Some(joint) = admission.joint.get() else { return };
-        // Before there is a token nothing leaves; and whether it is new, the store is to know.
         let mut stir = joint.stir.subscribe();
-        while joint.lanes().is_empty() {
-            tokio::select! {
-                () = joint.ends.cancelled() => return,
-                _ = stir.changed() => {}
-            }
+        tokio::select! {
+            () = joint.ends.cancelled() => return,
+            () = self.has_token(joint) => {}
         }
         let mut stirred = true;
         loop {
@@ -103,6 +106,31 @@ impl<B: Books> Partner<B> {
         }
     }
 
+    /// Before there is a token nothing leaves; and whether it is new, the store is to know. Of several
+    /// clients another's may be there, and this one's come late or never: families are waited for.
+    async fn has_token(&self, joint: &Joint) {
+        let mut stir = joint.stir.subscribe();
+        let mut until = None;
+        loop {
+            let (any, ours) = {
+                let lanes = joint.lanes();
+                let ours = |lane: &Lane| self.books.holds(LimitId::Lane(*lane));
+                (!lanes.is_empty(), lanes.keys().any(ours))
+            };
+            if ours {
+                return;
+            }
+            if any && *until.get_or_insert(Instant::now() + LEASE) <= Instant::now() {
+                return;
+            }
+            let end = until.unwrap_or_else(|| Instant::now() + LEASE);
+            tokio::select! {
+                () = sleep_until(end) => {}
+                _ = stir.changed() => {}
+            }
+        }
+    }
+
     /// One question to the store, and what follows from its answer.
     async fn sync(&mut self) {
         let asked = Instant::now();
@@ -113,8 +141,14 @@ impl<B: Books> Partner<B> {
         let before = self.caps();
         let answer = self.books.sync(opening, &words, std::mem::take(&mut self.tell)).await;
         match answer {
-            Ok(answer) => self.told(asked, answer, &words, &ids).await,
-            Err(_) => self.unheard(),
+            Ok(answer) => {
+                self.away = None;
+                self.told(asked, answer, &words, &ids).await;
+            }
+            Err(_) => {
+                self.away.get_or_insert(asked);
+                self.unheard();
+            }
         }
         self.apply();
         let now = Instant::now().into_std();
@@ -156,9 +190,14 @@ impl<B: Books> Partner<B> {
         let (limits, window) = (state.limits(now.into_std()), state.lanes().window());
         let limits: BTreeMap<LimitId, Facts> =
             limits.into_iter().filter(|(id, _)| ours(id)).collect();
-        let (stay, go): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.parts)
-            .into_iter()
-            .partition(|(id, _)| limits.contains_key(id));
+        let (stay, go): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut self.parts).into_iter().partition(|(id, _)| match id {
+                LimitId::Lane(_) => limits.contains_key(id),
+                // Nobody can be told that it is theirs.
+                LimitId::Rate(_) | LimitId::Crowd(_) => {
+                    limits.contains_key(id) || self.away.is_some()
+                }
+            });
         self.parts = stay;
         for (id, part) in go.into_iter().filter(|(id, _)| !matches!(id, LimitId::Lane(_))) {
             // Before it is said, and before anybody uses it again.
@@ -167,15 +206,24 @@ impl<B: Books> Partner<B> {
         }
         drop(state);
         for (id, facts) in &limits {
-            let (settled, replica) = (self.settled, self.books.replica());
-            self.parts.entry(*id).or_insert_with(|| {
-                let mut part = Part::new(replica, facts.limit, window);
-                if let Some(since) = settled {
-                    part.reconnected(since.into_std());
-                }
-                part
-            });
+            if !self.parts.contains_key(id) {
+                let part = self.part(facts.limit, window, now);
+                self.parts.insert(*id, part);
+            }
         }
+    }
+
+    /// Of a limit that has not been in use here.
+    fn part(&self, limit: u64, window: Duration, now: Instant) -> Part {
+        let mut part = Part::new(self.books.replica(), limit, window);
+        if let Some(since) = self.settled {
+            part.reconnected(since.into_std());
+        }
+        if let Some(since) = self.away {
+            part.away(since.into_std());
+            part.unheard(now.into_std(), self.replicas());
+        }
+        part
     }
 
     /// What is said of each limit, and of those that are left. What is given up is given up before.
@@ -263,12 +311,16 @@ impl<B: Books> Partner<B> {
     }
 
     fn unheard_of(&mut self, id: LimitId) {
-        let now = Instant::now().into_std();
-        let known = self.joint().map_or(0, |joint| joint.heard.load(Ordering::Relaxed));
-        let replicas = if known > 0 { known } else { GUESSED };
+        let (now, replicas) = (Instant::now().into_std(), self.replicas());
         if let Some(part) = self.parts.get_mut(&id) {
             part.unheard(now, replicas);
         }
+    }
+
+    /// Replicas that there were, this one included, when the store was heard last.
+    fn replicas(&self) -> usize {
+        let known = self.joint().map_or(0, |joint| joint.heard.load(Ordering::Relaxed));
+        if known > 0 { known } else { GUESSED }
     }
 
     /// What is ours now, and who else there is.
@@ -283,13 +335,17 @@ impl<B: Books> Partner<B> {
 
     fn known(&self) {
         // Of several clients the first one's tell: its callers are all callers.
-        let first = self.parts.get(&LimitId::Lane(Lane::default()));
-        let Some((joint, part)) = self.joint().zip(first) else { return };
-        if joint.heard.swap(part.replicas(), Ordering::Relaxed) != part.replicas() {
-            tracing::info!(replicas = part.replicas(), "replicas that share the budget");
+        let first = LimitId::Lane(Lane::FIRST);
+        let replicas = self.parts.values().map(Part::replicas).max();
+        let replicas = replicas.filter(|_| self.books.holds(first));
+        let Some((joint, replicas)) = self.joint().zip(replicas) else { return };
+        if joint.heard.swap(replicas, Ordering::Relaxed) != replicas {
+            tracing::info!(replicas, "replicas that share the budget");
         }
-        let worth = |who: &Principal| (*who, part.worth(self.books.caller(*who)));
-        let worths = self.callers.iter().map(worth);
+        // Of a token of its own nobody has a part elsewhere.
+        let part = self.parts.get(&first);
+        let worth = |who| part.map_or(1.0, |part| part.worth(self.books.caller(who)));
+        let worths = self.callers.iter().map(|who| (*who, worth(*who)));
         let worths: BTreeMap<Principal, f64> = worths.filter(|(_, worth)| *worth < 1.0).collect();
         if **joint.worths.load() != worths {
             joint.worths.store(Arc::new(worths));
@@ -321,49 +377,4 @@ impl<B: Books> Partner<B> {
         // Without the store the others find out by themselves.
         let _ = self.books.sync(opening, &words, true).await;
     }
-}
-
-/// What callers want of a limit here.
-fn wishes(
-    id: LimitId,
-    facts: &Facts,
-    lately: &BTreeMap<Principal, u64>,
-    admission: &Admission,
-    books: &impl Books,
-) -> Vec<Wish> {
-    let wish = |principal: Principal, calls: u64, waiting: u64| Wish {
-        caller: books.caller(principal),
-        weight: admission.callers.terms(principal).weight.get(),
-        calls: wish::wanted(calls, waiting),
-    };
-    let waiting = |principal: &Principal| facts.waiting.get(principal).copied().unwrap_or(0);
-    let sent: u64 = facts.report.sent.iter().map(|(_, calls)| calls).sum();
-    let taken = sent + facts.report.inside;
-    match id {
-        LimitId::Lane(_) => {
-            let unseen = facts.waiting.keys().filter(|who| !lately.contains_key(who));
-            let all = lately.iter().map(|(who, calls)| (*who, *calls));
-            let all = all.chain(unseen.map(|who| (*who, 0)));
-            all.map(|(who, calls)| wish(who, calls, waiting(&who))).collect()
-        }
-        // Whose calls are in it is not counted: those who wait have had equal parts of it.
-        LimitId::Rate(_) | LimitId::Crowd(_) if !facts.waiting.is_empty() => {
-            let each = taken.div_ceil(facts.waiting.len() as u64);
-            facts.waiting.iter().map(|(who, waits)| wish(*who, each, *waits)).collect()
-        }
-        LimitId::Rate(_) | LimitId::Crowd(_) => {
-            vec![Wish {
-                caller: unnamed(books.replica()),
-                weight: 1,
-                calls: wish::wanted(taken, 0),
-            }]
-        }
-    }
-}
-
-/// Callers of a replica that are not known one by one.
-fn unnamed(replica: &str) -> u64 {
-    replica.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }

@@ -1,0 +1,59 @@
+//! What callers want of a limit here, for the other replicas' eyes.
+//! It never tells who they are: the books make numbers of them.
+
+use std::collections::BTreeMap;
+
+use super::Books;
+use crate::{
+    decide::{
+        callers::Principal,
+        joint::wish::{self, Wish},
+        turns::{Facts, LimitId},
+    },
+    gateway::admit::Admission,
+};
+
+/// What callers want of a limit here.
+pub(super) fn wishes(
+    id: LimitId,
+    facts: &Facts,
+    lately: &BTreeMap<Principal, u64>,
+    admission: &Admission,
+    books: &impl Books,
+) -> Vec<Wish> {
+    let wish = |principal: Principal, calls: u64, waiting: u64| Wish {
+        caller: books.caller(principal),
+        weight: admission.callers.terms(principal).weight.get(),
+        calls: wish::wanted(calls, waiting),
+    };
+    let waiting = |principal: &Principal| facts.waiting.get(principal).copied().unwrap_or(0);
+    let sent: u64 = facts.report.sent.iter().map(|(_, calls)| calls).sum();
+    let taken = sent + facts.report.inside;
+    match id {
+        LimitId::Lane(_) => {
+            let unseen = facts.waiting.keys().filter(|who| !lately.contains_key(who));
+            let all = lately.iter().map(|(who, calls)| (*who, *calls));
+            let all = all.chain(unseen.map(|who| (*who, 0)));
+            all.map(|(who, calls)| wish(who, calls, waiting(&who))).collect()
+        }
+        // Whose calls are in it is not counted: those who wait have had equal parts of it.
+        LimitId::Rate(_) | LimitId::Crowd(_) if !facts.waiting.is_empty() => {
+            let each = taken.div_ceil(facts.waiting.len() as u64);
+            facts.waiting.iter().map(|(who, waits)| wish(*who, each, *waits)).collect()
+        }
+        LimitId::Rate(_) | LimitId::Crowd(_) => {
+            vec![Wish {
+                caller: unnamed(books.replica()),
+                weight: 1,
+                calls: wish::wanted(taken, 0),
+            }]
+        }
+    }
+}
+
+/// Callers of a replica that are not known one by one.
+pub(super) fn unnamed(replica: &str) -> u64 {
+    replica.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
