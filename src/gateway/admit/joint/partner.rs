@@ -140,15 +140,12 @@ impl<B: Books> Partner<B> {
         let opening = Opening { seen: self.version, fresh, lease: LEASE };
         let before = self.caps();
         let answer = self.books.sync(opening, &words, std::mem::take(&mut self.tell)).await;
-        match answer {
-            Ok(answer) => {
-                self.away = None;
-                self.told(asked, answer, &words, &ids).await;
-            }
-            Err(_) => {
-                self.away.get_or_insert(asked);
-                self.unheard();
-            }
+        if let Ok(answer) = answer {
+            self.away = None;
+            self.told(asked, answer, &words, &ids).await;
+        } else {
+            self.away.get_or_insert(asked);
+            self.unheard();
         }
         self.apply();
         let now = Instant::now().into_std();
