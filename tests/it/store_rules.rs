@@ -124,3 +124,12 @@ async fn who_lives_is_counted_and_who_leaves_is_not() {
     assert_eq!(two.redis.without_an_end(), [""; 0]);
     assert_eq!(two.other.alive(&scope, Duration::ZERO).await, Ok(0));
 }
+
+#[tokio::test]
+async fn a_full_store_gives_no_lock_for_a_token_that_it_has_no_room_for() {
+    let two = Two::new();
+    two.redis.fill();
+    assert!(two.one.take(&two.place, LEASE).await.is_err());
+    two.redis.make_room();
+    assert!(two.takes(&two.other).await > 0, "and nothing was left behind");
+}

@@ -10,10 +10,11 @@ if held and silent <= beat then
   return { 0, ends, token.record }
 end
 local fence = math.max(token.newest + 1, now)
+-- The newest fence outlives the lock: whoever had an older one has lost. It is written first: a full store
+-- refuses that, where it would let go on what began with a DEL, for a token that it has no room for.
+redis.call('HSET', KEYS[1], 'fence', fence)
+lives(KEYS[1], lease + 60000)
 redis.call('DEL', KEYS[2])
 redis.call('HSET', KEYS[2], 'by', ARGV[1], 'fence', fence, 'beat', now)
 redis.call('PEXPIRE', KEYS[2], lease)
--- The newest fence outlives the lock: whoever had an older one has lost.
-redis.call('HSET', KEYS[1], 'fence', fence)
-lives(KEYS[1], lease + 60000)
 return { 1, fence, token.record }
