@@ -47,6 +47,8 @@ pub(super) struct Partner<B> {
     connection: u64,
     /// When a new connection took the place of one that broke: the store may be another.
     settled: Option<Instant>,
+    /// Replicas that there may be, this one included: a store that has just lost all knows of few.
+    replicas: usize,
     /// The store is away since then.
     away: Option<Instant>,
     /// For how long the machine had slept, as it looked last.
@@ -69,6 +71,7 @@ impl<B: Books> Partner<B> {
             version: 0,
             connection: 0,
             settled: None,
+            replicas: GUESSED,
             away: None,
             slept: Duration::ZERO,
             tell: true,
@@ -218,7 +221,7 @@ impl<B: Books> Partner<B> {
         }
         if let Some(since) = self.away {
             part.away(since.into_std());
-            part.unheard(now.into_std(), self.replicas());
+            part.unheard(now.into_std(), self.replicas);
         }
         part
     }
@@ -275,6 +278,8 @@ impl<B: Books> Partner<B> {
 
     async fn told(&mut self, asked: Instant, answer: Answer, words: &[Word], ids: &[LimitId]) {
         self.version = answer.version;
+        let settled = self.settled.is_none_or(|since| since + LEASE <= asked);
+        let knows_all = answer.whole && settled;
         for part in self.parts.values_mut() {
             part.whole(answer.whole);
         }
@@ -298,6 +303,8 @@ impl<B: Books> Partner<B> {
             }
         }
         self.known();
+        let heard = self.parts.values().map(Part::replicas).max().unwrap_or_default();
+        self.replicas = if knows_all { heard } else { self.replicas.max(heard) };
     }
 
     fn unheard(&mut self) {
@@ -308,16 +315,10 @@ impl<B: Books> Partner<B> {
     }
 
     fn unheard_of(&mut self, id: LimitId) {
-        let (now, replicas) = (Instant::now().into_std(), self.replicas());
+        let (now, replicas) = (Instant::now().into_std(), self.replicas);
         if let Some(part) = self.parts.get_mut(&id) {
             part.unheard(now, replicas);
         }
-    }
-
-    /// Replicas that there were, this one included, when the store was heard last.
-    fn replicas(&self) -> usize {
-        let known = self.joint().map_or(0, |joint| joint.heard.load(Ordering::Relaxed));
-        if known > 0 { known } else { GUESSED }
     }
 
     /// What is ours now, and who else there is.

@@ -242,6 +242,24 @@ async fn a_caller_that_goes_to_another_replica_finds_all_of_its_ceiling_there() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_was_alone_in_a_store_that_had_lost_all_knows_that_there_are_others() {
+    let fleet = Fleet::of(4, &rate_limit(60, 10_000));
+    fleet.meets().await;
+    {
+        let mut shelf = fleet.shelf.lock().unwrap();
+        (shelf.age, shelf.ledgers) = (Age::default(), BTreeMap::new());
+    }
+    while fleet.shelf.lock().unwrap().ledgers.is_empty() {
+        tokio::time::sleep(Duration::from_micros(100)).await;
+    }
+    fleet.shelf.lock().unwrap().away = true;
+    tokio::time::sleep(WINDOW * 3).await;
+    for replica in &fleet.replicas {
+        assert_eq!(replica.state().shares(Instant::now().into_std()), [15]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_leaves_gives_back_all_but_what_it_sent() {
     let fleet = Fleet::of(2, &rate_limit(60, 10_000));
     fleet.meets().await;
