@@ -13,7 +13,7 @@ use std::{env, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::support::{Gateway, gateway::PATIENCE};
+use crate::support::gateway::PATIENCE;
 use stage::Stage;
 
 const ECHO: &str = "/api/v2/echo";
@@ -88,7 +88,7 @@ async fn converges(stage: &Stage) -> Vec<String> {
 async fn missing(stage: &Stage) -> Vec<String> {
     let mut missing = Vec::new();
     for (number, gateway) in stage.gateways().enumerate() {
-        if newest(gateway, "replicas=").is_none_or(|known| known != SEATS.to_string()) {
+        if gateway.newest("replicas=").is_none_or(|known| known != SEATS.to_string()) {
             missing.push(format!("gateway {number} does not know of {SEATS}"));
         }
         let ready = gateway.admin("/readyz").await;
@@ -96,7 +96,7 @@ async fn missing(stage: &Stage) -> Vec<String> {
             missing.push(format!("gateway {number}: {ready}"));
         }
     }
-    let tokens: Vec<_> = stage.gateways().map(|gateway| newest(gateway, "fingerprint=")).collect();
+    let tokens: Vec<_> = stage.gateways().map(|gateway| gateway.newest("fingerprint=")).collect();
     if tokens.iter().any(|token| token.is_none() || *token != tokens[0]) {
         missing.push(format!("several tokens: {tokens:?}"));
     }
@@ -110,11 +110,4 @@ async fn missing(stage: &Stage) -> Vec<String> {
         missing.push(format!("for ever: {endless:?}"));
     }
     missing
-}
-
-/// The value of a field in the newest line that has it.
-fn newest(gateway: &Gateway, field: &str) -> Option<String> {
-    let log = gateway.log();
-    let value = log.lines().rev().find_map(|line| line.split_once(field))?.1;
-    Some(value.split_whitespace().next()?.trim_matches('"').to_owned())
 }

@@ -3,12 +3,11 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
-
 use crate::support::{
     Gateway, Hungry, Replicas, assert_all, at_once,
     callers::rate_limit,
-    gateway::{ADMIN, PATIENCE},
+    gateway::ADMIN,
+    patience::until,
     redis::Redis,
     redis_sets::{Cluster, Sentinels},
     replicas::Store,
@@ -36,32 +35,16 @@ fn one_joins<S: Store>(replicas: &mut Replicas<S>) {
     replicas.joins(&rate_limit(LIMIT, WINDOW.as_secs(), "max_wait = \"60s\""), &[ADMIN]);
 }
 
-/// A gauge on a gateway's page.
-async fn gauge(gateway: &Gateway, name: &str) -> u32 {
-    let page = gateway.admin("/metrics").await;
-    let line = page.lines().find(|line| line.starts_with(&format!("genesys_proxy_{name}{{")));
-    line.unwrap().rsplit(' ').next().unwrap().parse().unwrap()
-}
-
 /// It has most of the limit.
 async fn has_most(gateway: &Gateway) {
-    until("most of the limit", async || gauge(gateway, "budget_share").await >= MOST).await;
-}
-
-/// It is seen on pages, and nobody tells when.
-async fn until(what: &str, is: impl AsyncFn() -> bool) {
-    let begun = Instant::now();
-    while !is().await {
-        assert!(begun.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
-        sleep(Duration::from_millis(50)).await;
-    }
+    until("most of the limit", async || gateway.gauge("budget_share").await >= MOST).await;
 }
 
 /// All know of so many, and show it.
 async fn all_know<S: Store>(replicas: &Replicas<S>) {
     let count = u32::try_from(replicas.gateways.len()).unwrap();
     for gateway in &replicas.gateways {
-        until("as many replicas", async || gauge(gateway, "replicas").await == count).await;
+        until("as many replicas", async || gateway.gauge("replicas").await == count).await;
     }
 }
 

@@ -1,16 +1,13 @@
 //! Callers log in at one replica and call at all: behind a load balancer nobody knows which one answers.
 //! What is revoked at one is over at all, and a store that is away costs no call.
 
-use std::time::Duration;
-
 use genesys_proxy::simulator::{Client, Options};
 use http::Method;
-use tokio::time::{Instant, sleep};
 
 use crate::support::{
     Answer, Gateway, NO_LIMIT, Replicas, Sdk, World,
-    gateway::PATIENCE,
     load::sha256,
+    patience::until,
     redis::Redis,
     relay::{Cable, Relay},
     unlimited,
@@ -89,15 +86,9 @@ impl Replicas {
 
     /// A key of the store with this in its name, as soon as there is one.
     async fn key(&self, part: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let names = self.store.ask::<Vec<String>>(&["KEYS", &format!("*{part}*")]);
-            if let Some(name) = names.into_iter().next() {
-                return name;
-            }
-            assert!(Instant::now() < deadline, "no {part} in the store");
-            sleep(Duration::from_millis(50)).await;
-        }
+        let names = || self.store.ask::<Vec<String>>(&["KEYS", &format!("*{part}*")]);
+        until(part, async || !names().is_empty()).await;
+        names().remove(0)
     }
 }
 
@@ -250,12 +241,11 @@ async fn a_token_that_is_used_at_one_replica_only_is_idle_at_none() {
         let ago = replicas.last_used(&used).1 - 3_600_000;
         let member = replicas.last_used(&used).0;
         replicas.store.ask::<()>(&["ZADD", &used, &ago.to_string(), &member]);
-        let deadline = Instant::now() + PATIENCE;
-        while replicas.last_used(&used).1 == ago {
-            assert!(Instant::now() < deadline, "no use is told");
+        let told = async || {
             assert_eq!(replicas.call(1, &token).await, 200);
-            sleep(Duration::from_millis(100)).await;
-        }
+            replicas.last_used(&used).1 != ago
+        };
+        until("a use that is told", told).await;
     }
     // One that has never seen it, and the one that has issued it.
     replicas.start(&caller("billing", KEY));

@@ -12,6 +12,7 @@ use tokio_util::sync::DropGuard;
 use crate::support::{
     Gateway, NO_LIMIT, Traffic, assert_all, at_once,
     gateway::PATIENCE,
+    patience::until,
     redis::{Data, Redis},
     scene::run_knowing,
     unlimited,
@@ -317,9 +318,8 @@ async fn a_store_that_is_flushed_stops_or_starts_anew_costs_no_call() {
     replicas.redis.flush();
     // It comes back from those who have it.
     let shared = "token shared with other replicas";
-    while replicas.keys(":token:").is_empty() || !replicas.logs().contains(shared) {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let is_back = async || !replicas.keys(":token:").is_empty() && replicas.logs().contains(shared);
+    until("the token in the store again", is_back).await;
     replicas.start(1);
     replicas.serves(2).await;
     assert_eq!(replicas.genesys.counters().mints, 1, "{}", replicas.logs());
@@ -347,9 +347,7 @@ async fn without_a_store_that_answers_each_has_a_token_of_its_own() {
     assert_eq!(replicas.genesys.counters().mints, 2, "{}", replicas.logs());
     replicas.redis.restart(Data::Lost);
     // One of the two is everybody's then.
-    while !replicas.logs().contains(ADOPTED) {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("one that is adopted", async || replicas.logs().contains(ADOPTED)).await;
     replicas.start(1);
     replicas.serves(2).await;
     assert_eq!(replicas.genesys.counters().mints, 2, "{}", replicas.logs());

@@ -3,7 +3,7 @@
 
 use std::sync::{
     Arc, Mutex,
-    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use tokio::{sync::watch, task::JoinSet, time::timeout};
@@ -35,7 +35,6 @@ pub type Place = watch::Receiver<Option<Arc<Target>>>;
 #[derive(Debug, Default)]
 pub struct Told {
     pub through: watch::Sender<u64>,
-    pub excused: AtomicU64,
     /// Of the schedule.
     pub step: AtomicUsize,
     pub failures: Mutex<Vec<String>>,
@@ -133,7 +132,6 @@ impl Caller {
             Err(error) => format!("{error:?}"),
         };
         if target.killed.load(Ordering::SeqCst) {
-            self.told.excused.fetch_add(1, Ordering::SeqCst);
             return;
         }
         let now = self.told.step.load(Ordering::SeqCst);

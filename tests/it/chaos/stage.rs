@@ -80,7 +80,7 @@ impl Stage {
             stage.callers.at(&place, &number.to_string(), CALLERS);
         }
         for gateway in stage.gateways() {
-            gateway.logged(&format!("replicas={SEATS}")).await;
+            gateway.knows_of(SEATS).await;
         }
         stage
     }

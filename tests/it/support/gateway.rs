@@ -166,6 +166,13 @@ impl Gateway {
         page
     }
 
+    /// A gauge on its page of metrics.
+    pub async fn gauge(&self, name: &str) -> u32 {
+        let page = self.admin("/metrics").await;
+        let line = page.lines().find(|line| line.starts_with(&format!("genesys_proxy_{name}{{")));
+        line.unwrap().rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
     /// Waits until a line of the log contains `text`; returns it.
     pub fn wait_for_log(&self, text: &str) -> String {
         self.wait_for_logs(text, 1).pop().unwrap()
@@ -188,11 +195,29 @@ impl Gateway {
 
     /// The same without blocking the thread, for a test that has something else to do meanwhile.
     pub async fn logged(&self, text: &str) {
+        self.until_log(&format!("line with {text:?}"), || self.log().contains(text)).await;
+    }
+
+    /// Waits until it knows of so many replicas, itself included: what it knew before does not count.
+    pub async fn knows_of(&self, replicas: usize) {
+        let wanted = replicas.to_string();
+        let knows = || self.newest("replicas=").is_some_and(|known| known == wanted);
+        self.until_log(&format!("replicas={wanted} as the newest"), knows).await;
+    }
+
+    async fn until_log(&self, what: &str, is: impl Fn() -> bool) {
         let mut bumps = self.log.bumped.subscribe();
-        while !self.log().contains(text) {
+        while !is() {
             let bump = tokio::time::timeout(PATIENCE, bumps.changed()).await;
-            assert!(bump.is_ok(), "no line with {text:?} in:\n{}", self.log());
+            assert!(bump.is_ok(), "no {what} in:\n{}", self.log());
         }
+    }
+
+    /// The value of a field in the newest line of the log that has it.
+    pub fn newest(&self, field: &str) -> Option<String> {
+        let log = self.log();
+        let value = log.lines().rev().find_map(|line| line.split_once(field))?.1;
+        Some(value.split_whitespace().next()?.trim_matches('"').to_owned())
     }
 
     /// All lines so far.

@@ -12,6 +12,7 @@ pub mod gateway;
 pub mod hungry;
 pub mod load;
 pub mod oidc;
+pub mod patience;
 pub mod planted;
 pub mod raw;
 pub mod redis;
