@@ -7,15 +7,19 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::support::{
-    Answer, Gateway, Replicas, assert_all, at_once,
+    Answer, Gateway, Hungry, Replicas, assert_all, at_once,
     callers::{caller, key, most_in, nearly, rate_limit, sent},
     gateway::ADMIN,
+    patience::until,
     redis::{Data, Redis},
     relay::Cable,
     unlimited,
 };
 
 const ECHO: &str = "/api/v2/echo";
+/// Of those who stay, and of the one that goes.
+const STAYS: &str = "/api/v2/echo/stays";
+const GOES: &str = "/api/v2/echo/goes";
 const WINDOW: Duration = Duration::from_secs(3);
 const LIMIT: u32 = 60;
 
@@ -40,7 +44,30 @@ fn calls(replicas: &Replicas, count: usize, of: usize) -> JoinSet<Answer> {
     sent((0..count).map(|n| replicas.get(n % of, ECHO)))
 }
 
-/// All know of so many by now.
+/// As many callers at each as want more than it may have; the last of them, which goes, has its part by now.
+async fn hungry(replicas: &Replicas) -> Vec<Hungry> {
+    let at = |(n, gateway)| Hungry::at(gateway, if n == 2 { GOES } else { STAYS }, 8);
+    let hungry = replicas.gateways.iter().enumerate().map(at).collect();
+    let goes = &replicas.gateways[2];
+    until("a part", async || goes.gauge("budget_share").await >= LIMIT / 4).await;
+    hungry
+}
+
+/// The others, who want it, send as much as only those can who have the part of the one that went.
+async fn use_its_part(replicas: &Replicas, hungry: Vec<Hungry>) {
+    for gateway in &replicas.gateways {
+        gateway.knows_of(2).await;
+    }
+    let before = replicas.arrivals(STAYS).len();
+    let most = || most_in(WINDOW, &replicas.arrivals(STAYS)[before..]);
+    until("a window without it that is full", async || most() > LIMIT as usize * 5 / 6).await;
+    for hungry in hungry {
+        hungry.end().await;
+    }
+    never_over(replicas);
+}
+
+/// All have logged it by now.
 fn all_logged(gateways: &[Gateway], text: &str) {
     for gateway in gateways {
         gateway.wait_for_logs(text, 1);
@@ -77,22 +104,24 @@ async fn a_busy_replica_has_what_the_idle_ones_do_not_need() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_goes_leaves_its_part_to_the_others() {
     let mut replicas = replicas(3, "").await;
-    let calls = calls(&replicas, 150, 2);
-    let gone = replicas.gateways.pop().unwrap();
-    gone.signal("TERM");
-    all_logged(&replicas.gateways, "replicas=2");
-    assert_all(&calls.join_all().await, 200);
-    never_over(&replicas);
+    let mut hungry = hungry(&replicas).await;
+    let mut goes = replicas.gateways.pop().unwrap();
+    let its_own = hungry.pop().unwrap();
+    its_own.have_enough();
+    goes.signal("TERM");
+    its_own.end().await;
+    assert!(goes.wait().success());
+    use_its_part(&replicas, hungry).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_is_killed_is_missed_and_the_others_go_on() {
     let mut replicas = replicas(3, "").await;
-    let calls = calls(&replicas, 150, 2);
+    let mut hungry = hungry(&replicas).await;
     drop(replicas.gateways.pop());
-    all_logged(&replicas.gateways, "replicas=2");
-    assert_all(&calls.join_all().await, 200);
-    never_over(&replicas);
+    // Nobody promised anything to its own callers.
+    drop(hungry.pop());
+    use_its_part(&replicas, hungry).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,7 +138,7 @@ async fn without_the_store_calls_go_on_and_with_it_again_the_budget_is_one() {
     all_logged(&replicas.gateways, "the store is back");
     // A new one meets all of them there.
     replicas.joins(&rates(""), &[ADMIN]);
-    all_logged(&replicas.gateways, "replicas=4");
+    replicas.meet().await;
     assert_all(&at_once(replicas.gets(30, ECHO)).await, 200);
     never_over(&replicas);
 }

@@ -110,7 +110,7 @@ impl<S: Store> Replicas<S> {
     /// All of them know of so many.
     pub async fn meet(&self) {
         for gateway in &self.gateways {
-            gateway.logged(&format!("replicas={}", self.gateways.len())).await;
+            gateway.knows_of(self.gateways.len()).await;
         }
     }
 
