@@ -12,7 +12,7 @@ use super::{
     LEASE, LIFE, LIMIT, SEATS, WINDOW,
     schedule::{Step, Trouble},
 };
-use crate::support::redis::Data;
+use crate::support::{callers::nearly, redis::Data};
 
 /// A step that has ended, by the simulator's clock.
 #[derive(Debug, Clone, Copy)]
@@ -39,11 +39,13 @@ pub struct Ledger {
     pasts: Vec<Past>,
 }
 
-/// A busy machine takes longer with one call than with another: by less than this is shorter.
-const NEARLY: u64 = 2_700;
-
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap()
+}
+
+/// A window, as far as its calls are sure to arrive as they left.
+fn window() -> u64 {
+    millis(nearly(WINDOW))
 }
 
 impl Past {
@@ -136,7 +138,7 @@ impl Ledger {
         calls.sort_unstable_by_key(|call| call.at);
         let inside = |from: u64| {
             let before = |at: u64| calls.partition_point(|call| call.at < at);
-            &calls[before(from)..before(from + NEARLY)]
+            &calls[before(from)..before(from + window())]
         };
         let many = |from: u64| u32::try_from(inside(from).len()).unwrap();
         let over = |from: &u64| i64::from(many(*from)) - i64::from(self.allowed(*from));
@@ -155,7 +157,7 @@ impl Ledger {
     fn allowed(&self, from: u64) -> u32 {
         // What a step did to a part is undone when all have been heard, and what was sent is gone.
         let kept = millis(LEASE + WINDOW);
-        let over = |past: &&Past| past.began < from + NEARLY && from < past.ended + 2 * kept;
+        let over = |past: &&Past| past.began < from + window() && from < past.ended + 2 * kept;
         let extra = |past: &Past| {
             let near =
                 |other: &&Past| other.began <= past.ended && past.began <= other.ended + kept;
@@ -166,7 +168,7 @@ impl Ledger {
     }
 
     fn around(&self, at: u64) -> String {
-        let latest = self.pasts.iter().rev().find(|past| past.began <= at + NEARLY);
+        let latest = self.pasts.iter().rev().find(|past| past.began <= at + window());
         latest.map_or("before any step".to_owned(), |past| {
             let Past { number, step, began, ended } = past;
             format!("in or after step {number} ({began} to {ended} ms): {step}")
@@ -187,7 +189,7 @@ impl Ledger {
 
 /// Who called how often, every half second around a moment.
 fn profile(calls: &[&Call], around: u64) -> String {
-    let slots = (around.saturating_sub(8_000)..around + 2 * NEARLY).step_by(500);
+    let slots = (around.saturating_sub(8_000)..around + 2 * window()).step_by(500);
     let lines = slots.map(|from| {
         let mut seats: BTreeMap<&str, usize> = BTreeMap::new();
         for call in calls.iter().filter(|call| (from..from + 500).contains(&call.at)) {
