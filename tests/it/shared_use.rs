@@ -12,8 +12,8 @@ use crate::support::{
 const ECHO: &str = "/api/v2/echo";
 const LIMIT: u32 = 120;
 const WINDOW: Duration = Duration::from_secs(3);
-/// As many windows are looked at, after the first one. A part that moves is nobody's for up to a quarter of a
-/// second: when a fourth of the limit does, that is two hundredths of so short a window, once.
+/// As many windows are looked at, after the first one. A part that moves is nobody's for up to a tenth of a
+/// second: when a fourth of the limit does, that is less than a hundredth of so short a window, once.
 const WINDOWS: u32 = 5;
 
 fn one_joins(replicas: &mut Replicas) {

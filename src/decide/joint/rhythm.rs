@@ -8,7 +8,7 @@ use super::HEARTBEAT;
 /// Between two questions of which each changed something.
 const LEAST: Duration = Duration::from_millis(10);
 /// Between two of which none did, while something is off.
-const MOST: Duration = Duration::from_millis(250);
+const MOST: Duration = Duration::from_millis(100);
 
 /// When the last question was answered, and how soon the next one may be asked.
 #[derive(Debug, Clone)]
