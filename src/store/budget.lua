@@ -22,6 +22,8 @@ local function whole_number(value, most)
   return type(value) == 'number' and value >= 0 and value <= most and value == math.floor(value)
 end
 local HUGE = 9007199254740991
+-- No client is asked about so often: a version that was written in here goes round once, and is gone.
+local VERSIONS = 1e12
 
 -- What was lost is told again within a lease by whoever lives. So is what nobody could tell for longer.
 is_ours(KEYS[1])
@@ -29,13 +31,15 @@ local age = redis.call('HMGET', KEYS[1], 'since', 'version', 'last')
 local since, version = tonumber(age[1] or nil), tonumber(age[2] or nil)
 local last = tonumber(age[3] or nil)
 if not whole_number(since, now) then since = nil end
-if not whole_number(version, HUGE - 1) then version = 0 end
+if not whole_number(version, VERSIONS - 1) then version = 0 end
+if not whole_number(seen, VERSIONS - 1) then seen = 0 end
 if not since then
   since = fresh and not age[1] and now - lease or now
 elseif version < seen or (last and now > last + lease) then
   since = now
 end
 version = math.max(version, seen) + 1
+if version >= VERSIONS then version = 1 end
 redis.call('HSET', KEYS[1], 'since', since, 'version', version, 'last', now)
 redis.call('PEXPIRE', KEYS[1], DAY)
 local whole = now >= since + lease
@@ -91,7 +95,8 @@ for n = 2, #KEYS do
       if now >= entry[4] + 2 * window + lease and sum == 0 then
         redis.call('HDEL', key, name)
       else
-        local holds = rests and math.max(entry[2], sum + entry[3]) or sum
+        -- Nobody has more than all: whatever it claims, it is counted.
+        local holds = math.min(rests and math.max(entry[2], sum + entry[3]) or sum, limit)
         held = held + holds
         local lives = now < entry[4] and 1 or 0
         others[#others + 1] = { name, lives, holds, entry[6] }

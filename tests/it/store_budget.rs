@@ -1,6 +1,6 @@
 //! The script that keeps the caps, on a real Redis, next to the rules that it was written from.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{cell::Cell, collections::BTreeMap, sync::Arc, time::Duration};
 
 use genesys_proxy::{
     config,
@@ -36,7 +36,7 @@ impl Dice {
 
     fn ask(&mut self, call: u64) -> Ask {
         let sent = (0..self.below(4))
-            .map(|_| (Duration::from_millis(self.below(50)), self.below(30)))
+            .map(|_| (Duration::from_millis(self.below(50)), self.below(50)))
             .collect();
         Ask {
             call: call.saturating_sub(2 * u64::from(self.below(10) == 0)),
@@ -77,7 +77,12 @@ async fn the_script_does_what_the_rules_say() {
     let mut version = 0;
     for call in 1..2_000 {
         let id = ["a", "b", "c", "d"][usize::try_from(dice.below(4)).unwrap()];
-        let seen = if dice.below(20) == 0 { version + 3 } else { version };
+        let seen = match dice.below(40) {
+            0 => version + 3,
+            // About where versions begin anew.
+            1 => 999_999_999_990 + dice.below(20),
+            _ => version,
+        };
         let opening = Opening { seen, fresh: dice.below(2) == 0, lease: LEASE };
         let named = if dice.below(2) == 0 { &["one"][..] } else { &["one", "two"][..] };
         let words: Vec<Word> = named.iter().map(|name| word(name, dice.ask(call))).collect();
@@ -117,11 +122,15 @@ async fn whatever_somebody_else_writes_there_is_cut_to_what_can_be() {
         wishes: Vec::new(),
         leaves: false,
     };
-    let call = std::cell::Cell::new(0);
+    let (call, seen) = (Cell::new(0), Cell::new(0));
     let said = async || -> Answer {
         call.set(call.get() + 1);
         let words = [word("one", ask(call.get()))];
-        budget::sync(&link, from(&scope, "5e1f"), opening, &words).await.unwrap()
+        let opening = Opening { seen: seen.get(), ..opening };
+        let answer = budget::sync(&link, from(&scope, "5e1f"), opening, &words).await.unwrap();
+        // As replicas do: what it was told is what it has seen.
+        seen.set(answer.version);
+        answer
     };
     // At first nobody takes more: what was thrown away may have stood for somebody.
     let heals = async || {
@@ -152,6 +161,22 @@ async fn whatever_somebody_else_writes_there_is_cut_to_what_can_be() {
         assert_eq!(entry(fields), 1, "{fields}");
         heals().await;
     }
+    // What is an entry, and claims more than there is, has all until it ends, and no more.
+    for fields in [
+        "1, 0, 9007199254740991, NOW, '', ''",
+        "1, 9007199254740991, 0, NOW, '', ''",
+        "1, 0, 0, NOW, string.format('%.0f:9007199254740991', NOW), ''",
+        "1, 0, 0, NOW, string.format('%.0f:', NOW) .. string.rep('9', 400), ''",
+    ] {
+        let soon = "(redis.call('TIME')[1] * 1000 + 1500)";
+        let lease = Duration::from_secs(2);
+        assert_eq!(entry(&fields.replace("NOW", soon)), 1, "{fields}");
+        let words = [Word { window: lease, ..word("one", ask(call.get() + 1)) }];
+        let long = Opening { seen: seen.get(), lease, ..opening };
+        let answer = budget::sync(&link, from(&scope, "0b5e"), long, &words).await.unwrap();
+        assert_eq!(answer.told[0].as_ref().unwrap().others["07e4"].holds, LIMIT, "{fields}");
+        redis.ask::<i64>(&["DEL", &key]);
+    }
     redis.ask::<i64>(&["HSET", &key, "no name of ours", "x"]);
     heals().await;
     // More replicas than there can be: what is there is nobody's.
@@ -162,8 +187,19 @@ async fn whatever_somebody_else_writes_there_is_cut_to_what_can_be() {
     assert_eq!(redis.ask::<i64>(&["HLEN", &key]), 1);
     redis.ask::<String>(&["SET", &key, "no hash"]);
     heals().await;
-    for since in ["never", "nan", "inf", "-7", "1e308"] {
-        redis.ask::<i64>(&["HSET", &scope.name("age"), "since", since, "version", since]);
+    for number in [
+        "never",
+        "nan",
+        "inf",
+        "-7",
+        "1e308",
+        "9007199254740991",
+        "9007199254740990",
+        "1000000000000",
+        "999999999999",
+        "999999999990",
+    ] {
+        redis.ask::<i64>(&["HSET", &scope.name("age"), "since", number, "version", number]);
         let healed = async { while !said().await.whole {} };
         tokio::time::timeout(PATIENCE, healed).await.expect("it heals");
     }

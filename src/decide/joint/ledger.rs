@@ -5,6 +5,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+/// No client is asked about so often: a version that somebody wrote into the store goes round once, and
+/// is gone.
+const VERSIONS: u64 = 1_000_000_000_000;
+
 /// What a replica says, and wants.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Ask {
@@ -112,7 +116,8 @@ impl Age {
         let lease = opening.lease;
         // Who lives is heard within a lease, or could not write: its part has lapsed, and it may go on.
         let silent = self.last.is_some_and(|last| now > last + lease);
-        let lost = self.version < opening.seen || silent;
+        let [version, seen] = [self.version, opening.seen].map(plausible);
+        let lost = version < seen || silent;
         self.last = Some(now);
         self.since = match self.since {
             None if opening.fresh => Some(now.saturating_sub(lease)),
@@ -121,11 +126,16 @@ impl Age {
             // A clock that went back.
             Some(since) => Some(since.min(now)),
         };
-        self.version = self.version.max(opening.seen) + 1;
+        self.version = plausible(version.max(seen) + 1).max(1);
         // Whoever lives has told its claim by then.
         let whole = self.since.is_some_and(|since| now >= since + lease);
         Moment { now, whole, lease }
     }
+}
+
+/// What is no version of ours is none.
+fn plausible(version: u64) -> u64 {
+    if version < VERSIONS { version } else { 0 }
 }
 
 impl Entry {
@@ -133,12 +143,14 @@ impl Entry {
         self.sent.iter().filter(|(leaves, _)| *leaves > now).map(|(_, count)| count).sum()
     }
 
-    /// What nobody else may have.
-    fn holds(&self, now: Duration, window: Duration) -> u64 {
+    /// What nobody else may have: no more than all, whatever it claims.
+    fn holds(&self, now: Duration, window: Duration, limit: u64) -> u64 {
         let used = self.used(now);
         // It may be cut off and go on: as long as it would, and until what it sent then has left the
         // window, its cap is its own.
-        if now < self.until + 2 * window { self.cap.max(used + self.inside) } else { used }
+        let rests = now < self.until + 2 * window;
+        let holds = if rests { self.cap.max(used + self.inside) } else { used };
+        holds.min(limit)
     }
 }
 
@@ -163,7 +175,7 @@ impl Ledger {
             .iter()
             .filter(|(name, _)| *name != id)
             .map(|(name, entry)| {
-                let holds = entry.holds(now, window);
+                let holds = entry.holds(now, window, self.limit);
                 let lives = now < entry.until;
                 (name.clone(), Other { lives, holds, wishes: entry.wishes.clone() })
             })
@@ -193,6 +205,6 @@ impl Ledger {
 
     /// What all replicas hold together.
     pub fn held(&self, now: Duration) -> u64 {
-        self.entries.values().map(|entry| entry.holds(now, self.window)).sum()
+        self.entries.values().map(|entry| entry.holds(now, self.window, self.limit)).sum()
     }
 }
