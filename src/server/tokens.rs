@@ -15,7 +15,7 @@ use crate::{
     decide::{lanes::Lane, renewals::Renewals},
     gateway::admit::{Admission, Toll},
     secret::{Secret, VaultClient},
-    store::{Link, token::Redis},
+    store::{Link, ReplicaId, token::Redis},
     token::{
         Keeping, Share, Tokens,
         issuer::{Issuer, Login, Network, Secrets, Unbuildable},
@@ -102,19 +102,23 @@ pub(super) fn start(
     let (mut keepers, mut joints) = (Vec::new(), Vec::new());
     for issuer in logins {
         let renewals = Arc::new(Mutex::new(Renewals::new(config.oauth.tokens)));
+        // Who asks whether another replica lives is not to find another of its own tokens.
+        let life = ReplicaId::random();
         for number in 0..each {
             let lane = Lane::new(keepers.len());
             let begin = Begin { config, admission, lane, renewals: &renewals, keeping };
             let tokens = match store {
                 None => begin.tokens(issuer),
                 Some(link) => {
-                    let redis = Redis::new(Arc::clone(link));
+                    let redis = Redis::new(Arc::clone(link), life.clone());
                     let joint = Arc::new(Shared::new(Arc::clone(issuer), redis, number));
                     let tokens = begin.tokens(&joint);
                     let (followed, heard) = (Arc::clone(&tokens), Arc::clone(&joint));
                     keeping.spawn(async move { heard.follow(&followed).await });
-                    let lives = Arc::clone(&joint);
-                    keeping.spawn(async move { lives.attend().await });
+                    if number == 0 {
+                        let lives = Arc::clone(&joint);
+                        keeping.spawn(async move { lives.attend().await });
+                    }
                     joints.push(joint);
                     tokens
                 }

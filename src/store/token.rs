@@ -136,6 +136,8 @@ pub struct Redis {
     link: Arc<Link>,
     /// Whoever holds a lock: each keeper of a token for itself.
     me: ReplicaId,
+    /// Whoever lives: all keepers of a client in one process are one.
+    life: ReplicaId,
     scripts: Scripts,
 }
 
@@ -152,8 +154,8 @@ struct Scripts {
 }
 
 impl Redis {
-    /// Nothing is asked yet.
-    pub fn new(link: Arc<Link>) -> Self {
+    /// Nothing is asked yet. `life` is that of all the client's keepers in this process.
+    pub fn new(link: Arc<Link>, life: ReplicaId) -> Self {
         let scripts = Scripts {
             read: script!("token", "read"),
             take: script!("token", "take"),
@@ -164,7 +166,7 @@ impl Redis {
             vouch: script!("token", "vouch"),
             alive: script!("token", "alive"),
         };
-        Self { link, me: ReplicaId::random(), scripts }
+        Self { link, me: ReplicaId::random(), life, scripts }
     }
 
     fn me(&self) -> &[u8] {
@@ -230,7 +232,7 @@ impl TokenStore for Redis {
     }
 
     async fn alive(&self, scope: &Scope, life: Duration) -> Told<u64> {
-        let args: [&[u8]; 2] = [self.me(), &ms(life)];
+        let args: [&[u8]; 2] = [self.life.as_str().as_bytes(), &ms(life)];
         self.link.run(&self.scripts.alive, &[&scope.name("replicas")], &args).await
     }
 

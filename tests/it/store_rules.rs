@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use genesys_proxy::{
     config,
     store::{
-        Link, Scope,
+        Link, ReplicaId, Scope,
         token::{Lock, News, Place, Published, Redis as Store, TokenStore},
     },
     telemetry::metrics::Metrics,
@@ -37,7 +37,8 @@ impl Two {
         let handle = Handle::current();
         let link = Link::spawn(&config, None, Metrics::default(), &tasks, &handle, &stop).unwrap();
         let place = Place::new(&Scope::new("login", "api", "id"), 0, "key");
-        let (one, other) = (Store::new(Arc::clone(&link)), Store::new(link));
+        let store = || Store::new(Arc::clone(&link), ReplicaId::random());
+        let (one, other) = (store(), store());
         Self { redis, one, other, place, _stop: stop.drop_guard() }
     }
 

@@ -7,7 +7,7 @@ use genesys_proxy::simulator::Options;
 use http::Method;
 use serde_json::json;
 
-use crate::support::{NO_LIMIT, World, assert_all, at_once, unlimited};
+use crate::support::{NO_LIMIT, World, assert_all, at_once, redis::Redis, unlimited};
 
 const ME: &str = "/api/v2/organizations/me";
 const SELF: &str = "/api/v2/tokens/me";
@@ -109,6 +109,24 @@ async fn tokens_are_revoked_at_the_end_only_when_that_is_wanted() {
         assert_eq!(deleted, if wanted { 2 } else { 0 });
         assert_eq!(world.genesys.revoke() > 0, alive);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateways_own_tokens_are_no_other_replica_that_uses_them() {
+    let redis = Redis::start();
+    let store = format!("[store]\nurl = \"{}\"", redis.url());
+    let toml = format!("{NO_LIMIT}\n{store}\n[oauth]\nrevoke_on_exit = true\ntokens = 2");
+    let mut world = World::with(unlimited(), &toml).await;
+    world.until(|seen| seen.mints == 2).await;
+    assert_eq!(world.get(ME).await.status(), 200);
+    let alive = || redis.keys_and_values().iter().any(|(key, _)| key.ends_with(b":replicas"));
+    while !alive() {
+        tokio::task::yield_now().await;
+    }
+    world.gateway.signal("TERM");
+    assert!(world.gateway.wait().success());
+    let deleted = world.records(SELF).iter().filter(|record| record.method == "DELETE").count();
+    assert_eq!(deleted, 2, "{}", world.gateway.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -82,7 +82,7 @@ impl<I: Sharer, S: TokenStore> Shared<I, S> {
         }
     }
 
-    /// Says that this replica lives. Does not end.
+    /// Says that this replica lives, for all tokens of the client. Does not end.
     pub async fn attend(&self) {
         loop {
             // Who it does not reach counts it as gone: the last but one may revoke a token then.
