@@ -12,6 +12,9 @@ use tokio::{sync::watch, time::Instant};
 use super::Script;
 use crate::telemetry::metrics::Metrics;
 
+/// Longer than replicas go without asking: a script that failed and did not within so long is mended.
+const QUIET: Duration = Duration::from_secs(10);
+
 /// Whether the store can be used now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
@@ -19,7 +22,7 @@ pub enum Health {
     Connecting,
     /// It does what it is asked.
     Up,
-    /// It cannot be reached, is slow, or refuses: why, for people.
+    /// It cannot be reached, is slow, refuses, or fails: why, for people.
     Down(String),
 }
 
@@ -37,6 +40,8 @@ struct Facts {
     since: Instant,
     /// The script that the store forbids: as long as it does, nothing else proves that all is well.
     forbidden: Option<String>,
+    /// When a script failed, the last time. Others may do well meanwhile, and it with other keys.
+    failed: Option<Instant>,
 }
 
 impl fmt::Debug for State {
@@ -48,7 +53,7 @@ impl fmt::Debug for State {
 impl State {
     pub(super) fn new(name: String, metrics: Metrics) -> Self {
         metrics.store.up(false);
-        let facts = Facts { since: Instant::now(), forbidden: None };
+        let facts = Facts { since: Instant::now(), forbidden: None, failed: None };
         let now = watch::Sender::new(Health::Connecting);
         Self { now, name, metrics, facts: Mutex::new(facts) }
     }
@@ -75,7 +80,8 @@ impl State {
     /// It answers, and does what it is asked.
     pub(super) fn up(&self) {
         let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
-        if facts.forbidden.is_some() {
+        let fails = facts.failed.is_some_and(|at| at.elapsed() < QUIET);
+        if facts.forbidden.is_some() || fails {
             return;
         }
         let before = self.now.send_replace(Health::Up);
@@ -100,7 +106,7 @@ impl State {
     pub(super) fn down(&self, why: &str) -> String {
         let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
         // Whoever connects may be another user.
-        facts.forbidden = None;
+        (facts.forbidden, facts.failed) = (None, None);
         self.fell(&mut facts, why)
     }
 
@@ -110,6 +116,13 @@ impl State {
         if let Some(script) = forbidden {
             facts.forbidden = Some(script.hash().to_owned());
         }
+        self.fell(&mut facts, why)
+    }
+
+    /// The connection is good, and what the store does is of no use.
+    pub(super) fn failed(&self, why: &str) -> String {
+        let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+        facts.failed = Some(Instant::now());
         self.fell(&mut facts, why)
     }
 
@@ -143,4 +156,35 @@ impl State {
 /// Nobody needs its nanoseconds.
 fn whole(duration: Duration) -> Duration {
     Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_script_that_fails_is_told_of_until_none_has_failed_for_a_while() {
+        let state = State::new("h:1".to_owned(), Metrics::default());
+        let now = || state.now.borrow().clone();
+        state.up();
+        for _ in 0..5 {
+            assert_eq!(state.failed("a script failed: why"), "h:1: a script failed: why");
+            // What else is asked goes well.
+            tokio::time::advance(QUIET / 2).await;
+            state.up();
+            assert_eq!(now(), Health::Down("h:1: a script failed: why".to_owned()));
+        }
+        tokio::time::advance(QUIET / 2).await;
+        state.up();
+        assert_eq!(now(), Health::Up);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_connection_has_its_own_failures() {
+        let state = State::new("h:1".to_owned(), Metrics::default());
+        state.failed("a script failed: why");
+        state.down("no connection");
+        state.up();
+        assert_eq!(*state.now.borrow(), Health::Up);
+    }
 }

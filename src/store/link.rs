@@ -151,7 +151,7 @@ impl Link {
                 self.state.refused(why, None)
             }
             Trouble::Forbidden(why) => self.state.refused(why, Some(script)),
-            Trouble::Script(why) => self.state.named(why),
+            Trouble::Script(why) => self.state.failed(why),
         }
     }
 

@@ -18,7 +18,7 @@ pub(super) enum Trouble {
     Refused(String),
     /// The same, for want of a permission: what asks for less is done.
     Forbidden(String),
-    /// The store did what it was asked, and the script failed.
+    /// The store did what it was asked; the script failed, or what it answered is not understood.
     Script(String),
 }
 
@@ -70,10 +70,13 @@ impl Trouble {
             {
                 Self::Lost("it has too many clients (maxclients)".to_owned())
             }
-            ErrorKind::Server(_)
-            | ErrorKind::Extension
-            | ErrorKind::UnexpectedReturnType
-            | ErrorKind::Client => Self::Script(format!("a script failed: {}", short(error))),
+            ErrorKind::Server(_) | ErrorKind::Extension | ErrorKind::Client => {
+                Self::Script(format!("a script failed: {}", short(error)))
+            }
+            // A stream that is no protocol ends the connection by itself.
+            ErrorKind::Parse | ErrorKind::UnexpectedReturnType => {
+                Self::Script(format!("a script answers what nobody understands: {}", short(error)))
+            }
             ErrorKind::RESP3NotSupported => {
                 Self::Denied("it is too old: Redis 6 or later is needed".to_owned())
             }
@@ -200,12 +203,16 @@ mod tests {
     }
 
     #[test]
-    fn a_script_that_fails_says_nothing_of_the_store() {
+    fn a_script_that_fails_or_answers_nonsense_leaves_the_connection() {
         let long = format!("ERR {} 'x'\u{7}", "-a".repeat(1000));
         for answer in ["ERR user_script:1: Script attempted to access", "WRONGTYPE of key", &long] {
             let trouble = told(answer);
             assert!(matches!(trouble, Trouble::Script(_)), "{answer}: {trouble:?}");
             assert!(trouble.why().len() < 300 && !trouble.why().contains('\u{7}'));
         }
+        let nonsense = redis::from_redis_value::<u64>(Value::SimpleString("x".to_owned()));
+        let trouble = Trouble::of(&nonsense.unwrap_err().into());
+        assert!(matches!(trouble, Trouble::Script(_)), "{trouble:?}");
+        assert!(trouble.why().contains("nobody understands"), "{trouble:?}");
     }
 }

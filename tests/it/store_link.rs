@@ -233,3 +233,25 @@ fn check_live_says_what_is_wrong_with_the_store() {
     exit 69
     "#);
 }
+
+#[tokio::test]
+async fn a_store_whose_scripts_fail_is_told_of_once_and_calls_are_served() {
+    // It connects, writes, and knows a command less than the scripts need.
+    let redis = Redis::start_with(&["--rename-command", "HMGET", "nothing"]);
+    let world = with_store(&format!("url = '{}'", redis.url())).await;
+    world.gateway.logged(LOST).await;
+    let line = world.gateway.wait_for_log(LOST);
+    assert!(line.contains("a script failed: "), "{line}");
+    let failed = redis.calls("evalsha");
+    while redis.calls("evalsha") < failed + 10 {
+        tokio::task::yield_now().await;
+    }
+    served(&world).await;
+    let ready = world.gateway.admin("/readyz").await;
+    assert!(ready.starts_with("ready, but the store is away: "), "{ready}");
+    assert!(ready.contains("a script failed: "), "{ready}");
+    let page = world.gateway.admin("/metrics").await;
+    assert!(page.contains("\ngenesys_proxy_store_up 0\n"), "{page}");
+    let told = (count(&world.gateway, LOST), count(&world.gateway, BACK));
+    assert_eq!(told, (1, 0), "{}", world.gateway.log());
+}
