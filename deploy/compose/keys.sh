@@ -21,7 +21,7 @@ digest=$(printf %s "$password" | sha256sum | cut -d ' ' -f 1)
 # Nobody else, nothing but the gateways' own keys and channels, nothing that an administrator would do.
 cat >"$redis/users.acl.new" <<END
 user default off
-user genesys-proxy on #$digest ~gp1:* &gp1:* -@all +@read +@write +@connection +publish +subscribe +unsubscribe +eval +evalsha +script|load +time -@dangerous -scan -randomkey -dbsize
+user genesys-proxy on #$digest ~gp1:* &gp1:* -@all +@read +@write +@connection +publish +subscribe +unsubscribe +eval +evalsha +time -@dangerous -scan -randomkey -dbsize
 END
 
 # Whom they are for: the users of the images. Without root there is nobody else to give them to.

@@ -124,5 +124,6 @@ for n = 2, #KEYS do
     answer[#answer + 1] = { cap, others }
   end
 end
-if ARGV[7] == '1' then redis.call('PUBLISH', ARGV[6], id) end
+-- It counts, whether or not the user may use channels: others find out by asking.
+if ARGV[7] == '1' then redis.pcall('PUBLISH', ARGV[6], id) end
 return answer

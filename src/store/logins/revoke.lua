@@ -6,7 +6,8 @@ for at = 2, #ARGV, 3 do
   local left = tonumber(ARGV[at + 1])
   last = math.max(last, left)
   if redis.call('ZADD', KEYS[1], now + left, ARGV[at]) == 1 then
-    redis.call('PUBLISH', ARGV[1], ARGV[at + 2])
+    -- It counts, whether or not the user may use channels: others find out by asking.
+    redis.pcall('PUBLISH', ARGV[1], ARGV[at + 2])
   end
 end
 keep(KEYS[1], 1000, last)
