@@ -175,7 +175,7 @@ async fn a_password_that_crosses_a_network_unencrypted_is_warned_about() {
 #[tokio::test]
 async fn the_end_of_a_gateway_does_not_wait_for_a_store_that_hangs() {
     let redis = Redis::start();
-    let mut world = with_store(&format!("url = '{}'\ntimeout = '10s'", redis.url())).await;
+    let mut world = with_store(&format!("url = '{}'\ntimeout = '1500ms'", redis.url())).await;
     world.gateway.logged(CONNECTED).await;
     redis.pause();
     let begun = tokio::time::Instant::now();

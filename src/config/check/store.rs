@@ -16,7 +16,8 @@ const URL: Key = Key("store", "url");
 const USERNAME: Key = Key("store", "username");
 const PASSWORD: Key = Key("store", "password");
 const CA_FILE: Key = Key("store", "ca_file");
-const LONGEST: Duration = Duration::from_secs(10);
+/// Half of the time for which replicas believe that one lives: with a slower store all would seem dead.
+const LONGEST: Duration = Duration::from_millis(1500);
 
 /// The whole section; `None` without a URL.
 pub(super) fn store(settings: &mut Settings<'_>) -> Checked<Option<Store>> {

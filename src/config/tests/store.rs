@@ -153,7 +153,7 @@ fn what_contradicts_itself_is_told_of() {
     3: `store.ca_file`: cannot read /none: No such file or directory (os error 2)
        check the path and its permissions
     3: `store.timeout` is out of range
-       from 10ms to 10s
+       from 10ms to 1s500ms
     3: `store.password` is written in the file, where backups and colleagues see it
        put it into REDIS_PASSWORD and write { env = "REDIS_PASSWORD" }, or into a file only the gateway can read and write { file = "/path" }; then change the password in Redis
     "#);
