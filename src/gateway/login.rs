@@ -2,6 +2,7 @@
 //! log in here with their own caller's name and key, by their *gateway* setting.
 //! It never asks upstream, and never shows whether it was the name or the key that was wrong.
 
+pub mod overdue;
 pub mod seal;
 pub mod sharing;
 pub mod table;

@@ -220,11 +220,17 @@ async fn a_token_is_idle_when_no_replica_has_seen_it_for_too_long() {
     let token = replicas.login(0).await;
     let used = replicas.key("logins:used").await;
     let (member, now) = replicas.last_used(&used);
-    replicas.start(&caller("billing", KEY));
-    for (ago, status) in [(3_600_000, 401), (30_000, 200)] {
+    for (number, ago, status) in [(1, 3_600_000, 401), (2, 30_000, 200)] {
+        replicas.start(&caller("billing", KEY));
         let score = (now - ago).to_string();
         replicas.store.ask::<i64>(&["ZADD", &used, &score, &member]);
-        assert_eq!(replicas.call(1, &token).await, status, "{ago}");
+        assert_eq!(replicas.call(number, &token).await, status, "{ago}");
+        // Neither is asked about again at each call.
+        let asked = replicas.store.calls("zscore");
+        for _ in 0..20 {
+            assert_eq!(replicas.call(number, &token).await, status, "{ago}");
+        }
+        assert!(replicas.store.calls("zscore") < asked + 20, "{ago}");
     }
     assert_eq!(replicas.call(0, &token).await, 200, "it knows better");
 }

@@ -12,6 +12,7 @@ use secrecy::{ExposeSecret as _, SecretString, zeroize::Zeroizing};
 use tokio::time::Instant;
 
 use super::{
+    overdue::Overdue,
     seal::Seal,
     sharing::{NoKeys, Sharing},
     table::Table,
@@ -31,13 +32,15 @@ pub struct Tokens {
     life: Duration,
     idle: Duration,
     table: Table,
+    overdue: Overdue,
     sharing: Option<Sharing>,
 }
 
 impl Tokens {
     /// They live for `life`, and for `idle` without being used.
     pub fn new(life: Duration, idle: Duration, now: Instant) -> Self {
-        Self { life, idle, table: Table::new(idle, now), sharing: None }
+        let (table, overdue) = (Table::new(idle, now), Overdue::default());
+        Self { life, idle, table, overdue, sharing: None }
     }
 
     /// Other replicas know them, too.
@@ -91,7 +94,8 @@ impl Tokens {
     pub async fn look(&self, token: &str) -> Result<Option<Principal>, NoKeys> {
         let Some(sharing) = &self.sharing else { return Ok(None) };
         let digest = KeyDigest::of(token.as_bytes());
-        if self.table.knows_revoked(&digest, Instant::now()) {
+        let now = Instant::now();
+        if self.table.knows_revoked(&digest, now) || self.overdue.has(&digest, now) {
             return Ok(None);
         }
         let seals = sharing.seals().await?;
@@ -107,7 +111,10 @@ impl Tokens {
         let now = Instant::now();
         let good = match judge(record, self.idle) {
             Verdict::Good => self.table.insert(digest, (principal, Some(seal)), until, now),
-            Verdict::Idle => false,
+            Verdict::Idle => {
+                self.overdue.add(digest, now);
+                false
+            }
             Verdict::Revoked => {
                 self.table.revoked_elsewhere(digest, (principal, seal), until, now);
                 false
