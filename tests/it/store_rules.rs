@@ -4,8 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use genesys_proxy::{
     config,
+    decide::local_token::Record,
     store::{
         Link, ReplicaId, Scope,
+        logins::{self, AT_ONCE, Logins, Name, Used},
+        seal::Key,
         token::{Lock, News, Place, Published, Redis as Store, TokenStore},
     },
     telemetry::metrics::Metrics,
@@ -23,6 +26,7 @@ const LEASE: Duration = Duration::from_secs(20);
 /// Two replicas at one place.
 struct Two {
     redis: Redis,
+    link: Arc<Link>,
     one: Store,
     other: Store,
     place: Place,
@@ -39,7 +43,7 @@ impl Two {
         let place = Place::new(&Scope::new("login", "api", "id"), 0, "key");
         let store = || Store::new(Arc::clone(&link), ReplicaId::random());
         let (one, other) = (store(), store());
-        Self { redis, one, other, place, _stop: stop.drop_guard() }
+        Self { redis, link, one, other, place, _stop: stop.drop_guard() }
     }
 
     async fn takes(&self, who: &Store) -> u64 {
@@ -133,4 +137,20 @@ async fn a_full_store_gives_no_lock_for_a_token_that_it_has_no_room_for() {
     assert!(two.one.take(&two.place, LEASE).await.is_err());
     two.redis.make_room();
     assert!(two.takes(&two.other).await > 0, "and nothing was left behind");
+async fn of_a_callers_tokens_so_many_are_known_and_those_that_were_used_last() {
+    let two = Two::new();
+    let scope = Scope::new("login", "api", "id");
+    let logins = Logins::new(Arc::clone(&two.link), &scope);
+    let (place, key) = (logins::Place::new(&scope, "whose"), Key::derive(b"x", &scope, "login"));
+    let name = |n: u64| Name::new(&key, &n.to_be_bytes());
+    let left = Duration::from_secs(3600);
+    for n in 0..6 {
+        let tokens = n * AT_ONCE as u64..(n + 1) * AT_ONCE as u64;
+        let ago = Duration::from_secs(3600 - tokens.start);
+        let used: Vec<_> = tokens.map(|n| Used { name: name(n), ago, left }).collect();
+        logins.used(&place, &used).await.unwrap();
+    }
+    let told = logins.look(&place, &[name(0), name(1_199)]).await.unwrap();
+    assert!(matches!(told.as_slice(), [Record::Nothing, Record::Used(_)]), "{told:?}");
+    assert_eq!(two.redis.ask::<u64>(&["ZCARD", &scope.name("logins:used:whose")]), 1_000);
 }

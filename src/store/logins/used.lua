@@ -7,5 +7,6 @@ for at = 2, #ARGV, 2 do
   -- Another replica may have told of a later use.
   if not known or known < used or known > now then redis.call('ZADD', KEYS[1], used, ARGV[at]) end
 end
-keep(KEYS[1], 10000, tonumber(ARGV[1]))
+-- One that was pushed out counts as one that nobody has told of.
+keep(KEYS[1], 1000, tonumber(ARGV[1]))
 return 1
