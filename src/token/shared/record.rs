@@ -77,9 +77,7 @@ pub(super) fn read(seat: &Seat, record: &Record, asked: Instant) -> Option<(Mint
     }
     let life = Duration::from_millis(told.life_ms);
     let ends = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(told.ends))?;
-    let at_most = ends.duration_since(SystemTime::now()).unwrap_or_default() + CLOCKS;
-    let late = ends < SystemTime::now() && at_most == CLOCKS;
-    let left = record.left.min(life).min(if late { behind(ends) } else { at_most });
+    let left = record.left.min(life).min(left_by_our_clock(ends, SystemTime::now())?);
     let authorization = wiped::field(&["Bearer ", told.token.expose_secret()]).ok()?;
     let claims = claims::read(told.token.expose_secret());
     // Its whole life, as all count it, so that all renew it at about the same time.
@@ -101,9 +99,9 @@ pub(super) fn read(seat: &Seat, record: &Record, asked: Instant) -> Option<(Mint
     Some((minted, Offered { serial: told.serial, left, life, given_up }))
 }
 
-/// What is left of one that should have ended by our clock, which may be fast.
-fn behind(ends: SystemTime) -> Duration {
-    CLOCKS.saturating_sub(SystemTime::now().duration_since(ends).unwrap_or_default())
+/// What is left at most of one that ends then by the writer's clock: ours may be ahead.
+fn left_by_our_clock(ends: SystemTime, now: SystemTime) -> Option<Duration> {
+    Some(ends.checked_add(CLOCKS)?.duration_since(now).unwrap_or_default())
 }
 
 fn gone(seat: &Seat) -> String {
@@ -145,6 +143,26 @@ impl Message {
             1 => Some(Self::Published(serial)),
             2 => Some(Self::GivenUp(serial)),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_by_our_clock_is_so_give_or_take_what_clocks_differ_by() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let minute = Duration::from_secs(60);
+        for (ends, left) in [
+            (now + minute, CLOCKS + minute),
+            (now, CLOCKS),
+            (now - minute, CLOCKS - minute),
+            (now - CLOCKS, Duration::ZERO),
+            (SystemTime::UNIX_EPOCH, Duration::ZERO),
+        ] {
+            assert_eq!(left_by_our_clock(ends, now), Some(left), "{ends:?}");
         }
     }
 }
