@@ -213,9 +213,13 @@ impl Server {
         if tokio::time::timeout(Duration::from_secs(5), joined).await.is_err() {
             tracing::error!("a worker did not end");
         }
+        // Together: where the store does not answer each waits for as long as it may.
+        let parting = TaskTracker::new();
         for org in &self.organisations {
-            org.part().await;
+            parting.spawn(org.part());
         }
+        parting.close();
+        parting.wait().await;
         stop.cancel();
         for org in &self.organisations {
             org.revoke().await;

@@ -181,8 +181,9 @@ impl Organisation {
     }
 
     /// Tells the other replicas that it goes: what it had of the budgets is theirs.
-    pub async fn part(&self) {
-        self.shared.admission.part().await;
+    pub fn part(&self) -> impl Future<Output = ()> + Send + use<> {
+        let admission = Arc::clone(&self.shared.admission);
+        async move { admission.part().await }
     }
 
     /// Revokes its tokens, if that is configured. Its keepers have ended, or they would renew them.
