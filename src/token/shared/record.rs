@@ -158,7 +158,7 @@ mod tests {
         for (ends, left) in [
             (now + minute, CLOCKS + minute),
             (now, CLOCKS),
-            (now - minute, CLOCKS - minute),
+            (now - minute, CLOCKS.saturating_sub(minute)),
             (now - CLOCKS, Duration::ZERO),
             (SystemTime::UNIX_EPOCH, Duration::ZERO),
         ] {
