@@ -137,6 +137,9 @@ async fn a_full_store_gives_no_lock_for_a_token_that_it_has_no_room_for() {
     assert!(two.one.take(&two.place, LEASE).await.is_err());
     two.redis.make_room();
     assert!(two.takes(&two.other).await > 0, "and nothing was left behind");
+}
+
+#[tokio::test]
 async fn of_a_callers_tokens_so_many_are_known_and_those_that_were_used_last() {
     let two = Two::new();
     let scope = Scope::new("login", "api", "id");
