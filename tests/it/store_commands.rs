@@ -191,7 +191,7 @@ async fn a_store_that_forgot_its_scripts_learns_them_again() {
 }
 
 #[tokio::test]
-async fn a_script_that_fails_is_no_store_that_fails() {
+async fn a_script_that_fails_is_told_of_and_costs_neither_the_connection_nor_other_scripts() {
     let redis = Redis::start();
     let linked = Linked::to(&redis.url());
     linked.up().await;
@@ -199,7 +199,12 @@ async fn a_script_that_fails_is_no_store_that_fails() {
     let why = linked.link.run::<()>(&wrong, &["gp1:{t}:n"], &[]).await.unwrap_err().why;
     assert!(why.contains("a script failed"), "{why}");
     assert_eq!(linked.add().await, Ok(1));
-    assert_eq!(*linked.link.health().borrow(), Health::Up);
+    assert_eq!(*linked.link.health().borrow(), Health::Down(why));
+    let nonsense = Script::new("return 'x'");
+    let why = linked.link.run::<u64>(&nonsense, &["gp1:{t}:n"], &[]).await.unwrap_err().why;
+    assert!(why.contains("what nobody understands"), "{why}");
+    assert_eq!(linked.add().await, Ok(2));
+    assert_eq!(*linked.link.health().borrow(), Health::Down(why));
     assert_eq!(linked.link.connection(), 1);
 }
 
