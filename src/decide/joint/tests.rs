@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::{
     LEASE,
-    ledger::{Ask, Ledger, Moment},
+    ledger::{Age, Ask, Ledger, Moment, Opening},
 };
 use world::{Callers, Fault, World};
 
@@ -98,6 +98,49 @@ fn what_one_asked_before_it_went_is_not_looked_at_after() {
     // It is not kept in mind for ever.
     let told = ledger.sync("other", &ask(2, 2, false), at(now + LEASE)).unwrap();
     assert_eq!(told.others.len(), 0);
+}
+
+/// Whether caps may grow, for somebody who comes then and has seen that version.
+fn grows(age: &mut Age, seen: u64, at: Duration) -> bool {
+    age.open(Opening { seen, fresh: false, lease: LEASE }, 1_000 * SECOND + at).whole
+}
+
+/// A store that somebody asks every second, and that lost nothing for a while; its version.
+fn of_old(age: &mut Age) -> u64 {
+    (0..=10).for_each(|second| {
+        let seen = age.version;
+        grows(age, seen, SECOND * second);
+    });
+    age.version
+}
+
+#[test]
+fn caps_grow_in_a_store_that_was_there_for_a_lease() {
+    let mut age = Age::default();
+    assert!(!grows(&mut age, 0, Duration::ZERO));
+    assert!(!grows(&mut age, 1, SECOND * 2));
+    assert!(grows(&mut age, 2, SECOND * 3));
+}
+
+#[test]
+fn where_somebody_has_seen_a_newer_version_no_cap_grows_for_a_lease() {
+    let mut age = Age::default();
+    let version = of_old(&mut age);
+    assert!(grows(&mut age, version, SECOND * 11));
+    assert!(!grows(&mut age, version + 9, SECOND * 12));
+    assert!(!grows(&mut age, 0, SECOND * 14));
+    assert!(grows(&mut age, 0, SECOND * 15));
+}
+
+#[test]
+fn after_nobody_could_write_for_a_lease_no_cap_grows_for_another() {
+    let mut age = Age::default();
+    let version = of_old(&mut age);
+    assert!(grows(&mut age, version, SECOND * 10 + LEASE));
+    let later = SECOND * 11 + LEASE * 2;
+    assert!(!grows(&mut age, version, later));
+    assert!(!grows(&mut age, version, later + SECOND * 2));
+    assert!(grows(&mut age, version, later + LEASE));
 }
 
 #[test]
