@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{bend::Bend, pace::Pace};
+use super::{bend::Bend, joint::part::Cap, pace::Pace};
 pub use learn::Before;
 use learn::Others;
 use reserve::Reserve;
@@ -262,11 +262,15 @@ impl Budget {
     }
 
     /// A new token: upstream counts it from nothing, and so do we; but for a part of a limit, whose other
-    /// parts may be used under the old one still. Who has a place keeps it: it will leave under the new
-    /// one.
+    /// parts may be used under the old one still. One after a token of our own may be everybody's: until
+    /// it is known what is ours, nothing is. Who has a place keeps it: it will leave under the new one.
     pub fn renew(&mut self) {
-        if self.cap().is_none() {
-            self.restart();
+        match self.ours {
+            Ours::All => self.restart(),
+            Ours::Part(_) => {}
+            Ours::Alone(_) => {
+                self.share(Cap::nothing(self.limit.map_or(0, NonZeroU32::get).into()))
+            }
         }
         self.paused_until = None;
         self.bend.forget();

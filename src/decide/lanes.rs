@@ -135,13 +135,22 @@ impl Lanes {
     }
 
     /// Nobody else has this token.
-    pub fn alone(&mut self, lane: Lane) {
-        self.lane(lane).budget.alone();
+    pub fn alone(&mut self, spot: Spot) {
+        let state = self.lane(spot.lane);
+        if spot.generation == state.generation {
+            state.budget.alone();
+        }
     }
 
     /// Whether that is so.
     pub fn is_alone(&self, lane: Lane) -> bool {
         self.all().nth(lane.0).is_some_and(|state| state.budget.is_alone())
+    }
+
+    /// Those whose tokens others have, too.
+    pub fn shared(&self) -> impl Iterator<Item = Lane> {
+        let numbered = self.all().enumerate();
+        numbered.filter(|(_, state)| !state.budget.is_alone()).map(|(number, _)| Lane(number))
     }
 
     /// What counts under a token.

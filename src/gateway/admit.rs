@@ -38,7 +38,7 @@ use crate::{
         queue::{Ticket, Who},
         turns::{Arrival, Call, Grant, Rules, Turns, gate::GateId},
     },
-    token::{Token, Tokens},
+    token::{Share, Token, Tokens},
 };
 
 pub use asking::{Asker, Asking, TurnedAway};
@@ -266,8 +266,16 @@ impl Admission {
 
     /// This token signs from now on. Upstream counts a new one from nothing, so nobody waits for
     /// the old one's window any longer.
-    pub fn seen(&self, spot: Spot) {
-        if self.state().seen(spot, Instant::now().into_std()) {
+    pub fn seen(&self, spot: Spot, share: Share) {
+        let now = Instant::now().into_std();
+        // At once, whoever sees it first: no call may leave under it and be counted as the others'.
+        let news = match share {
+            Share::Private if self.joint.get().is_some() => self.state().seen_alone(spot, now),
+            Share::Private | Share::Unheard | Share::Published(_) | Share::Adopted(_) => {
+                self.state().seen(spot, now)
+            }
+        };
+        if news {
             self.wake.notify_one();
         }
     }
@@ -302,8 +310,7 @@ impl Admission {
     /// Follows a token for as long as it is polled: a line moves although nobody new comes.
     pub async fn follow(&self, lane: Lane, tokens: &Tokens) {
         let signs = |token: &Token| {
-            // In this order: what is seen for the first time might be everybody's.
-            self.seen(Spot { lane, generation: token.generation });
+            self.seen(Spot { lane, generation: token.generation }, token.share);
             self.signs(lane, Signing::with(token));
         };
         tokens.follow(signs).await;

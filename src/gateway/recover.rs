@@ -128,7 +128,7 @@ impl Gateway {
             let now = if fresh { record.started() + record.queue } else { Instant::now() };
             let token = self.token(&call, &mut permit, now, record).await?;
             call.leaves().await;
-            permit.bind(token.generation);
+            permit.bind(token.generation, token.share);
             if unproved(&call, &token, looks) {
                 looks += 1;
                 match Box::pin(self.look(&token, &permit, looks)).await {

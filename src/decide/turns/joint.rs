@@ -43,17 +43,11 @@ impl<W> Turns<W> {
         }
     }
 
-    /// Calls go under a token that nobody else has.
-    pub fn alone(&mut self, lane: Lane) {
-        self.lanes.alone(lane);
-    }
-
-    /// A token that may be everybody's, in the place of one that was this replica's alone: until it is
-    /// known what is ours, nothing is.
-    pub(super) fn renewed(&mut self, lane: Lane) {
-        if let Some(limit) = self.lanes.allowance().limit.filter(|_| self.lanes.is_alone(lane)) {
-            self.lanes.share(lane, Cap::nothing(limit.get().into()));
-        }
+    /// This token signs from now on, and nobody else has it. Whether that is news.
+    pub fn seen_alone(&mut self, spot: Spot, now: Instant) -> bool {
+        let news = self.seen(spot, now);
+        self.lanes.alone(spot);
+        news
     }
 
     /// A call came, whether or not it leaves.
@@ -87,7 +81,8 @@ impl<W> Turns<W> {
         let waiting: BTreeMap<Principal, u64> = self.line.waiting().collect();
         let several = self.lanes.numbers().count() as u64;
         if let Some(limit) = self.lanes.allowance().limit {
-            for lane in self.lanes.numbers() {
+            let shared: Vec<Lane> = self.lanes.shared().collect();
+            for lane in shared {
                 let report = self.lanes.report(lane, now);
                 // Any of them will do for a call.
                 let part =
@@ -187,11 +182,21 @@ mod tests {
             self.turns.cap(LimitId::Lane(LANE), Cap { now, soon: now, until: None });
         }
 
+        fn fetches(&mut self) -> Spot {
+            Spot { lane: LANE, generation: self.life.fetched(t0(), WINDOW, 0.0) }
+        }
+
         /// Another token.
         fn renew(&mut self) -> Spot {
-            let generation = self.life.fetched(t0(), WINDOW, 0.0);
-            let spot = Spot { lane: LANE, generation };
+            let spot = self.fetches();
             self.turns.seen(spot, t0());
+            spot
+        }
+
+        /// One that nobody else has.
+        fn renew_alone(&mut self) -> Spot {
+            let spot = self.fetches();
+            self.turns.seen_alone(spot, t0());
             spot
         }
 
@@ -215,8 +220,7 @@ mod tests {
     fn after_a_token_of_its_own_nothing_is_ours_until_it_is_known_what_is() {
         let mut world = World::new();
         assert!(!world.has_room(), "nobody was asked");
-        world.renew();
-        world.turns.alone(LANE);
+        world.renew_alone();
         assert!(world.has_room(), "a token of its own");
         world.part(0);
         assert!(world.has_room(), "what was asked for before is not of this token");
@@ -250,8 +254,7 @@ mod tests {
         world.part(10);
         world.sends(4, old);
         world.turns.lanes.take(t0(), false).unwrap();
-        let own = world.renew();
-        world.turns.alone(LANE);
+        let own = world.renew_alone();
         // Signed with the token of all, a moment ago.
         world.turns.lanes.leave(1, old, t0());
         world.sends(60, own);
@@ -259,6 +262,21 @@ mod tests {
         world.renew();
         world.part(10);
         assert_eq!(world.sent(), 5);
+    }
+
+    #[test]
+    fn a_token_of_its_own_that_is_seen_again_is_no_new_one() {
+        let mut world = World::new();
+        let own = world.renew_alone();
+        world.sends(60, own);
+        // Given up, and found to be good.
+        world.turns.lanes.lost(own);
+        world.turns.seen_alone(own, t0());
+        assert!(!world.has_room());
+        // Seen so late that there is another one.
+        world.renew();
+        world.turns.seen_alone(own, t0());
+        assert!(!world.has_room(), "everybody's, and nobody was asked");
     }
 
     #[test]

@@ -146,7 +146,6 @@ impl<W> Turns<W> {
     pub fn seen(&mut self, spot: Spot, now: Instant) -> bool {
         let news = self.lanes.seen(spot);
         if news {
-            self.renewed(spot.lane);
             let assumed = self.gates.values_mut().filter(|gate| gate.assumed);
             assumed.for_each(|gate| gate.restart(now));
         }

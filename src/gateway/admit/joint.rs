@@ -203,10 +203,6 @@ impl Admission {
     pub(super) fn signs(&self, lane: Lane, signing: Signing) {
         let Some(joint) = self.joint.get() else { return };
         let before = joint.lanes().insert(lane, signing);
-        if signing == Signing::Private {
-            self.state().alone(lane);
-            self.wake.notify_one();
-        }
         if before != Some(signing) {
             joint.stir();
         }

@@ -10,11 +10,14 @@ use std::{
 use tokio::time::Instant;
 
 use super::{Admission, Desk};
-use crate::decide::{
-    freshness::Generation,
-    lanes::Spot,
-    queue::Ticket,
-    turns::{Grant, Standing, gate::GateId},
+use crate::{
+    decide::{
+        freshness::Generation,
+        lanes::Spot,
+        queue::Ticket,
+        turns::{Grant, Standing, gate::GateId},
+    },
+    token::Share,
 };
 
 /// The right to send one request.
@@ -88,10 +91,10 @@ impl Permit {
     }
 
     /// The token it will be signed with. One granted under an older token counts for this one.
-    pub fn bind(&mut self, generation: Generation) {
+    pub fn bind(&mut self, generation: Generation, share: Share) {
         if self.spot.generation != generation {
             self.spot.generation = generation;
-            self.from.admission().seen(self.spot);
+            self.from.admission().seen(self.spot, share);
             if self.left.is_some() {
                 self.again();
             }

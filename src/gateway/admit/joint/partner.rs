@@ -177,19 +177,11 @@ impl<B: Books> Partner<B> {
                 part.reconnected(now.into_std());
             }
         }
-        let private: Vec<Lane> = self.joint().map_or_else(Vec::new, |joint| {
-            let lanes = joint.lanes();
-            lanes.iter().filter(|(_, s)| **s == Signing::Private).map(|(lane, _)| *lane).collect()
-        });
-        let ours = |id: &LimitId| match id {
-            LimitId::Lane(lane) => self.books.holds(*id) && !private.contains(lane),
-            LimitId::Rate(_) | LimitId::Crowd(_) => self.books.holds(*id),
-        };
         let admission = Arc::clone(&self.admission);
         let mut state = admission.state();
         let (limits, window) = (state.limits(now.into_std()), state.lanes().window());
         let limits: BTreeMap<LimitId, Facts> =
-            limits.into_iter().filter(|(id, _)| ours(id)).collect();
+            limits.into_iter().filter(|(id, _)| self.books.holds(*id)).collect();
         let (stay, go): (BTreeMap<_, _>, BTreeMap<_, _>) =
             std::mem::take(&mut self.parts).into_iter().partition(|(id, _)| match id {
                 LimitId::Lane(_) => limits.contains_key(id),

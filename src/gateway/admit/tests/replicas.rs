@@ -206,8 +206,12 @@ async fn without_the_store_each_goes_on_with_its_part_and_a_token_of_its_own_has
     never_over(&all(calls).await, 60);
     tokio::time::sleep(WINDOW * 2).await;
     let alone = &fleet.replicas[0];
-    alone.signs(Lane::default(), Signing::Private);
-    for _ in 0..60 {
+    // A call signs with it before anybody has told the budget.
+    let mut first = alone.admit(Instant::now(), &asking(within(0)), None).await.unwrap();
+    first.bind(generation(1), Share::Private);
+    first.spend(Instant::now());
+    alone.seen(next(), Share::Private);
+    for _ in 1..60 {
         spend(alone, 0).await.unwrap();
     }
     assert!(spend(alone, 0).await.is_err());
