@@ -104,13 +104,16 @@ for n = 2, #KEYS do
     end
   end
   -- What was thrown away may have stood for somebody, who tells it again.
-  if not kept then redis.call('HSET', KEYS[1], 'since', now) end
+  if not kept then
+    redis.call('HSET', KEYS[1], 'since', now)
+    whole, answer[3] = false, 0
+  end
   if late then
     answer[#answer + 1] = false
   else
     -- What the store had lost it may have given away twice: then there is less than is claimed.
     local most = math.max(0, limit - held)
-    if not (whole and kept) then most = math.min(claim, most) end
+    if not whole then most = math.min(claim, most) end
     local cap = leaves and 0 or math.min(want, most)
     -- Until it says that it has heard of less, it may send what it claims.
     local may = leaves and 0 or math.max(cap, math.min(claim, limit))
