@@ -7,6 +7,7 @@ mod sent;
 mod shared;
 
 use std::{
+    mem,
     num::NonZeroU32,
     time::{Duration, Instant},
 };
@@ -17,7 +18,7 @@ use learn::Others;
 use reserve::Reserve;
 use sent::Sent;
 use shared::Ours;
-pub use shared::Report;
+pub use shared::{Belongs, Report};
 
 /// Into how many slots a window is cut. A call is held against the budget until the end of its
 /// slot leaves the window, so at most 1/600 of the allowance is lost.
@@ -262,14 +263,15 @@ impl Budget {
     }
 
     /// A new token: upstream counts it from nothing, and so do we; but for a part of a limit, whose other
-    /// parts may be used under the old one still. One after a token of our own may be everybody's: until
-    /// it is known what is ours, nothing is. Who has a place keeps it: it will leave under the new one.
-    pub fn renew(&mut self) {
-        match self.ours {
-            Ours::All => self.restart(),
-            Ours::Part(_) => {}
-            Ours::Alone(_) => {
-                self.share(Cap::nothing(self.limit.map_or(0, NonZeroU32::get).into()))
+    /// parts may be used under the old one still. After a token of our own, until it is known what is ours
+    /// of everybody's, nothing is. Who has a place keeps it: it will leave under the new one.
+    pub fn renew(&mut self, belongs: Belongs) {
+        match (&self.ours, belongs) {
+            (Ours::All, _) | (Ours::Alone(_), Belongs::Us) => self.restart(),
+            (Ours::Part(_), Belongs::All) => {}
+            (Ours::Part(_), Belongs::Us) => self.ours = Ours::Alone(mem::take(&mut self.sent)),
+            (Ours::Alone(_), Belongs::All) => {
+                self.share(Cap::nothing(self.limit.map_or(0, NonZeroU32::get).into()));
             }
         }
         self.paused_until = None;

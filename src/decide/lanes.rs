@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     blame::Suspicion,
-    budget::{Allowance, Budget, Report},
+    budget::{Allowance, Belongs, Budget, Report},
     freshness::Generation,
     joint::part::Cap,
     quota::Quota,
@@ -51,6 +51,8 @@ struct State {
     budget: Budget,
     suspicion: Suspicion,
     generation: Generation,
+    /// Places that were had under this token, or an older one, are none.
+    void: Option<Generation>,
     /// There is a token, as far as anybody knows.
     usable: bool,
     /// When it last gave a place, as a number that grows: of two that are used alike, the one that
@@ -75,6 +77,7 @@ impl Lanes {
             budget: Budget::new(allowance, epoch),
             suspicion: Suspicion::default(),
             generation: Generation::default(),
+            void: None,
             usable: false,
             gave: 0,
         };
@@ -134,15 +137,7 @@ impl Lanes {
         self.all().nth(lane.0).and_then(|state| state.budget.until())
     }
 
-    /// Nobody else has this token.
-    pub fn alone(&mut self, spot: Spot) {
-        let state = self.lane(spot.lane);
-        if spot.generation == state.generation {
-            state.budget.alone();
-        }
-    }
-
-    /// Whether that is so.
+    /// Whether nobody else has this token.
     pub fn is_alone(&self, lane: Lane) -> bool {
         self.all().nth(lane.0).is_some_and(|state| state.budget.is_alone())
     }
@@ -263,17 +258,28 @@ impl Lanes {
 
     /// This token is there. A newer one is counted by upstream from nothing. False when nothing is
     /// new about it.
-    pub fn seen(&mut self, spot: Spot) -> bool {
+    pub fn seen(&mut self, spot: Spot, belongs: Belongs) -> bool {
         let state = self.lane(spot.lane);
         let newer = spot.generation > state.generation;
         if newer {
+            let alone = state.budget.is_alone();
+            state.budget.renew(belongs);
+            if alone && !state.budget.is_alone() {
+                state.void = Some(state.generation);
+            }
             state.generation = spot.generation;
-            state.budget.renew();
             state.suspicion = Suspicion::default();
         }
         let found = spot.generation == state.generation && !state.usable;
         state.usable |= found;
         newer || found
+    }
+
+    /// Whether a place that was had under this token is one still. Those of a token of our own are none
+    /// of a limit that is everybody's.
+    pub fn stands(&self, spot: Spot) -> bool {
+        let void = self.all().nth(spot.lane.0).and_then(|state| state.void);
+        void.is_none_or(|void| void < spot.generation)
     }
 
     /// There is no token in this lane any longer, until the next one comes.

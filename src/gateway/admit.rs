@@ -30,7 +30,7 @@ use crate::{
     config::{Family, Pacing, RateLimit},
     decide::{
         access,
-        budget::Allowance,
+        budget::{Allowance, Belongs},
         callers::{Granted, Principal},
         failure::Failure,
         lanes::{Lane, Lanes, Spot},
@@ -38,12 +38,12 @@ use crate::{
         queue::{Ticket, Who},
         turns::{Arrival, Call, Grant, Rules, Turns, gate::GateId},
     },
-    token::{Share, Token, Tokens},
+    token::{Token, Tokens},
 };
 
 pub use asking::{Asker, Asking, TurnedAway};
 pub use desk::Desk;
-use joint::{Joint, Signing};
+use joint::Joint;
 pub use permit::Permit;
 use permit::Place;
 pub use toll::Toll;
@@ -266,18 +266,16 @@ impl Admission {
 
     /// This token signs from now on. Upstream counts a new one from nothing, so nobody waits for
     /// the old one's window any longer.
-    pub fn seen(&self, spot: Spot, share: Share) {
-        let now = Instant::now().into_std();
-        // At once, whoever sees it first: no call may leave under it and be counted as the others'.
-        let news = match share {
-            Share::Private if self.joint.get().is_some() => self.state().seen_alone(spot, now),
-            Share::Private | Share::Unheard | Share::Published(_) | Share::Adopted(_) => {
-                self.state().seen(spot, now)
-            }
-        };
-        if news {
+    /// Whose it is, is told in the same step: no call may leave under it before, and count elsewhere.
+    pub fn seen(&self, spot: Spot, belongs: Belongs) {
+        if self.state().seen(spot, belongs, Instant::now().into_std()) {
             self.wake.notify_one();
         }
+    }
+
+    /// Whether a place that was had under this token is one still.
+    fn stands(&self, spot: Spot) -> bool {
+        self.state().lanes().stands(spot)
     }
 
     /// There is no such token any longer: calls go under another one, if there is one.
@@ -310,8 +308,8 @@ impl Admission {
     /// Follows a token for as long as it is polled: a line moves although nobody new comes.
     pub async fn follow(&self, lane: Lane, tokens: &Tokens) {
         let signs = |token: &Token| {
-            self.seen(Spot { lane, generation: token.generation }, token.share);
-            self.signs(lane, Signing::with(token));
+            self.seen(Spot { lane, generation: token.generation }, token.share.belongs());
+            self.signs(lane, token.share, token.born());
         };
         tokens.follow(signs).await;
     }
@@ -379,7 +377,6 @@ struct InLine<'a> {
 
 impl Drop for InLine<'_> {
     fn drop(&mut self) {
-        // The sender is dropped outside the lock.
         let now = Instant::now().into_std();
         let left = self.admission.state().leave(self.ticket, now);
         if left.as_ref().is_some_and(|(_, held)| *held) {

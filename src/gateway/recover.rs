@@ -128,7 +128,12 @@ impl Gateway {
             let now = if fresh { record.started() + record.queue } else { Instant::now() };
             let token = self.token(&call, &mut permit, now, record).await?;
             call.leaves().await;
-            permit.bind(token.generation, token.share);
+            if !permit.bind(token.generation, token.share.belongs()) {
+                let ticket = permit.ticket;
+                drop(permit);
+                permit = Box::pin(self.readmit(&call, ticket, record)).await?;
+                continue;
+            }
             if unproved(&call, &token, looks) {
                 looks += 1;
                 match Box::pin(self.look(&token, &permit, looks)).await {

@@ -5,6 +5,7 @@ use super::{
     Script, Unbuildable,
     keeper::{PROBE, ask},
     refusal::Trouble,
+    scope,
     way::Way,
 };
 use crate::{config, secret::Secret};
@@ -41,7 +42,9 @@ impl Attempt {
             Ok(ear) => ear,
             Err(trouble) => return Ok(Self::Deaf(trouble.why().to_owned())),
         };
-        match tokio::time::timeout(config.timeout, ear.subscribe("gp1:{probe}:probe")).await {
+        match tokio::time::timeout(config.timeout, ear.subscribe(&scope::name("probe", "probe")))
+            .await
+        {
             Ok(Ok(())) => Ok(Self::Good),
             Ok(Err(error)) => Ok(Self::Deaf(named(Trouble::of(&error)).why().to_owned())),
             Err(_) => Ok(Self::Deaf("no answer to SUBSCRIBE".to_owned())),

@@ -44,7 +44,7 @@ pub struct Answer {
 
 /// Whose words they are, and who hears of them.
 #[derive(Debug, Clone, Copy)]
-pub struct From<'a> {
+pub struct Speaker<'a> {
     /// The client.
     pub scope: &'a Scope,
     /// The replica.
@@ -64,7 +64,7 @@ pub fn channel(scope: &Scope) -> String {
 /// When the store is away, or says what nobody understands.
 pub async fn sync(
     link: &Link,
-    from: From<'_>,
+    from: Speaker<'_>,
     opening: Opening,
     words: &[Word],
 ) -> Result<Answer, Down> {

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::{
     Link, Script,
     refusal::Trouble,
+    scope,
     way::{Wire, slow},
 };
 use crate::decide::backoff::Backoff;
@@ -109,7 +110,7 @@ pub(super) async fn ask(
     wire: &mut Wire,
     timeout: Duration,
 ) -> Result<(), Trouble> {
-    let key = format!("gp1:{{{tag}}}:probe");
+    let key = scope::name(tag, "probe");
     match tokio::time::timeout(timeout, probe.run(wire, &[&key], &[])).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(Trouble::of(&error)),

@@ -28,8 +28,13 @@ impl Scope {
 
     /// The full name of a key or a channel.
     pub fn name(&self, what: &str) -> String {
-        format!("gp1:{{{}}}:{what}", self.0)
+        name(&self.0, what)
     }
+}
+
+/// The same for any tag.
+pub(super) fn name(tag: &str, what: &str) -> String {
+    format!("gp1:{{{tag}}}:{what}")
 }
 
 impl fmt::Display for Scope {

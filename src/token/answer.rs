@@ -19,7 +19,7 @@ use super::{
     error::{Kind, MintError},
 };
 use crate::{
-    decide::{shared_token::Serial, skew::Skew},
+    decide::{budget::Belongs, shared_token::Serial, skew::Skew},
     secret::wiped,
 };
 
@@ -66,6 +66,16 @@ pub enum Share {
     Published(Serial),
     /// All replicas, from another one.
     Adopted(Serial),
+}
+
+impl Share {
+    /// Whether others may sign with it, too.
+    pub fn belongs(self) -> Belongs {
+        match self {
+            Self::Private => Belongs::Us,
+            Self::Unheard | Self::Published(_) | Self::Adopted(_) => Belongs::All,
+        }
+    }
 }
 
 /// Without the token.

@@ -9,7 +9,10 @@ use super::{
     Token, Tokens,
     answer::{Minted, Share},
 };
-use crate::decide::shared_token::{Held, Holding, Serial};
+use crate::decide::{
+    budget::Belongs,
+    shared_token::{Held, Holding, Serial},
+};
 
 impl Share {
     /// Its number; 0: nobody else knows it.
@@ -67,8 +70,12 @@ impl Tokens {
             return;
         }
         match self.current(now) {
-            // It is no other token: what is known of it stays known.
-            Some(token) if token.authorization == minted.authorization => {
+            // It is no other token: what is known of it stays known. One that was ours alone begins anew:
+            // its limit is no longer ours.
+            Some(token)
+                if token.authorization == minted.authorization
+                    && token.share.belongs() == Belongs::All =>
+            {
                 self.current.store(Some(Arc::new(token.numbered(serial))));
                 drop(freshness);
                 self.changed.send_modify(|count| *count += 1);

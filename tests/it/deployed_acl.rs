@@ -11,7 +11,7 @@ use genesys_proxy::{
     secret::Secret,
     store::{
         Health, Heard, Link, ReplicaId, Scope,
-        budget::{self, From, Word},
+        budget::{self, Speaker, Word},
         logins::{self, Logins, Name, Revoked, Used},
         seal::Key,
         token::{self, Lock, News, Published, TokenStore as _},
@@ -153,7 +153,7 @@ impl Replica {
         for id in ["0b5e", "5e1f"] {
             let ask = Ask { leaves: false, want: 20, ..Ask::leaving(version + 1) };
             let word = Word { ledger: "one".to_owned(), limit: 30, window, ask };
-            let from = From { scope: &self.scope, id, tell: true };
+            let from = Speaker { scope: &self.scope, id, tell: true };
             let answer = budget::sync(&self.link, from, opening(version), &[word]).await.unwrap();
             assert!(answer.version > version && answer.told.len() == 1);
             version = answer.version;

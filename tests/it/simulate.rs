@@ -169,7 +169,7 @@ impl Gateway {
             let Ok(token) = self.token(deadline.max(Instant::now())).await else {
                 return (End::NoToken, sends);
             };
-            permit.bind(token.generation);
+            assert!(permit.bind(token.generation, token.share.belongs()));
             permit.spend(Instant::now());
             sends += 1;
             let status = self.genesys.lock().unwrap().call(token.authorization.to_str().unwrap());
@@ -218,7 +218,10 @@ impl Gateway {
             let patience = deadline.max(Instant::now());
             if history.renewed {
                 let Ok(token) = self.token(patience).await else { return (End::NoToken, sends) };
-                self.admission.seen(Spot { generation: token.generation, ..Spot::default() });
+                self.admission.seen(
+                    Spot { generation: token.generation, ..Spot::default() },
+                    token.share.belongs(),
+                );
             }
             let again = self.admission.admit(Instant::now(), &asking(patience), Some(ticket)).await;
             let Ok(again) = again else { return (End::Limited, sends) };

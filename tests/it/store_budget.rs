@@ -7,7 +7,7 @@ use genesys_proxy::{
     decide::joint::ledger::{Age, Ask, Ledger, Opening, Told},
     store::{
         Link, Scope,
-        budget::{self, Answer, From, Word},
+        budget::{self, Answer, Speaker, Word},
     },
     telemetry::metrics::Metrics,
 };
@@ -59,8 +59,8 @@ fn link(url: &str) -> (Arc<Link>, DropGuard) {
     (link, stop.drop_guard())
 }
 
-fn from<'a>(scope: &'a Scope, id: &'a str) -> From<'a> {
-    From { scope, id, tell: false }
+fn from<'a>(scope: &'a Scope, id: &'a str) -> Speaker<'a> {
+    Speaker { scope, id, tell: false }
 }
 
 fn word(ledger: &str, ask: Ask) -> Word {

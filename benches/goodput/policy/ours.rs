@@ -8,7 +8,7 @@ use std::{
 };
 
 use genesys_proxy::decide::{
-    budget::Allowance,
+    budget::{Allowance, Belongs},
     callers::Principal,
     lanes::{Lanes, Spot},
     queue::{Ticket, Who},
@@ -48,7 +48,7 @@ impl Ours {
         let allowance = Allowance { limit, window: WINDOW, even, reserve: 0 };
         let rules = Rules { max_queue: MAX_QUEUE, families: Vec::new(), ceilings: false };
         let mut turns = Turns::new(rules, Lanes::new(1, allowance, now), now);
-        turns.lanes().seen(Spot::default());
+        turns.lanes().seen(Spot::default(), Belongs::All);
         Self { turns, open: HashMap::new(), outcomes: Vec::new(), next: None }
     }
 

@@ -27,6 +27,15 @@ pub(super) enum Ours {
     Alone(Sent),
 }
 
+/// Whose a token is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Belongs {
+    /// This replica's alone.
+    Us,
+    /// All replicas', or may be.
+    All,
+}
+
 /// What counts against a cap.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
@@ -43,13 +52,6 @@ impl Budget {
             Ours::All | Ours::Part(_) => {}
             // What was sent alone is of no account to the others.
             Ours::Alone(before) => self.sent = before,
-        }
-    }
-
-    /// The token is ours alone, and with it all of its limit.
-    pub fn alone(&mut self) {
-        if !self.is_alone() {
-            self.ours = Ours::Alone(mem::take(&mut self.sent));
         }
     }
 

@@ -61,7 +61,7 @@ fn who_had_a_place_under_the_old_token_has_it_under_the_new_one() {
     let mut budget = budget(2, t0);
     go(&mut budget, t0).unwrap();
     budget.take(t0, false).unwrap();
-    budget.renew();
+    budget.renew(Belongs::All);
     assert_eq!(budget.take(t0, false), Ok(()), "what left is forgotten");
     assert!(budget.take(t0, false).is_err(), "what has not is not");
 }
@@ -102,7 +102,7 @@ fn a_new_token_starts_from_nothing() {
     let mut budget = budget(1, t0);
     go(&mut budget, t0).unwrap();
     budget.pause(t0 + WINDOW);
-    budget.renew();
+    budget.renew(Belongs::All);
     assert_eq!(budget.take(t0, false), Ok(()));
 }
 
@@ -203,7 +203,7 @@ fn under_a_new_token_the_reserve_is_whole() {
     assert!((0..7).all(|_| go(&mut budget, t0).is_ok()));
     assert!((0..3).all(|_| budget.take(t0, true).is_ok()));
     budget.leave(3, t0);
-    budget.renew();
+    budget.renew(Belongs::All);
     assert_eq!((goes(&mut budget, t0, false), goes(&mut budget, t0, true)), (7, 3));
 }
 

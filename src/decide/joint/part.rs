@@ -56,7 +56,8 @@ pub struct Part {
     asked: Option<Instant>,
     /// And when the newest one that has been answered.
     heard: Option<Instant>,
-    /// Since when it has asked in vain, if it was never heard.
+    /// Since when the store did not answer, now and then, if at all: that it was heard in between counts
+    /// for nothing until it was told by one that knew of all.
     unheard: Option<Instant>,
     /// It was heard by a store that knew of all: what it has is what the others leave it.
     sure: bool,

@@ -50,17 +50,18 @@ pub fn read(told: &[u8]) -> Option<Vec<Wish>> {
     if wishes.len() > MOST {
         return None;
     }
-    Some(wishes.iter().map(Wish::read).collect())
+    wishes.iter().map(Wish::read).collect()
 }
 
 impl Wish {
-    fn read(bytes: &[u8; LENGTH]) -> Self {
-        let (caller, rest) = bytes.split_at(8);
-        let (weight, calls) = rest.split_at(4);
-        let number =
-            |bytes: &[u8]| bytes.iter().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
-        let weight = u32::try_from(number(weight)).unwrap_or(HEAVY).clamp(1, HEAVY);
-        Self { caller: number(caller), weight, calls: number(calls).min(MANY) }
+    fn read(bytes: &[u8; LENGTH]) -> Option<Self> {
+        let (caller, rest) = bytes.split_first_chunk()?;
+        let (weight, calls) = rest.split_first_chunk()?;
+        Some(Self {
+            caller: u64::from_be_bytes(*caller),
+            weight: u32::from_be_bytes(*weight).clamp(1, HEAVY),
+            calls: u64::from_be_bytes(calls.try_into().ok()?).min(MANY),
+        })
     }
 }
 

@@ -35,7 +35,7 @@ fn go(lanes: &mut Lanes, now: Instant) -> Result<Lane, Instant> {
 fn the_least_used_token_is_next_and_together_they_give_the_sum() {
     let t0 = t0();
     let mut lanes = lanes(3, 2, t0);
-    (0..3).for_each(|lane| assert!(lanes.seen(spot(lane, 1))));
+    (0..3).for_each(|lane| assert!(lanes.seen(spot(lane, 1), Belongs::All)));
     let order: Vec<_> = (0..6).map(|_| go(&mut lanes, t0).unwrap().number()).collect();
     assert_eq!(order, [0, 1, 2, 0, 1, 2]);
     let again = go(&mut lanes, t0).unwrap_err();
@@ -55,16 +55,16 @@ fn a_lane_without_a_token_is_passed_over_while_another_has_one() {
     let t0 = t0();
     let mut lanes = lanes(2, 10, t0);
     assert!(lanes.take(t0, false).is_ok(), "at a cold start any will do: its token is on the way");
-    lanes.seen(spot(1, 1));
+    lanes.seen(spot(1, 1), Belongs::All);
     assert!((0..4).all(|_| go(&mut lanes, t0) == Ok(Lane(1))));
-    lanes.seen(spot(0, 1));
+    lanes.seen(spot(0, 1), Belongs::All);
     lanes.lost(spot(1, 1));
     assert!((0..4).all(|_| go(&mut lanes, t0) == Ok(Lane(0))));
     lanes.lost(spot(0, 0));
     assert!(lanes.usable(), "an older life tells nothing about this one");
     lanes.lost(spot(0, 1));
     assert!(!lanes.usable());
-    lanes.seen(spot(1, 1));
+    lanes.seen(spot(1, 1), Belongs::All);
     assert!(lanes.usable());
 }
 
@@ -72,7 +72,7 @@ fn a_lane_without_a_token_is_passed_over_while_another_has_one() {
 fn a_pause_holds_one_token_and_the_others_go_on() {
     let t0 = t0();
     let mut lanes = lanes(2, 10, t0);
-    (0..2).for_each(|lane| assert!(lanes.seen(spot(lane, 1))));
+    (0..2).for_each(|lane| assert!(lanes.seen(spot(lane, 1), Belongs::All)));
     let until = t0 + Duration::from_secs(42);
     lanes.hold(spot(0, 0), until);
     assert!(!lanes.paused(), "not the successor's fault");
@@ -89,7 +89,7 @@ fn a_token_that_was_not_to_blame_for_one_call_is_held_up_for_the_others() {
     let t0 = t0();
     let seconds = |n| t0 + Duration::from_secs(n);
     let mut lanes = lanes(3, 10, t0);
-    (0..3).for_each(|lane| assert!(lanes.seen(spot(lane, 1))));
+    (0..3).for_each(|lane| assert!(lanes.seen(spot(lane, 1), Belongs::All)));
     let mut refused = |lane, family, until| {
         lanes.limited(spot(lane, 1), (Suspect::Family(family), false), (t0, seconds(until)));
         lanes.lane(Lane(lane)).budget.paused_until()
@@ -106,9 +106,9 @@ fn a_token_that_was_not_to_blame_for_one_call_is_held_up_for_the_others() {
 fn a_new_token_starts_from_nothing_and_leaves_the_others_alone() {
     let t0 = t0();
     let mut lanes = lanes(2, 1, t0);
-    (0..2).for_each(|lane| assert!(lanes.seen(spot(lane, 1))));
+    (0..2).for_each(|lane| assert!(lanes.seen(spot(lane, 1), Belongs::All)));
     assert!((0..2).all(|_| go(&mut lanes, t0).is_ok()));
-    assert!(lanes.seen(spot(1, 2)) && !lanes.seen(spot(1, 2)));
+    assert!(lanes.seen(spot(1, 2), Belongs::All) && !lanes.seen(spot(1, 2), Belongs::All));
     assert_eq!(go(&mut lanes, t0), Ok(Lane(1)));
     assert!(go(&mut lanes, t0).is_err());
 }
@@ -130,7 +130,7 @@ proptest! {
             match what {
                 0 => lanes.hold(Spot { lane: Lane(lane % count), ..Spot::default() }, now + WINDOW / 4),
                 1 => lanes.lost(Spot { lane: Lane(lane % count), ..Spot::default() }),
-                2 => drop(lanes.seen(Spot { lane: Lane(lane % count), ..Spot::default() })),
+                2 => drop(lanes.seen(Spot { lane: Lane(lane % count), ..Spot::default() }, Belongs::All)),
                 _ => if let Ok(lane) = go(&mut lanes, now) {
                     sends.push((now, lane));
                     let inside = sends.iter().filter(|(at, of)| *of == lane && now - *at < WINDOW);

@@ -251,7 +251,7 @@ impl<W> Gate<W> {
         let full_for =
             self.full_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         let each = self.stay.max(full_for);
-        // With none of its own it will have one, or none: nobody knows.
+        // Without a seat here it is not known when there will be one: as if there were.
         let most = most.max(1);
         let turns = u32::try_from(ahead).unwrap_or(u32::MAX).saturating_add(1);
         at.max(now + each.saturating_mul(turns / most) + each / most * (turns % most))

@@ -43,13 +43,6 @@ impl<W> Turns<W> {
         }
     }
 
-    /// This token signs from now on, and nobody else has it. Whether that is news.
-    pub fn seen_alone(&mut self, spot: Spot, now: Instant) -> bool {
-        let news = self.seen(spot, now);
-        self.lanes.alone(spot);
-        news
-    }
-
     /// A call came, whether or not it leaves.
     pub fn came(&mut self, principal: Principal, calls: u32, now: Instant) {
         if let Some(tally) = &mut self.tally {
@@ -148,7 +141,7 @@ mod tests {
 
     use super::*;
     use crate::decide::{
-        budget::Allowance,
+        budget::{Allowance, Belongs},
         freshness::Freshness,
         lanes::{Lanes, Spot},
         t0,
@@ -189,14 +182,14 @@ mod tests {
         /// Another token.
         fn renew(&mut self) -> Spot {
             let spot = self.fetches();
-            self.turns.seen(spot, t0());
+            self.turns.seen(spot, Belongs::All, t0());
             spot
         }
 
         /// One that nobody else has.
         fn renew_alone(&mut self) -> Spot {
             let spot = self.fetches();
-            self.turns.seen_alone(spot, t0());
+            self.turns.seen(spot, Belongs::Us, t0());
             spot
         }
 
@@ -271,11 +264,11 @@ mod tests {
         world.sends(60, own);
         // Given up, and found to be good.
         world.turns.lanes.lost(own);
-        world.turns.seen_alone(own, t0());
+        world.turns.seen(own, Belongs::Us, t0());
         assert!(!world.has_room());
         // Seen so late that there is another one.
         world.renew();
-        world.turns.seen_alone(own, t0());
+        world.turns.seen(own, Belongs::Us, t0());
         assert!(!world.has_room(), "everybody's, and nobody was asked");
     }
 

@@ -6,6 +6,7 @@ use std::{num::NonZeroU32, time::Instant};
 use super::{Turns, gate::GateId, told::small};
 use crate::decide::{
     blame::{Doubt, Family, Suspect},
+    budget::Belongs,
     lanes::{Spot, Whose},
     quota::{Quota, whose::Watch},
 };
@@ -143,8 +144,8 @@ impl<W> Turns<W> {
 
     /// This token signs from now on; false when nothing is new about it. Upstream counts a new one
     /// from nothing.
-    pub fn seen(&mut self, spot: Spot, now: Instant) -> bool {
-        let news = self.lanes.seen(spot);
+    pub fn seen(&mut self, spot: Spot, belongs: Belongs, now: Instant) -> bool {
+        let news = self.lanes.seen(spot, belongs);
         if news {
             let assumed = self.gates.values_mut().filter(|gate| gate.assumed);
             assumed.for_each(|gate| gate.restart(now));

@@ -24,17 +24,25 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::Admission;
 use crate::{
-    decide::{callers::Principal, joint::ledger::Opening, lanes::Lane, turns::LimitId},
+    decide::{
+        callers::Principal,
+        joint::{LEASE, ledger::Opening},
+        lanes::Lane,
+        turns::LimitId,
+    },
     store::{
         Down,
         budget::{Answer, Word},
     },
-    token::{Share, Token},
+    token::Share,
 };
 use partner::Partner;
 
 /// Where replicas meet; tests bring their own.
 pub trait Books: Send + Sync + 'static {
+    /// What wishes are sealed with.
+    type Keys: Send + Sync;
+
     /// Says all words at once. `tell`: the others are to look, too.
     fn sync(
         &self,
@@ -52,26 +60,27 @@ pub trait Books: Send + Sync + 'static {
     /// As a caller is known to all replicas.
     fn caller(&self, principal: Principal) -> u64;
 
+    /// The callers of a replica that are not known one by one, as if they were one.
+    fn callers_of(&self, replica: &str) -> u64;
+
     /// As a limit is known to all replicas.
     fn ledger(&self, id: LimitId) -> String;
 
     /// This replica.
     fn replica(&self) -> &str;
 
-    /// The budgets of these tokens are in them; and those of families and ceilings, if they are the
-    /// first ones.
+    /// Whether this limit is kept in these books: a client's tokens are in its own, families and ceilings
+    /// in the first client's.
     fn holds(&self, id: LimitId) -> bool;
 
+    /// What wishes are sealed with, now.
+    fn keys(&self) -> impl Future<Output = Self::Keys> + Send;
+
     /// Nobody else can read or make it.
-    fn seal(&self, ledger: &str, wishes: &[u8]) -> impl Future<Output = Vec<u8>> + Send;
+    fn seal(&self, keys: &Self::Keys, ledger: &str, wishes: &[u8]) -> Vec<u8>;
 
     /// What another replica sealed.
-    fn open(
-        &self,
-        ledger: &str,
-        replica: &str,
-        sealed: &[u8],
-    ) -> impl Future<Output = Option<Vec<u8>>> + Send;
+    fn open(&self, keys: &Self::Keys, ledger: &str, from: &str, sealed: &[u8]) -> Option<Vec<u8>>;
 }
 
 /// What calls see of it.
@@ -79,9 +88,10 @@ pub trait Books: Send + Sync + 'static {
 pub(super) struct Joint {
     /// A call waits that need not, perhaps: all partners look.
     stir: watch::Sender<()>,
-    /// Callers whose turns are worth less here, as they have some elsewhere.
-    worths: ArcSwap<BTreeMap<Principal, f64>>,
-    lanes: Mutex<BTreeMap<Lane, Signing>>,
+    /// Callers whose turns are worth less here, as they have some elsewhere: so many steps.
+    worths: ArcSwap<BTreeMap<Principal, u32>>,
+    /// Those that have a token; when we made it, if we did and others have it, too.
+    lanes: Mutex<BTreeMap<Lane, Option<Instant>>>,
     /// For how long the machine slept, in all.
     slept: watch::Sender<Duration>,
     /// Replicas, as the store told; 0: it has told nothing yet.
@@ -90,32 +100,8 @@ pub(super) struct Joint {
     tasks: TaskTracker,
 }
 
-/// What a lane's calls are signed with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Signing {
-    /// A token that others sign with, too.
-    Shared {
-        /// We made it, then. `None`: another replica did.
-        made: Option<Instant>,
-    },
-    /// One of this replica alone: upstream counts its calls apart.
-    Private,
-}
-
 /// Weights are told from one another in so many steps.
-const STEPS: f64 = 16.0;
-/// What the last word to the store may take.
-const LAST_WORD: Duration = Duration::from_secs(1);
-
-impl Signing {
-    pub(super) fn with(token: &Token) -> Self {
-        match token.share {
-            Share::Private => Self::Private,
-            Share::Published(_) => Self::Shared { made: Some(token.born()) },
-            Share::Unheard | Share::Adopted(_) => Self::Shared { made: None },
-        }
-    }
-}
+const STEPS: u32 = 16;
 
 impl Joint {
     fn new() -> Self {
@@ -137,14 +123,11 @@ impl Joint {
 
     /// A caller's weight here.
     pub(super) fn weight(&self, principal: Principal, weight: NonZeroU32) -> NonZeroU32 {
-        let worth = self.worths.load().get(&principal).copied().unwrap_or(1.0);
-        let weight = (f64::from(weight.get()) * STEPS * worth).round();
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates")]
-        let weight = weight as u32;
-        NonZeroU32::new(weight).unwrap_or(NonZeroU32::MIN)
+        let worth = self.worths.load().get(&principal).copied().unwrap_or(STEPS);
+        NonZeroU32::new(weight.get().saturating_mul(worth)).unwrap_or(NonZeroU32::MIN)
     }
 
-    fn lanes(&self) -> MutexGuard<'_, BTreeMap<Lane, Signing>> {
+    fn lanes(&self) -> MutexGuard<'_, BTreeMap<Lane, Option<Instant>>> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -189,8 +172,9 @@ impl Admission {
         if let Some(joint) = self.joint.get() {
             joint.ends.cancel();
             joint.tasks.close();
-            // Without the store they find out by themselves.
-            let _ = timeout(LAST_WORD, joint.tasks.wait()).await;
+            // A question may be on its way, before the last word. Without the store they find out by
+            // themselves.
+            let _ = timeout(LEASE, joint.tasks.wait()).await;
         }
     }
 
@@ -199,12 +183,14 @@ impl Admission {
         self.joint.get().map_or(1, |joint| joint.heard.load(Ordering::Relaxed).max(1))
     }
 
-    /// Calls of this lane are signed with such a token from now on.
-    pub(super) fn signs(&self, lane: Lane, signing: Signing) {
+    /// Calls of this lane are signed with a token from now on that was asked for at `born`.
+    pub(super) fn signs(&self, lane: Lane, share: Share, born: Instant) {
         let Some(joint) = self.joint.get() else { return };
-        let before = joint.lanes().insert(lane, signing);
-        if before != Some(signing) {
-            joint.stir();
-        }
+        let made = match share {
+            Share::Published(_) => Some(born),
+            Share::Private | Share::Unheard | Share::Adopted(_) => None,
+        };
+        joint.lanes().insert(lane, made);
+        joint.stir();
     }
 }

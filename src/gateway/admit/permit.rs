@@ -10,14 +10,12 @@ use std::{
 use tokio::time::Instant;
 
 use super::{Admission, Desk};
-use crate::{
-    decide::{
-        freshness::Generation,
-        lanes::Spot,
-        queue::Ticket,
-        turns::{Grant, Standing, gate::GateId},
-    },
-    token::Share,
+use crate::decide::{
+    budget::Belongs,
+    freshness::Generation,
+    lanes::Spot,
+    queue::Ticket,
+    turns::{Grant, Standing, gate::GateId},
 };
 
 /// The right to send one request.
@@ -90,15 +88,22 @@ impl Permit {
         self.from.admission().again(&self.gates, self.spot.lane);
     }
 
-    /// The token it will be signed with. One granted under an older token counts for this one.
-    pub fn bind(&mut self, generation: Generation, share: Share) {
-        if self.spot.generation != generation {
-            self.spot.generation = generation;
-            self.from.admission().seen(self.spot, share);
-            if self.left.is_some() {
-                self.again();
-            }
+    /// The token it will be signed with. One granted under an older token counts for this one. False when
+    /// it is none for this token: then there must be another.
+    #[must_use]
+    pub fn bind(&mut self, generation: Generation, belongs: Belongs) -> bool {
+        if self.spot.generation == generation {
+            return true;
         }
+        let granted = self.spot;
+        self.spot.generation = generation;
+        let admission = self.from.admission();
+        admission.seen(self.spot, belongs);
+        let stands = admission.stands(granted);
+        if stands && self.left.is_some() {
+            self.again();
+        }
+        stands
     }
 
     /// Whose budget it counts against.

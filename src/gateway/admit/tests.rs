@@ -213,7 +213,7 @@ async fn a_new_token_brings_its_own_budget_and_old_permits_count_for_it() {
     let admission = admission(2, 10);
     spend(&admission, 0).await.unwrap();
     let mut held = admission.admit(Instant::now(), &asking(within(0)), None).await.unwrap();
-    held.bind(generation(1), Share::Private);
+    assert!(held.bind(generation(1), Belongs::Us));
     held.spend(Instant::now());
     assert!(spend(&admission, 0).await.is_ok(), "one of two is taken");
     assert!(spend(&admission, 0).await.is_err(), "and now both");
@@ -230,8 +230,8 @@ async fn a_new_token_lets_the_line_go_at_once() {
     });
     tokio::task::yield_now().await;
     let before = Instant::now();
-    admission.seen(next(), Share::Private);
-    admission.seen(next(), Share::Private);
+    admission.seen(next(), Belongs::Us);
+    admission.seen(next(), Belongs::Us);
     assert_eq!(waiter.await.unwrap(), Ok(before));
     assert!(spend(&admission, 0).await.is_err(), "one token, one allowance");
 }
@@ -365,10 +365,10 @@ async fn a_slice_of_the_old_token_does_not_count_against_the_new_one() {
     let admission = admission(LARGE, 10);
     let desk = Desk::new(&admission);
     leave(&desk).await.unwrap();
-    admission.seen(next(), Share::Private);
+    admission.seen(next(), Belongs::Us);
     let now = Instant::now();
     let mut permit = desk.admit(now, &asking(now)).await.unwrap();
-    permit.bind(generation(1), Share::Private);
+    assert!(permit.bind(generation(1), Belongs::Us));
     permit.spend(now);
     drop(permit);
     desk.settle();

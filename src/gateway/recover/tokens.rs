@@ -67,7 +67,9 @@ impl Gateway {
     /// The token of a lane, if there is one; then the budgets know it, too.
     pub(super) fn seen(&self, lane: Lane) -> Option<Arc<Token>> {
         let token = self.shared.tokens.of(lane).current(Instant::now())?;
-        self.shared.admission.seen(Spot { lane, generation: token.generation }, token.share);
+        self.shared
+            .admission
+            .seen(Spot { lane, generation: token.generation }, token.share.belongs());
         Some(token)
     }
 
@@ -108,7 +110,7 @@ impl Gateway {
         let came = self.wait(call, lane, Want::Successor, Instant::now(), record).await?;
         if let Came::Here(token) = came {
             let spot = Spot { lane, generation: token.generation };
-            self.shared.admission.seen(spot, token.share);
+            self.shared.admission.seen(spot, token.share.belongs());
             // Under the very successor: the others may be as dead as the first was.
             if self.shared.tokens.several()
                 && let Some(permit) = self.shared.admission.admit_under(spot, ticket)

@@ -12,6 +12,7 @@ use super::{Message, Seat, Shared, Sharer, record};
 use crate::{
     decide::{
         backoff::Backoff,
+        budget::Belongs,
         shared_token::{End, Holding, Renewal, Serial, Watch, watch},
     },
     store::{
@@ -135,7 +136,11 @@ impl<I: Sharer, S: TokenStore> Shared<I, S> {
     /// The token at hand, which the store has lost.
     async fn offer(&self, tokens: &Tokens, seats: &[Seat]) {
         let Some(_turn) = self.free() else { return };
-        let Some(token) = tokens.current(Instant::now()) else { return };
+        // A renewal may have brought one that is ours alone since it was looked at.
+        let token = tokens.current(Instant::now());
+        let Some(token) = token.filter(|token| token.share.belongs() == Belongs::All) else {
+            return;
+        };
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(last) = last.filter(|last| last.fingerprint == token.fingerprint) else { return };
         let life = token.expires_at.saturating_duration_since(token.born);

@@ -1,7 +1,7 @@
 //! What a 429 is blamed on, and what becomes of those who were blamed wrongly.
 
 use super::*;
-use crate::decide::{freshness::Freshness, quota::Quota};
+use crate::decide::{budget::Belongs, freshness::Freshness, quota::Quota};
 
 fn rated() -> Limit {
     Limit { requests_per_minute: number(50), concurrent: None }
@@ -191,7 +191,7 @@ fn a_new_token_has_its_allowance_at_a_family_that_was_learned() {
     assert!(before >= 98 && !world.goes(1, IVRS), "{before}");
     let mut freshness = Freshness::new(Duration::ZERO);
     let generation = freshness.fetched(world.now, WINDOW, 0.0);
-    assert!(world.turns.seen(Spot { lane: Lane::default(), generation }, world.now));
+    assert!(world.turns.seen(Spot { lane: Lane::default(), generation }, Belongs::All, world.now));
     assert!((0..100).all(|_| world.goes(1, IVRS)) && !world.goes(1, IVRS));
 }
 

@@ -1,7 +1,7 @@
 //! Ways in which a limit was passed, a caller starved, or a call forgotten, once.
 
 use super::*;
-use crate::decide::{freshness::Generation, quota::Quota};
+use crate::decide::{budget::Belongs, freshness::Generation, quota::Quota};
 
 fn world(tokens: usize, limit: u32, even: bool, reserve: u32) -> World {
     let mut all = World::new(limit, &[]);
@@ -47,7 +47,9 @@ fn who_is_sent_back_to_a_gate_is_told_by_its_deadline() {
 fn a_token_that_is_paused_for_2s_is_reckoned_with() {
     let mut all = world(2, 2, false, 0);
     for lane in [0, 1] {
-        all.turns.lanes().seen(Spot { lane: Lane::new(lane), generation: Generation::default() });
+        all.turns
+            .lanes()
+            .seen(Spot { lane: Lane::new(lane), generation: Generation::default() }, Belongs::All);
     }
     // lane 0 used up
     for _ in 0..2 {
@@ -70,7 +72,7 @@ fn the_pacer_wakes_for_the_token_whose_pause_ends_first() {
     let mut all = world(2, 2, false, 0);
     let spot = |lane| Spot { lane: Lane::new(lane), generation: Generation::default() };
     for lane in [0, 1] {
-        all.turns.lanes().seen(spot(lane));
+        all.turns.lanes().seen(spot(lane), Belongs::All);
     }
     for _ in 0..2 {
         all.turns.lanes().take_under(Lane::new(0), all.now).unwrap();
@@ -88,7 +90,7 @@ fn a_late_429_of_a_family_already_blamed_does_not_hold_a_token() {
     let mut all = world(2, 100, false, 0);
     let spot = |lane| Spot { lane: Lane::new(lane), generation: Generation::default() };
     for lane in [0, 1] {
-        all.turns.lanes().seen(spot(lane));
+        all.turns.lanes().seen(spot(lane), Belongs::All);
     }
     let until = all.now + SECOND * 50;
     let mut got = Vec::new();
@@ -109,7 +111,7 @@ fn two_limited_families_do_not_stop_a_third() {
     let mut all = world(2, 100, false, 0);
     let spot = |lane| Spot { lane: Lane::new(lane), generation: Generation::default() };
     for lane in [0, 1] {
-        all.turns.lanes().seen(spot(lane));
+        all.turns.lanes().seen(spot(lane), Belongs::All);
     }
     let until = all.now + SECOND * 50;
     for (lane, family) in [(0, USERS), (1, IVRS)] {

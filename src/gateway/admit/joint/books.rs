@@ -19,7 +19,8 @@ use crate::{
     },
     store::{
         Down, Heard, Link, Scope,
-        budget::{self, Answer, From, Word},
+        budget::{self, Answer, Speaker, Word},
+        seal::Key,
     },
     token::issuer::Login,
 };
@@ -76,7 +77,7 @@ impl InStore {
         let scope = self.scope().to_string();
         let whole = [&[scope.as_bytes()], parts].concat().join(&0);
         let digest = digest(&SHA256, &whole);
-        digest.as_ref().iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+        digest.as_ref().first_chunk().copied().map_or(0, u64::from_be_bytes)
     }
 
     fn gate(&self, id: GateId) -> u64 {
@@ -93,8 +94,10 @@ impl InStore {
 }
 
 impl Books for InStore {
+    type Keys = Vec<Key>;
+
     async fn sync(&self, opening: Opening, words: &[Word], tell: bool) -> Result<Answer, Down> {
-        let from = From { scope: self.scope(), id: &self.replica, tell };
+        let from = Speaker { scope: self.scope(), id: &self.replica, tell };
         budget::sync(&self.link, from, opening, words).await
     }
 
@@ -127,6 +130,10 @@ impl Books for InStore {
         }
     }
 
+    fn callers_of(&self, replica: &str) -> u64 {
+        self.number(&[b"replica", replica.as_bytes()])
+    }
+
     fn ledger(&self, id: LimitId) -> String {
         match id {
             LimitId::Lane(lane) => format!("budget:{}", lane.number() - self.lanes.start),
@@ -146,16 +153,18 @@ impl Books for InStore {
         }
     }
 
-    async fn seal(&self, ledger: &str, wishes: &[u8]) -> Vec<u8> {
-        let keys = self.login.seals(PURPOSE).await;
+    async fn keys(&self) -> Vec<Key> {
+        self.login.seals(PURPOSE).await
+    }
+
+    fn seal(&self, keys: &Vec<Key>, ledger: &str, wishes: &[u8]) -> Vec<u8> {
         let context = context(ledger, &self.replica);
         // Without a secret nothing is told: the others see how much it holds.
         keys.first().map(|key| key.seal(&context, wishes)).unwrap_or_default()
     }
 
-    async fn open(&self, ledger: &str, replica: &str, sealed: &[u8]) -> Option<Vec<u8>> {
-        let context = context(ledger, replica);
-        let keys = self.login.seals(PURPOSE).await;
+    fn open(&self, keys: &Vec<Key>, ledger: &str, from: &str, sealed: &[u8]) -> Option<Vec<u8>> {
+        let context = context(ledger, from);
         keys.iter().find_map(|key| key.open(&context, sealed)).map(|opened| opened.to_vec())
     }
 }

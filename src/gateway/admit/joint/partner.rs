@@ -9,10 +9,7 @@ use std::{
 
 use tokio::time::{Instant, sleep_until};
 
-use super::{
-    Books, Joint, Signing,
-    wants::{unnamed, wishes},
-};
+use super::{Books, Joint, STEPS, wants::wishes};
 use crate::{
     decide::{
         callers::Principal,
@@ -221,14 +218,13 @@ impl<B: Books> Partner<B> {
     /// What is said of each limit, and of those that are left. What is given up is given up before.
     async fn words(&mut self, now: Instant) -> (Vec<Word>, Vec<LimitId>) {
         self.call += 1;
-        let (claims, window) = self.claims(now);
-        // Caps first, then what counts: in between nobody sends more.
-        let limits = self.admission.state().limits(now.into_std());
+        let claims = self.claims(now);
+        let window = self.admission.state().lanes().window();
+        let keys = self.books.keys().await;
         let (mut words, mut ids) = (Vec::new(), Vec::new());
-        for (id, (claim, wishes)) in claims {
-            let Some(Facts { limit, report, .. }) = limits.get(&id).cloned() else { continue };
+        for (id, (claim, wishes, Facts { limit, report, .. })) in claims {
             let ledger = self.books.ledger(id);
-            let wishes = self.books.seal(&ledger, &wish::told(&wishes)).await;
+            let wishes = self.books.seal(&keys, &ledger, &wish::told(&wishes));
             let ask = Ask {
                 call: self.call,
                 claim: claim.has,
@@ -249,23 +245,23 @@ impl<B: Books> Partner<B> {
         (words, ids)
     }
 
-    fn claims(&mut self, now: Instant) -> (BTreeMap<LimitId, (Claim, Vec<Wish>)>, Duration) {
+    fn claims(&mut self, now: Instant) -> BTreeMap<LimitId, (Claim, Vec<Wish>, Facts)> {
         let mut state = self.admission.state();
-        let (limits, lately) = (state.limits(now.into_std()), state.lately(now.into_std()));
+        let (mut limits, lately) = (state.limits(now.into_std()), state.lately(now.into_std()));
         self.callers = lately.keys().copied().collect();
-        let window = state.lanes().window();
         let mut claims = BTreeMap::new();
         for (id, part) in &mut self.parts {
-            let Some(facts) = limits.get(id) else { continue };
+            let Some(facts) = limits.remove(id) else { continue };
             self.callers.extend(facts.waiting.keys());
-            let wishes = wishes(*id, facts, &lately, &self.admission, &self.books);
+            let wishes = wishes(*id, &facts, &lately, &self.admission, &self.books);
             let before = part.cap();
             let claim = part.ask(now.into_std(), wishes.clone());
             self.tell |= part.cap() != before;
+            // Under the lock under which it was counted what has left: in between nobody sends more.
             state.cap(*id, part.cap());
-            claims.insert(*id, (claim, wishes));
+            claims.insert(*id, (claim, wishes, facts));
         }
-        (claims, window)
+        claims
     }
 
     async fn told(&mut self, asked: Instant, answer: Answer, words: &[Word], ids: &[LimitId]) {
@@ -275,6 +271,7 @@ impl<B: Books> Partner<B> {
         for part in self.parts.values_mut() {
             part.whole(answer.whole);
         }
+        let keys = self.books.keys().await;
         for ((id, word), told) in ids.iter().zip(words).zip(answer.told) {
             let Some(Told { cap, others }) = told else {
                 // Something else speaks in its name.
@@ -283,11 +280,11 @@ impl<B: Books> Partner<B> {
             };
             let mut wishes = BTreeMap::new();
             for (name, other) in others.into_iter().filter(|(_, other)| other.lives) {
-                let opened = self.books.open(&word.ledger, &name, &other.wishes).await;
+                let opened = self.books.open(&keys, &word.ledger, &name, &other.wishes);
                 let read = opened.and_then(|opened| wish::read(&opened));
                 // Of one that has another secret it is known what it holds.
-                let unread =
-                    || vec![Wish { caller: unnamed(&name), weight: 1, calls: other.holds }];
+                let caller = self.books.callers_of(&name);
+                let unread = || vec![Wish { caller, weight: 1, calls: other.holds }];
                 wishes.insert(name.clone(), read.unwrap_or_else(unread));
             }
             if let Some(part) = self.parts.get_mut(id) {
@@ -326,17 +323,17 @@ impl<B: Books> Partner<B> {
     fn known(&self) {
         // Of several clients the first one's tell: its callers are all callers.
         let first = LimitId::Lane(Lane::FIRST);
-        let replicas = self.parts.values().map(Part::replicas).max();
-        let replicas = replicas.filter(|_| self.books.holds(first));
-        let Some((joint, replicas)) = self.joint().zip(replicas) else { return };
-        if joint.heard.swap(replicas, Ordering::Relaxed) != replicas {
+        let Some(joint) = self.joint().filter(|_| self.books.holds(first)) else { return };
+        if let Some(replicas) = self.parts.values().map(Part::replicas).max()
+            && joint.heard.swap(replicas, Ordering::Relaxed) != replicas
+        {
             tracing::info!(replicas, "replicas that share the budget");
         }
         // Of a token of its own nobody has a part elsewhere.
         let part = self.parts.get(&first);
         let worth = |who| part.map_or(1.0, |part| part.worth(self.books.caller(who)));
-        let worths = self.callers.iter().map(|who| (*who, worth(*who)));
-        let worths: BTreeMap<Principal, f64> = worths.filter(|(_, worth)| *worth < 1.0).collect();
+        let worths = self.callers.iter().map(|who| (*who, steps(worth(*who))));
+        let worths: BTreeMap<Principal, u32> = worths.filter(|(_, worth)| *worth < STEPS).collect();
         if **joint.worths.load() != worths {
             joint.worths.store(Arc::new(worths));
             self.admission.state().weigh(|principal| self.admission.weight(principal));
@@ -348,11 +345,9 @@ impl<B: Books> Partner<B> {
     fn is_fresh(&self, now: Instant) -> bool {
         self.version == 0
             && self.joint().is_some_and(|joint| {
-                joint.lanes().iter().any(|(lane, signing)| match signing {
-                    Signing::Shared { made: Some(made) } => {
-                        self.books.holds(LimitId::Lane(*lane)) && now < *made + LEASE
-                    }
-                    Signing::Shared { made: None } | Signing::Private => false,
+                joint.lanes().iter().any(|(lane, made)| {
+                    self.books.holds(LimitId::Lane(*lane))
+                        && made.is_some_and(|made| now < made + LEASE)
                 })
             })
     }
@@ -367,4 +362,10 @@ impl<B: Books> Partner<B> {
         // Without the store the others find out by themselves.
         let _ = self.books.sync(opening, &words, true).await;
     }
+}
+
+/// A part of one, in steps.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates")]
+fn steps(worth: f64) -> u32 {
+    (worth * f64::from(STEPS)).round() as u32
 }

@@ -43,17 +43,10 @@ pub(super) fn wishes(
         }
         LimitId::Rate(_) | LimitId::Crowd(_) => {
             vec![Wish {
-                caller: unnamed(books.replica()),
+                caller: books.callers_of(books.replica()),
                 weight: 1,
                 calls: wish::wanted(taken, 0),
             }]
         }
     }
-}
-
-/// Callers of a replica that are not known one by one.
-pub(super) fn unnamed(replica: &str) -> u64 {
-    replica.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }

@@ -10,11 +10,12 @@ use crate::{
         joint::ledger::{Age, Ledger, Opening},
         turns::LimitId,
     },
-    gateway::admit::joint::{Books, Signing},
+    gateway::admit::joint::Books,
     store::{
         Down,
         budget::{Answer, Word},
     },
+    token::Share,
 };
 
 const WINDOW: Duration = Duration::from_secs(60);
@@ -36,6 +37,8 @@ struct InMemory {
 }
 
 impl Books for InMemory {
+    type Keys = ();
+
     async fn sync(&self, opening: Opening, words: &[Word], tell: bool) -> Result<Answer, Down> {
         tokio::time::sleep(Duration::from_millis(1)).await;
         let mut shared = self.shelf.lock().unwrap();
@@ -74,6 +77,10 @@ impl Books for InMemory {
         }
     }
 
+    fn callers_of(&self, replica: &str) -> u64 {
+        replica.len() as u64
+    }
+
     fn ledger(&self, id: LimitId) -> String {
         format!("{id:?}")
     }
@@ -86,11 +93,13 @@ impl Books for InMemory {
         true
     }
 
-    async fn seal(&self, _: &str, wishes: &[u8]) -> Vec<u8> {
+    async fn keys(&self) {}
+
+    fn seal(&self, (): &(), _: &str, wishes: &[u8]) -> Vec<u8> {
         wishes.to_vec()
     }
 
-    async fn open(&self, _: &str, _: &str, sealed: &[u8]) -> Option<Vec<u8>> {
+    fn open(&self, (): &(), _: &str, _: &str, sealed: &[u8]) -> Option<Vec<u8>> {
         Some(sealed.to_vec())
     }
 }
@@ -117,7 +126,7 @@ impl Fleet {
             let (shelf, looks) = (Arc::clone(&shelf), looks.clone());
             let books = InMemory { shelf, name, begin, looks, called };
             admission.meet(books, &Handle::current(), CancellationToken::new());
-            admission.signs(Lane::default(), Signing::Shared { made: Some(begin) });
+            admission.signs(Lane::default(), Share::Published(1), begin);
             admission
         };
         let replicas = (0..count).map(replica).collect();
@@ -208,13 +217,35 @@ async fn without_the_store_each_goes_on_with_its_part_and_a_token_of_its_own_has
     let alone = &fleet.replicas[0];
     // A call signs with it before anybody has told the budget.
     let mut first = alone.admit(Instant::now(), &asking(within(0)), None).await.unwrap();
-    first.bind(generation(1), Share::Private);
+    assert!(first.bind(generation(1), Belongs::Us));
     first.spend(Instant::now());
-    alone.seen(next(), Share::Private);
+    alone.seen(next(), Belongs::Us);
     for _ in 1..60 {
         spend(alone, 0).await.unwrap();
     }
     assert!(spend(alone, 0).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_under_a_token_of_its_own_is_none_under_everybodys() {
+    let fleet = Fleet::of(2, &rate_limit(60, 10_000));
+    fleet.meets().await;
+    let [one, other] = &fleet.replicas[..] else { panic!("two") };
+    one.seen(next(), Belongs::Us);
+    // The token is refused: calls have their turn, and no token to go under.
+    let mut held = Vec::new();
+    for _ in 0..60 {
+        held.push(one.admit(Instant::now(), &asking(within(0)), None).await.unwrap());
+    }
+    all(fleet.calls(1, 0, 60)).await;
+    let common = generation(2);
+    for permit in &mut held {
+        assert!(!permit.bind(common, Belongs::All), "the other replica has used up the limit");
+    }
+    drop(held);
+    let mut fresh = one.admit(Instant::now(), &asking(within(90)), None).await.unwrap();
+    assert!(fresh.bind(common, Belongs::All));
+    assert!(spend(other, 90).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
