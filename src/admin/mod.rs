@@ -15,7 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     gateway::{Shared, guard::Guard},
-    server::{StartError, organisation::Common},
+    server::{StartError, inherited::Inherited, organisation::Common},
     store::Link,
 };
 
@@ -36,9 +36,13 @@ pub struct Bound {
 
 impl Bound {
     /// Binds, or says why not.
-    pub async fn new(address: SocketAddr) -> Result<Self, StartError> {
+    pub async fn new(address: SocketAddr, inherited: &mut Inherited) -> Result<Self, StartError> {
         let refused = |source| StartError::Listen { address: address.to_string(), source };
-        let listener = TcpListener::bind(address).await.map_err(refused)?;
+        let listener = match inherited.tcp(address) {
+            Some(ours) => ours.set_nonblocking(true).and_then(|()| TcpListener::from_std(ours)),
+            None => TcpListener::bind(address).await,
+        };
+        let listener = listener.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         Ok(Self { listener, address })
     }

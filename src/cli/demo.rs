@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     config::{Config, Sources, load},
-    server::{Server, StartError},
+    server::{Server, StartError, inherited::Inherited},
     simulator::{Options, Simulator},
     telemetry::{log, output::Output},
 };
@@ -71,13 +71,20 @@ async fn start(args: &DemoArgs, genesys: SocketAddr) -> anyhow::Result<(Server, 
     let usual = args.listen.unwrap_or(USUAL);
     let config = config(usual, genesys)?;
     let output = log::init(&config.telemetry)?;
-    let server = match Server::start(config, &Handle::current(), &output).await {
-        Err(StartError::Listen { .. }) if args.listen.is_none() => {
-            let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-            Server::start(self::config(free, genesys)?, &Handle::current(), &output).await?
-        }
-        started => started?,
-    };
+    let server =
+        match Server::start(config, Inherited::default(), &Handle::current(), &output).await {
+            Err(StartError::Listen { .. }) if args.listen.is_none() => {
+                let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+                Server::start(
+                    self::config(free, genesys)?,
+                    Inherited::default(),
+                    &Handle::current(),
+                    &output,
+                )
+                .await?
+            }
+            started => started?,
+        };
     Ok((server, output))
 }
 

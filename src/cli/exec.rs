@@ -28,7 +28,7 @@ use super::{
 use crate::{
     config::{Caller, Config, KeyDigest, Mode, Sources, load_for_one},
     decide::{callers::Terms, policy::Policy},
-    server::Server,
+    server::{Server, inherited::Inherited},
     telemetry::log,
     token::{NoToken, issuer::MintError},
 };
@@ -110,7 +110,7 @@ pub async fn run(args: ExecArgs) -> anyhow::Result<u8> {
     let output = log::init(&config.telemetry)?;
     // A log-in begins with the start: what ends it must be heard by then.
     let mut signals = Signals::new()?;
-    let code = match start(config, &output).await {
+    let code = match start(config, Inherited::default(), &output).await {
         Ok(server) => beside(server, &args.command, &mut signals, (&secrets, &key)).await,
         Err(code) => Ok(code),
     };
@@ -128,6 +128,8 @@ fn key() -> anyhow::Result<SecretString> {
 /// Nobody calls but who has the key, whatever the configuration says of callers: the port is open to
 /// everybody on this machine.
 fn private(config: &mut Config, key: &SecretString) {
+    // No load balancer leads here.
+    config.shutdown_linger = Duration::ZERO;
     config.access.mode = Mode::Key;
     config.access.login_life = LOGIN_LIFE;
     config.access.login_idle = LOGIN_LIFE;

@@ -9,6 +9,7 @@ pub mod exit;
 mod live;
 pub mod serve;
 pub mod simulate;
+mod systemd;
 pub mod token;
 
 use std::{io::IsTerminal, path::PathBuf};

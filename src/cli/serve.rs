@@ -1,7 +1,7 @@
 //! `genesys-proxy serve`: from the configuration to the end of the drain.
 //! It never starts half: a port in use or a missing root ends it before the first request.
 
-use std::{io::IsTerminal, time::Duration};
+use std::{io::IsTerminal, pin::pin, time::Duration};
 
 use rustix::process::Signal;
 use tokio::{
@@ -9,10 +9,10 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-use super::exit;
+use super::{exit, systemd};
 use crate::{
     config::{Config, Sources, load},
-    server::{Server, StartError},
+    server::{Server, StartError, inherited::Inherited},
     telemetry::{audit::Unusable, log, output::Output, panics},
 };
 
@@ -25,6 +25,8 @@ pub(super) const LAST_LINES: Duration = Duration::from_secs(2);
 /// When signals cannot be received.
 pub async fn run(sources: Sources) -> anyhow::Result<u8> {
     // Before there is a secret.
+    // As early: it changes the environment.
+    let inherited = Inherited::of_process();
     let no_core = rlimit::setrlimit(rlimit::Resource::CORE, 0, 0);
     let loaded = load(&sources);
     // The variables are zeroed.
@@ -41,16 +43,22 @@ pub async fn run(sources: Sources) -> anyhow::Result<u8> {
     if let Err(error) = no_core {
         tracing::warn!(%error, "a crash may leave a core file, and secrets in it");
     }
-    let code = Box::pin(gateway(config, &output)).await;
+    let code = match inherited {
+        Ok(inherited) => Box::pin(gateway(config, inherited, &output)).await,
+        Err(error) => {
+            eprintln!("genesys-proxy: {error}");
+            Ok(exit::CONFIG)
+        }
+    };
     output.flush(LAST_LINES);
     code
 }
 
-async fn gateway(config: Config, output: &Output) -> anyhow::Result<u8> {
+async fn gateway(config: Config, inherited: Inherited, output: &Output) -> anyhow::Result<u8> {
     let mut signals = Signals::new()?;
     descriptors(config.access.max_connections);
     let in_the_clear: Vec<_> = config.in_the_clear().collect();
-    let server = match start(config, output).await {
+    let server = match start(config, inherited, output).await {
         Ok(server) => server,
         Err(code) => return Ok(code),
     };
@@ -58,28 +66,40 @@ async fn gateway(config: Config, output: &Output) -> anyhow::Result<u8> {
         tracing::warn!(%address, "callers' keys come unencrypted: write [tls], or keep the network private");
     }
     announce(&server);
-    let signal = signals.next().await;
+    systemd::ready(&server.url());
+    let mut watched = pin!(systemd::watch(server.pulse()));
+    let signal = tokio::select! {
+        signal = signals.next() => signal,
+        never = &mut watched => match never {},
+    };
+    systemd::stopping();
     tracing::info!(signal, "draining: no new connections, requests in flight end");
     tokio::select! {
         clean = server.drain() => tracing::info!(clean, "drained"),
         signal = signals.next() => tracing::warn!(signal, "a second signal: ending now"),
+        never = watched => match never {},
     }
     Ok(exit::OK)
 }
 
 /// Starts it, or says why not; then the exit code.
-pub(super) async fn start(config: Config, output: &Output) -> Result<Server, u8> {
+pub(super) async fn start(
+    config: Config,
+    inherited: Inherited,
+    output: &Output,
+) -> Result<Server, u8> {
     outlive_full_files(&config).map_err(|error| {
         eprintln!("genesys-proxy: {error}");
         exit::UNAVAILABLE
     })?;
-    Server::start(config, &Handle::current(), output).await.map_err(|error| {
+    Server::start(config, inherited, &Handle::current(), output).await.map_err(|error| {
         eprintln!("genesys-proxy: {error}");
         match error {
             StartError::Thread(_)
             | StartError::Listen { .. }
             | StartError::Audit { source: Unusable::Taken, .. } => exit::UNAVAILABLE,
             StartError::Audit { .. }
+            | StartError::Inherited(_)
             | StartError::Tls(_)
             | StartError::Edge(_)
             | StartError::Issuer(_)

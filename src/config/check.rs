@@ -51,6 +51,8 @@ pub(super) fn config(settings: &mut Settings<'_>) -> Checked<Config> {
     // Each section is read before any is missed, so that every problem is found.
     let listen = listen::listen(settings);
     let admin = listen::admin(settings);
+    let shutdown_linger =
+        settings.duration(Key("", "shutdown_linger"), Duration::ZERO, &FROM_ZERO_TO_HOUR);
     let shutdown_timeout =
         settings.duration(Key("", "shutdown_timeout"), Duration::from_secs(30), &FROM_ZERO_TO_HOUR);
     if let (Ok(listen), Ok(admin)) = (&listen, &admin) {
@@ -99,6 +101,7 @@ pub(super) fn config(settings: &mut Settings<'_>) -> Checked<Config> {
     let mut config = Config {
         listen: listen?,
         admin: admin?,
+        shutdown_linger: shutdown_linger?,
         shutdown_timeout: shutdown_timeout?,
         upstream: upstream?,
         oauth: oauth?,

@@ -60,6 +60,8 @@ pub struct Config {
     pub listen: Vec<Listen>,
     /// Health listener; `None` turns it off.
     pub admin: Option<SocketAddr>,
+    /// How long connections are taken after the gateway has said that it is not ready.
+    pub shutdown_linger: Duration,
     /// How long a drain may take before open connections are cut.
     pub shutdown_timeout: Duration,
     /// Where calls go.

@@ -14,7 +14,7 @@ use std::{
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use super::StartError;
+use super::{StartError, inherited::Inherited};
 use crate::config::Listen;
 
 /// Connections that may wait to be accepted. The kernel caps it (net.core.somaxconn).
@@ -29,6 +29,9 @@ const AHEAD: u32 = 128 * 1024;
 pub enum Listener {
     /// Its own socket; the kernel spreads connections (`SO_REUSEPORT`).
     Tcp(TcpListener),
+    /// A duplicate of the one socket that was handed over: whoever did keeps it open between two
+    /// gateways, so that callers wait instead of being refused.
+    Inherited(TcpListener),
     /// A duplicate of the one socket: unix sockets cannot be spread.
     Unix(UnixListener),
 }
@@ -38,19 +41,28 @@ pub enum Listener {
 pub struct Bound(Vec<(usize, Listener)>);
 
 impl Bound {
-    /// Binds all, or says which one failed. `others` are the other organisations' own; the first
-    /// one's number is 0.
+    /// Binds all that were not `inherited`, or says which one failed. `others` are the other
+    /// organisations' own; the first one's number is 0.
     pub fn all<'l>(
         first: &'l [Listen],
         others: impl Iterator<Item = &'l [Listen]>,
+        inherited: &mut Inherited,
     ) -> Result<Self, StartError> {
-        let bind = |listen: &Listen| match listen {
-            Listen::Tcp(address) => alone(*address)
-                .and_then(|()| tcp(*address))
-                .map(Listener::Tcp)
-                .map_err(|source| StartError::Listen { address: address.to_string(), source }),
-            Listen::Unix(path) => unix(path).map(Listener::Unix).map_err(|source| {
-                StartError::Listen { address: format!("unix:{}", path.display()), source }
+        let mut bind = |listen: &Listen| match listen {
+            Listen::Tcp(address) => match inherited.tcp(*address) {
+                Some(ours) => ready(ours).map(Listener::Inherited),
+                None => alone(*address).and_then(|()| tcp(*address)).map(Listener::Tcp),
+            }
+            .map_err(|source| StartError::Listen { address: address.to_string(), source }),
+            Listen::Unix(path) => match inherited.unix(path) {
+                // Who may connect, whoever made it has decided.
+                Some(ours) => ours.set_nonblocking(true).map(|()| ours),
+                None => unix(path),
+            }
+            .map(Listener::Unix)
+            .map_err(|source| StartError::Listen {
+                address: format!("unix:{}", path.display()),
+                source,
             }),
         };
         let all = std::iter::once(first).chain(others).enumerate();
@@ -75,6 +87,7 @@ impl Bound {
     pub fn duplicate(&self) -> io::Result<Vec<(usize, Listener)>> {
         let again = |listener: &Listener| match listener {
             Listener::Tcp(first) => tcp(first.local_addr()?).map(Listener::Tcp),
+            Listener::Inherited(first) => first.try_clone().map(Listener::Inherited),
             Listener::Unix(first) => first.try_clone().map(Listener::Unix),
         };
         self.0.iter().map(|(org, first)| Ok((*org, again(first)?))).collect()
@@ -88,7 +101,7 @@ impl Bound {
 
 fn address(listener: &Listener) -> Option<SocketAddr> {
     match listener {
-        Listener::Tcp(tcp) => tcp.local_addr().ok(),
+        Listener::Tcp(tcp) | Listener::Inherited(tcp) => tcp.local_addr().ok(),
         Listener::Unix(_) => None,
     }
 }
@@ -112,6 +125,14 @@ fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_tcp_notsent_lowat(AHEAD).ok();
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// One that was handed over, as ours are.
+fn ready(listener: TcpListener) -> io::Result<TcpListener> {
+    let socket = Socket::from(listener);
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_notsent_lowat(AHEAD).ok();
     Ok(socket.into())
 }
 
@@ -148,7 +169,7 @@ mod tests {
     use super::*;
 
     fn all(listen: &[Listen]) -> Result<Bound, StartError> {
-        Bound::all(listen, std::iter::empty())
+        Bound::all(listen, std::iter::empty(), &mut Inherited::default())
     }
 
     #[test]

@@ -7,9 +7,11 @@ pub mod clock;
 pub mod connection;
 pub mod door;
 pub mod handshakes;
+pub mod inherited;
 pub mod listen;
 pub mod organisation;
 pub mod places;
+pub mod pulse;
 mod store;
 pub mod streams;
 pub mod tls;
@@ -38,8 +40,10 @@ use crate::{
     },
     upstream::{self, replay::Memory},
 };
+use inherited::Inherited;
 use listen::Bound;
 use organisation::{Common, Organisation};
+use pulse::Pulse;
 pub use store::{attempt, shared_tokens};
 pub use tokens::logins;
 use worker::{OrganisationPlan, Worker, WorkerPlan};
@@ -64,6 +68,9 @@ pub enum StartError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// A socket that was handed over is not meant for this gateway.
+    #[error(transparent)]
+    Inherited(#[from] inherited::Unusable),
     /// No trust, no start.
     #[error(transparent)]
     Tls(#[from] upstream::tls::TlsError),
@@ -109,25 +116,34 @@ pub struct Server {
     config: Config,
     organisations: Vec<Organisation>,
     workers: Vec<Worker>,
+    /// Load balancers are to send nobody any longer.
+    unready: CancellationToken,
     stop_accepting: CancellationToken,
     common: Common,
 }
 
 impl Server {
     /// Starts everything; the slow side runs on `runtime`, access lines go to `output`.
+    /// Sockets that were `inherited` are taken for those of the same address.
     pub async fn start(
         config: Config,
+        mut inherited: Inherited,
         runtime: &Handle,
         output: &Output,
     ) -> Result<Self, StartError> {
         let (mut config, others) = (config, Vec::new());
         let others = std::mem::replace(&mut config.organisations, others);
-        let bound = Bound::all(&config.listen, others.iter().map(|org| &*org.config.listen))?;
+        let bound = Bound::all(
+            &config.listen,
+            others.iter().map(|org| &*org.config.listen),
+            &mut inherited,
+        )?;
         let addresses = bound.addresses();
         let admin = match config.admin {
-            Some(address) => Some(admin::Bound::new(address).await?),
+            Some(address) => Some(admin::Bound::new(address, &mut inherited).await?),
             None => None,
         };
+        inherited.is_used_up()?;
         let mut common = Common {
             metrics: Metrics::default(),
             audit: config.audit.as_ref().map(record).transpose()?,
@@ -151,7 +167,7 @@ impl Server {
             let addresses = bound.addresses_of(organisations.len());
             organisations.push(Organisation::another(number, org, &addresses, &common)?);
         }
-        let stop_accepting = CancellationToken::new();
+        let [unready, stop_accepting] = [(); 2].map(|()| CancellationToken::new());
         let plan = WorkerPlan {
             organisations: organisations.iter().map(OrganisationPlan::of).collect(),
             edge,
@@ -162,10 +178,19 @@ impl Server {
         let admin = admin.map(|bound| {
             let address = bound.address;
             let all = organisations.iter().map(|org| Arc::clone(&org.shared)).collect();
-            bound.serve(all, stop_accepting.clone(), &common);
+            bound.serve(all, unready.clone(), &common);
             address
         });
-        Ok(Self { addresses, admin, config, organisations, workers, stop_accepting, common })
+        Ok(Self {
+            addresses,
+            admin,
+            config,
+            organisations,
+            workers,
+            unready,
+            stop_accepting,
+            common,
+        })
     }
 
     /// Waits for a token of the organisation at the top, as a call would; why there is none, as soon as
@@ -179,9 +204,23 @@ impl Server {
         first.shared.tokens.first(hopeless, deadline).await
     }
 
-    /// Stops accepting, lets what is in flight end within `shutdown_timeout`, then cuts the rest.
-    /// Tells whether nothing had to be cut.
+    /// Whether its workers move.
+    pub fn pulse(&self) -> Pulse {
+        Pulse::of(self.workers.iter().map(Worker::beat))
+    }
+
+    /// Says that it is not ready, takes callers for `shutdown_linger` more, stops accepting, lets what is
+    /// in flight end within `shutdown_timeout`, then cuts the rest. Tells whether nothing had to be cut.
     pub async fn drain(self) -> bool {
+        self.unready.cancel();
+        let linger = self.config.shutdown_linger;
+        if !linger.is_zero() {
+            tracing::info!(
+                shutdown_linger = %humantime::format_duration(linger),
+                "not ready any longer: connections are taken until load balancers have noticed"
+            );
+            tokio::time::sleep(linger).await;
+        }
         let patience = self.config.shutdown_timeout;
         let deadline = tokio::time::Instant::now() + patience;
         let admissions = || self.organisations.iter().map(|org| &org.shared.admission);

@@ -17,6 +17,7 @@ use super::{
     handshakes::Handshakes,
     listen::{Bound, Listener},
     places::Places,
+    pulse::Beat,
     tls::Edge,
 };
 use crate::{
@@ -34,6 +35,7 @@ const FIRST_WORD: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct Worker {
     thread: JoinHandle<()>,
+    beat: Beat,
     connections: TaskTracker,
     over: CancellationToken,
 }
@@ -49,6 +51,7 @@ struct Inside {
     places: Arc<Places>,
     edge: Option<Arc<Edge>>,
     handshakes: Arc<Handshakes>,
+    beat: Beat,
     connections: TaskTracker,
     stop_accepting: CancellationToken,
 }
@@ -71,6 +74,11 @@ impl Worker {
                 Self::start(plan.clone(), number, listeners, Arc::clone(&places))
             })
             .collect()
+    }
+
+    /// Told by whether it moves.
+    pub fn beat(&self) -> Beat {
+        self.beat.clone()
     }
 
     /// Resolves when no connection is open.
@@ -97,6 +105,7 @@ impl Worker {
         let connections = TaskTracker::new();
         let over = CancellationToken::new();
         let inside = plan.build(places, connections.clone())?;
+        let beat = inside.beat.clone();
         let ended = over.clone();
         let logs: Vec<_> = inside.gateways().map(|gateway| Arc::clone(&gateway.log)).collect();
         let thread =
@@ -109,7 +118,7 @@ impl Worker {
                     log.flush();
                 }
             })?;
-        Ok(Self { thread, connections, over })
+        Ok(Self { thread, beat, connections, over })
     }
 }
 
@@ -160,6 +169,7 @@ impl Inside {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
+            self.beat.beat();
             self.ticker.tick(patience);
             self.deadlines.tick();
             for gateway in self.gateways() {

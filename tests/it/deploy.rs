@@ -100,6 +100,15 @@ fn the_unit_waits_for_a_whole_drain_and_does_not_restart_what_is_wrong() {
 }
 
 #[test]
+fn systemd_is_told_when_it_is_ready_and_listens_where_the_example_does() {
+    assert_eq!(service()["Type"], ["notify"]);
+    assert!(service().contains_key("WatchdogSec"));
+    let socket = shipped("deploy/genesys-proxy.socket");
+    let place = socket.lines().find_map(|line| line.strip_prefix("ListenStream=")).unwrap();
+    assert!(shipped("proxy.toml").contains(&format!("\nlisten = [\"{place}\"]\n")));
+}
+
+#[test]
 fn the_image_runs_as_nobody_from_pinned_bases_and_holds_no_secret() {
     let file = shipped("Dockerfile");
     let lines = || file.lines().filter(|line| !line.starts_with('#'));

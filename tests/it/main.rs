@@ -81,6 +81,7 @@ mod store_commands;
 mod store_link;
 mod store_rules;
 mod streaming;
+mod systemd;
 mod threats;
 mod tls;
 mod tls_handshakes;

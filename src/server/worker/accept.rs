@@ -32,7 +32,7 @@ async fn last_call(stop_accepting: CancellationToken) {
 impl Inside {
     pub(super) async fn accept(self: Arc<Self>, listener: Listener, door: Door) -> io::Result<()> {
         match listener {
-            Listener::Tcp(listener) => {
+            Listener::Tcp(listener) | Listener::Inherited(listener) => {
                 let listener = TcpListener::from_std(listener)?;
                 while let Some(accepted) = self.next(listener.accept()).await {
                     let Ok((stream, peer)) = accepted else { continue };

@@ -11,7 +11,7 @@ use crate::{
     config::Origin,
     gateway::{Gateway, Shared, admit::Desk},
     server::{
-        connection::Protocols, door::Door, organisation::Organisation, places::Places,
+        connection::Protocols, door::Door, organisation::Organisation, places::Places, pulse::Beat,
         streams::Streams, tls::Edge,
     },
     telemetry::{access_log::AccessLog, output::Output},
@@ -91,6 +91,7 @@ impl WorkerPlan {
             places,
             edge: self.edge,
             handshakes: Arc::default(),
+            beat: Beat::default(),
             connections,
             stop_accepting: self.stop_accepting,
         })

@@ -1,0 +1,218 @@
+//! What a service manager hands over is used, and what it wants to know it is told.
+//! No callers are lost between one gateway and the next on the same socket.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::{SocketAddr, TcpListener},
+    os::{
+        fd::OwnedFd,
+        unix::net::{UnixDatagram, UnixListener},
+    },
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use tokio::{task::JoinSet, time::Instant};
+
+use crate::support::{
+    NO_LIMIT, Socket, World,
+    gateway::{ADMIN, PATIENCE},
+    unlimited, world,
+};
+
+const ME: &str = "/api/v2/organizations/me";
+
+/// Started with sockets, as systemd does it: they are descriptors 3 and 4, and it is told that they are
+/// its own.
+struct Started {
+    child: Child,
+    log: BufReader<std::process::ChildStderr>,
+}
+
+impl Started {
+    fn with(toml: &str, directory: &Path, sockets: Vec<OwnedFd>) -> Self {
+        let config = directory.join("proxy.toml");
+        std::fs::write(&config, toml).unwrap();
+        let count = sockets.len();
+        // The shell's descriptors become those, and its process the gateway's.
+        let mut command = Command::new("/bin/sh");
+        let hand_over = "exec 3<&0 4>&1 </dev/null >/dev/null; LISTEN_PID=$$ exec \"$@\"";
+        command.args(["-c", hand_over, "sh", env!("CARGO_BIN_EXE_genesys-proxy"), "serve"]);
+        command.arg("--config").arg(config).env_clear().env("LISTEN_FDS", count.to_string());
+        command.env("GENESYS_CLIENT_ID", "demo").env("GENESYS_CLIENT_SECRET", "demo");
+        let mut sockets = sockets.into_iter();
+        command.stdin(sockets.next().map_or_else(Stdio::null, Stdio::from));
+        command.stdout(sockets.next().map_or_else(Stdio::null, Stdio::from));
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        Self { child, log }
+    }
+
+    /// Reads its log up to a line with this in it.
+    fn says(&mut self, text: &str) {
+        let mut said = String::new();
+        while !said.lines().last().is_some_and(|line| line.contains(text)) {
+            assert!(self.log.read_line(&mut said).unwrap() > 0, "no {text:?} in {said}");
+        }
+    }
+
+    fn terminate(&self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", "TERM", &pid]).status().unwrap().success());
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn settings(genesys: SocketAddr, listen: &str, admin: &str) -> String {
+    let upstream = world::upstream(genesys);
+    format!("listen = [\"{listen}\"]\nadmin = \"{admin}\"\n{upstream}\n{NO_LIMIT}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_takes_the_place_of_another_on_one_socket_and_no_call_fails() {
+    let (genesys, _stop) = world::simulator(unlimited()).await;
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let toml = settings(genesys.addr(), &address.to_string(), "");
+    let hand_over = || vec![OwnedFd::from(socket.try_clone().unwrap())];
+    let mut old = Started::with(&toml, first.path(), hand_over());
+    old.says("listening on");
+    let (answered, over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let mut callers = JoinSet::new();
+    for _ in 0..8 {
+        let (answered, over) = (Arc::clone(&answered), Arc::clone(&over));
+        callers.spawn(async move {
+            // Each call in a connection of its own: it may come at any moment.
+            let client = reqwest::Client::builder().pool_max_idle_per_host(0).no_proxy();
+            let client = client.timeout(PATIENCE).build().unwrap();
+            while !over.load(Ordering::Relaxed) {
+                let answer = client.get(format!("http://{address}{ME}")).send().await.unwrap();
+                assert_eq!(answer.status(), 200);
+                answer.bytes().await.unwrap();
+                answered.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    let more = async || {
+        let enough = answered.load(Ordering::Relaxed) + 100;
+        let begin = Instant::now();
+        while answered.load(Ordering::Relaxed) < enough {
+            assert!(begin.elapsed() < PATIENCE, "calls are not answered");
+            tokio::task::yield_now().await;
+        }
+    };
+    more().await;
+    old.terminate();
+    old.says("drained clean=true");
+    assert!(old.child.wait().unwrap().success());
+    let mut new = Started::with(&toml, second.path(), hand_over());
+    new.says("listening on");
+    more().await;
+    over.store(true, Ordering::Relaxed);
+    while let Some(caller) = callers.join_next().await {
+        caller.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unix_sockets_and_the_admin_listener_are_handed_over_too() {
+    let (genesys, _stop) = world::simulator(unlimited()).await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("handed over.sock");
+    let unix = UnixListener::bind(&path).unwrap();
+    let admin = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = admin.local_addr().unwrap();
+    let listen = format!("unix:{}", path.display());
+    let toml = settings(genesys.addr(), &listen, &address.to_string());
+    let mut gateway = Started::with(&toml, directory.path(), vec![unix.into(), admin.into()]);
+    gateway.says("health on");
+    let health = format!("http://{address}/healthz");
+    assert_eq!(world::client().get(health).send().await.unwrap().status(), 200);
+    let client = reqwest::Client::builder().unix_socket(path).build().unwrap();
+    let answer = client.get(format!("http://localhost{ME}")).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+}
+
+#[test]
+fn a_socket_that_the_configuration_does_not_know_ends_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let toml = settings(([127, 0, 0, 1], 9).into(), "127.0.0.1:0", "");
+    let mut gateway = Started::with(&toml, directory.path(), vec![socket.into()]);
+    gateway.says(&format!("a socket was handed over for {address}"));
+    assert_eq!(gateway.child.wait().unwrap().code(), Some(78));
+    let datagrams = UnixDatagram::unbound().unwrap();
+    let mut gateway = Started::with(&toml, directory.path(), vec![datagrams.into()]);
+    gateway.says("descriptor 3 that was handed over is no listening stream");
+    assert_eq!(gateway.child.wait().unwrap().code(), Some(78));
+}
+
+/// What systemd hears of a gateway.
+struct Ear(UnixDatagram);
+
+impl Ear {
+    fn at(path: &Path) -> Self {
+        let socket = UnixDatagram::bind(path).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self(socket)
+    }
+
+    fn hears(&self) -> String {
+        let mut said = [0; 4096];
+        let length = self.0.recv(&mut said).unwrap();
+        String::from_utf8(said[..length].to_vec()).unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn systemd_hears_that_it_is_ready_that_it_lives_and_that_it_stops() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notify");
+    let ear = Ear::at(&path);
+    let told = [("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "400000")];
+    let mut world = World::with_env(unlimited(), NO_LIMIT, &told).await;
+    let ready = ear.hears();
+    let place = format!("STATUS=listening on http://{}", world.gateway.address);
+    assert!(ready.contains("READY=1") && ready.contains(&place), "{ready}");
+    for _ in 0..2 {
+        assert_eq!(ear.hears().trim(), "WATCHDOG=1");
+    }
+    world.gateway.signal("TERM");
+    let stops = std::iter::repeat_with(|| ear.hears()).find(|said| said.trim() != "WATCHDOG=1");
+    assert!(stops.unwrap().contains("STOPPING=1"));
+    assert!(world.gateway.wait().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_stops_is_not_ready_first_and_takes_callers_for_as_long_as_it_was_told_to() {
+    let env = [ADMIN, ("GENESYS_PROXY__SHUTDOWN_LINGER", "1h")];
+    let mut world = World::with_env(unlimited(), NO_LIMIT, &env).await;
+    world.gateway.admin("/readyz").await;
+    world.gateway.signal("TERM");
+    world.gateway.logged("not ready any longer").await;
+    let line = world.gateway.wait_for_log("health on http://");
+    let ready = format!("http{}", line.rsplit_once("http").unwrap().1);
+    let answer = world::client().get(ready.trim()).send().await.unwrap();
+    assert_eq!(answer.status(), 503);
+    let request = format!("GET {ME} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let mut newcomer = Socket::saying(world.gateway.address, &request).await;
+    assert!(newcomer.line().await.contains(" 200 "));
+    world.gateway.signal("TERM");
+    assert!(world.gateway.wait().success(), "a second signal ends it");
+    let mut world = World::with(unlimited(), NO_LIMIT).await;
+    world.gateway.signal("TERM");
+    assert!(world.gateway.wait().success());
+    assert!(!world.gateway.log().contains("not ready any longer"), "by default nothing lingers");
+}
