@@ -135,6 +135,9 @@ fn metrics(all: &[Arc<Shared>]) -> Response<Full<Bytes>> {
     {
         audit.measure(&shared.metrics);
     }
+    if let Some(shared) = all.first() {
+        shared.metrics.process.buffered(shared.memory.used());
+    }
     // It is one page.
     let page = all.first().map(|shared| shared.metrics.render()).unwrap_or_default();
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";

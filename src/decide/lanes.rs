@@ -46,6 +46,17 @@ pub struct Spot {
     pub generation: Generation,
 }
 
+/// A token's budget as it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// What may leave in a window; `None`: there is no limit, and nothing is counted.
+    pub allowed: Option<u32>,
+    /// What of it is taken.
+    pub used: u64,
+    /// Until it goes on; zero while it does.
+    pub paused: Duration,
+}
+
 #[derive(Debug, Clone)]
 struct State {
     budget: Budget,
@@ -223,6 +234,19 @@ impl Lanes {
     /// What may leave in a window under one token.
     pub fn limit_of(&mut self, spot: Spot, now: Instant) -> Option<u32> {
         self.lane(spot.lane).budget.limit_at(now)
+    }
+
+    /// Each of them as it stands now, for whoever watches.
+    pub fn usages(&mut self, now: Instant) -> Vec<Usage> {
+        let usage = |state: &mut State| Usage {
+            allowed: state.budget.limit_at(now),
+            used: state.budget.taken_at(now),
+            paused: state
+                .budget
+                .paused_until()
+                .map_or(Duration::ZERO, |until| until.saturating_duration_since(now)),
+        };
+        self.all_mut().map(usage).collect()
     }
 
     /// How many calls ever left under the token, if there is only one.

@@ -117,7 +117,14 @@ impl Saving {
             writes: Writes::default(),
             room: Room::new(rules.memory),
             largest: LARGEST.min(rules.memory / SHARE),
-            silent: AccessLog::new(config.telemetry.format, None, Names::default(), (None, None)),
+            // Whoever wanted the answer has a record of its own, and is counted by that.
+            silent: AccessLog::new(
+                config.telemetry.format,
+                None,
+                Names::default(),
+                (None, None),
+                None,
+            ),
             rules,
         }))
     }

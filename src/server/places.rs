@@ -104,7 +104,8 @@ impl Seat {
     }
 
     fn with(self, place: OwnedSemaphorePermit) -> Place {
-        Box::new((place, self))
+        let open = self.places.metrics.process.connection();
+        Box::new((place, self, open))
     }
 }
 

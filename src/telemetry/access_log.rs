@@ -14,7 +14,7 @@ use super::{
     audit::{Audit, Place},
     callers::{Name, Names},
     digits::{push, push_millis},
-    metrics::SavedBy,
+    metrics::{SavedBy, Tally},
     output::Output,
     stamp::Stamp,
 };
@@ -169,6 +169,7 @@ impl Drop for Record {
             self.settle();
         }
         self.log.write(self);
+        self.log.count(self);
     }
 }
 
@@ -213,6 +214,8 @@ pub struct AccessLog {
     /// `None`: `telemetry.access_log` is off.
     writer: Option<Output>,
     audit: Option<Audit>,
+    /// `None`: what is recorded here is counted elsewhere.
+    tally: Option<Arc<Tally>>,
 }
 
 #[derive(Debug, Default)]
@@ -229,8 +232,9 @@ impl AccessLog {
         org: Option<Box<str>>,
         names: Names,
         (writer, audit): (Option<Output>, Option<Audit>),
+        tally: Option<Arc<Tally>>,
     ) -> Arc<Self> {
-        Arc::new(Self { format, org, names, buffer: Mutex::default(), writer, audit })
+        Arc::new(Self { format, org, names, buffer: Mutex::default(), writer, audit, tally })
     }
 
     /// Hands over what there is. The sweeper calls it.
@@ -245,6 +249,13 @@ impl AccessLog {
         let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
         let now = buffer.stamp.now();
         audit.record(now, (self.org.as_deref(), caller), record, place);
+    }
+
+    /// Whether or not it is logged.
+    fn count(&self, record: &Record) {
+        if let Some(tally) = &self.tally {
+            tally.count(record);
+        }
     }
 
     fn write(&self, record: &Record) {

@@ -23,6 +23,11 @@ impl Names {
         Self(names.into_iter().collect())
     }
 
+    /// All of them.
+    pub fn all(&self) -> &[String] {
+        &self.0
+    }
+
     /// What to call a caller.
     pub fn of(&self, principal: Principal) -> Name<'_> {
         match principal {

@@ -1,8 +1,11 @@
 //! Every metric on one page, for `/metrics` on the admin listener.
 //! It never has a label whose values a caller chooses.
 
+mod budget;
 mod labels;
+mod process;
 mod replicas;
+mod requests;
 mod store;
 
 use std::{
@@ -23,7 +26,13 @@ pub use self::labels::{CheckOutcome, MintOutcome, OfOrganisation, OfToken, Saved
 use self::labels::{Mint, OfClient, OfReason, OfSecret, OfState, Saved, TokenOf, Verification};
 use self::replicas::ReplicaMetrics;
 pub use self::store::{CommandOutcome, StoreMetrics};
-use crate::decide::retry::Reason;
+use self::{budget::BudgetMetrics, requests::Requests};
+pub use self::{
+    process::{Connection, ProcessMetrics},
+    requests::Tally,
+};
+use super::callers::Names;
+use crate::decide::{access::Rule, lanes::Usage, retry::Reason};
 
 /// All of them, as one organisation counts in them.
 #[derive(Clone)]
@@ -54,7 +63,11 @@ pub struct Metrics {
     tls_not_after: Gauge,
     /// What is counted of the store.
     pub store: StoreMetrics,
+    /// What is counted of the whole process.
+    pub process: ProcessMetrics,
     replicas: ReplicaMetrics,
+    budget: BudgetMetrics,
+    requests: Requests,
 }
 
 impl fmt::Debug for Metrics {
@@ -129,6 +142,9 @@ impl Default for Metrics {
         registry.register("tls_certificate_not_after_seconds", text, tls_not_after.clone());
         let store = StoreMetrics::new(&mut registry);
         let replicas = ReplicaMetrics::new(&mut registry);
+        let process = ProcessMetrics::new(&mut registry);
+        let budget = BudgetMetrics::new(&mut registry);
+        let requests = Requests::new(&mut registry);
         Self {
             registry: Arc::new(registry),
             org: OfOrganisation::default(),
@@ -155,7 +171,10 @@ impl Default for Metrics {
             tls_reload_failing,
             tls_not_after,
             store,
+            process,
             replicas,
+            budget,
+            requests,
         }
     }
 }
@@ -240,6 +259,16 @@ impl Metrics {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
             self.promises.get_or_create(&OfState { org: self.org.clone(), state }).set(count);
         }
+    }
+
+    /// What one more worker counts its requests in.
+    pub fn worker<'r>(&self, names: &Names, limited: impl Iterator<Item = &'r Rule>) -> Arc<Tally> {
+        self.requests.worker(&self.org, names, limited)
+    }
+
+    /// Each token's budget as it stands.
+    pub fn budgets(&self, usages: &[Usage]) {
+        self.budget.are(&self.org, usages);
     }
 
     /// Replicas that share the budget, and what is this one's of each token's.

@@ -171,3 +171,17 @@ proptest! {
         prop_assert!(go(&mut lanes, promised).is_ok());
     }
 }
+
+#[test]
+fn whoever_watches_sees_each_token_by_itself_and_that_changes_nothing() {
+    let t0 = t0();
+    let mut lanes = lanes(2, 5, t0);
+    (0..2).for_each(|lane| assert!(lanes.seen(spot(lane, 1), Belongs::All)));
+    go(&mut lanes, t0).unwrap();
+    lanes.hold(spot(1, 1), t0 + Duration::from_secs(9));
+    let seen =
+        |used, seconds| Usage { allowed: Some(5), used, paused: Duration::from_secs(seconds) };
+    assert_eq!(lanes.usages(t0), [seen(1, 0), seen(0, 9)]);
+    assert_eq!(lanes.usages(t0 + Duration::from_secs(10)), [seen(1, 0), seen(0, 0)]);
+    assert_eq!(lanes.usages(t0 + WINDOW * 2), [seen(0, 0), seen(0, 0)]);
+}

@@ -26,6 +26,8 @@ impl Admission {
         let Count { made, claimed, broken } = self.state().promises();
         let promises = [("made", made), ("claimed", claimed), ("broken", broken)];
         metrics.line([self.waiting(), self.in_flight()], promises);
+        let usages = self.state().lanes().usages(Instant::now().into_std());
+        metrics.budgets(&usages);
         if self.joint.get().is_some() {
             let shares = self.state().shares(Instant::now().into_std());
             metrics.shared(self.replicas(), &shares);

@@ -123,6 +123,8 @@ impl OrganisationPlan {
         let (api, apps) = (pool(&upstream.api, warm)?, pool(&upstream.apps, Warm::default())?);
         let names = self.shared.callers.names();
         let org = self.shared.name.clone();
+        let limited = config.rate_limit.families.iter().map(|family| &family.rule);
+        let tally = self.shared.metrics.worker(&names, limited);
         Ok(Arc::new(Gateway {
             desk: Desk::new(&self.shared.admission),
             shared: Arc::clone(&self.shared),
@@ -133,6 +135,7 @@ impl OrganisationPlan {
                 org,
                 names,
                 (log, self.shared.audit.clone()),
+                Some(tally),
             ),
             deadlines,
             tasks,

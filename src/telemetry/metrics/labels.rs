@@ -37,6 +37,14 @@ pub(super) struct TokenOf {
     pub(super) token: u32,
 }
 
+/// Which token, by its number alone: limits know no clients.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct OfNumber {
+    #[prometheus(flatten)]
+    pub(super) org: OfOrganisation,
+    pub(super) token: u32,
+}
+
 /// How a mint ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[expect(non_camel_case_types, reason = "they are the labels' words")]

@@ -2,25 +2,17 @@
 //! It never names a replica: how many there are is enough, and their names do not last.
 
 use prometheus_client::{
-    encoding::EncodeLabelSet,
     metrics::{family::Family, gauge::Gauge},
     registry::Registry,
 };
 
-use super::OfOrganisation;
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfToken {
-    #[prometheus(flatten)]
-    org: OfOrganisation,
-    token: u32,
-}
+use super::{OfOrganisation, labels::OfNumber};
 
 /// A part of the one page.
 #[derive(Debug, Clone)]
 pub struct ReplicaMetrics {
     replicas: Family<OfOrganisation, Gauge>,
-    shares: Family<OfToken, Gauge>,
+    shares: Family<OfNumber, Gauge>,
 }
 
 impl ReplicaMetrics {
@@ -38,7 +30,7 @@ impl ReplicaMetrics {
         let whole = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         self.replicas.get_or_create(org).set(whole(replicas as u64));
         for (token, share) in (0..).zip(shares) {
-            let of = OfToken { org: org.clone(), token };
+            let of = OfNumber { org: org.clone(), token };
             self.shares.get_or_create(&of).set(whole(*share));
         }
     }

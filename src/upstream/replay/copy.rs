@@ -38,8 +38,7 @@ impl Memory {
     }
 
     /// Bytes in use.
-    #[cfg(test)]
-    pub(super) fn used(&self) -> usize {
+    pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
 
