@@ -1,23 +1,28 @@
-//! Health and metrics, on a listener of its own.
+//! Health, metrics and status, on a listener of its own.
 //! It never proxies, never shows a secret, and answers only those who name it as itself.
 
+mod history;
 mod ready;
+mod routes;
+pub mod status;
+mod survey;
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{net::TcpListener, sync::Semaphore, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     gateway::{Shared, guard::Guard},
     server::{StartError, inherited::Inherited, organisation::Common},
-    store::Link,
 };
+use history::History;
+use routes::Answers;
 
 /// Connections at once; more wait in the kernel's backlog.
 const PLACES: usize = 64;
@@ -50,19 +55,21 @@ impl Bound {
     /// Serves until `stop`.
     pub fn serve(self, all: Arc<[Arc<Shared>]>, draining: CancellationToken, common: &Common) {
         let Some(access) = all.first().map(|shared| &shared.config.access) else { return };
-        let guard = Arc::new(Guard::without_pages(&[self.address], &access.hosts, access));
+        let guard = Guard::without_pages(&[self.address], &access.hosts, access);
         let (tasks, stop) = (common.tasks.clone(), common.stop.clone());
-        let answers = Answers { all, guard, store: common.store.clone(), draining };
-        common.spawn(accept(self.listener, Arc::new(answers), tasks, stop));
+        let answers = Arc::new(Answers {
+            guard,
+            store: common.store.clone(),
+            draining,
+            errors: Arc::clone(&common.errors),
+            history: History::new(all.len()),
+            started: Instant::now(),
+            all,
+        });
+        let followed = Arc::clone(&answers);
+        common.spawn(async move { followed.history.follow(&followed.all).await });
+        common.spawn(accept(self.listener, answers, tasks, stop));
     }
-}
-
-/// What answers are made of.
-struct Answers {
-    all: Arc<[Arc<Shared>]>,
-    guard: Arc<Guard>,
-    store: Option<Arc<Link>>,
-    draining: CancellationToken,
 }
 
 async fn accept(
@@ -97,28 +104,6 @@ async fn accept(
             }
             drop(place);
         });
-    }
-}
-
-impl Answers {
-    fn to(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        let (parts, _) = request.into_parts();
-        if let Err(failure) = self.guard.pass_alone(&parts) {
-            return text(failure.facts().status, failure.facts().message);
-        }
-        if parts.method != Method::GET && parts.method != Method::HEAD {
-            return text(405, "only GET");
-        }
-        match parts.uri.path() {
-            "/healthz" => text(200, "ok"),
-            "/readyz" => {
-                let draining = self.draining.is_cancelled();
-                let (status, line) = ready::ready(&self.all, self.store.as_deref(), draining);
-                text(status, &line)
-            }
-            "/metrics" => metrics(&self.all),
-            _ => text(404, "only /healthz, /readyz and /metrics"),
-        }
     }
 }
 

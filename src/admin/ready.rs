@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The organisation at the top.
-const FIRST: &str = "default";
+pub(super) const FIRST: &str = "default";
 
 /// Whether the audit log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,8 +35,29 @@ struct Facts<'a> {
     store_away: Option<String>,
 }
 
-/// The status and its reason.
-pub(super) fn ready(all: &[Arc<Shared>], store: Option<&Link>, draining: bool) -> (u16, String) {
+/// Whether calls may come here, and what does not work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Readiness {
+    /// They may.
+    pub(super) ready: bool,
+    /// In words; empty: everything works.
+    pub(super) reasons: Vec<String>,
+}
+
+impl Readiness {
+    /// The status and the line of `/readyz`.
+    pub(super) fn told(&self) -> (u16, String) {
+        let wrong = self.reasons.join("; ");
+        match (self.ready, wrong.is_empty()) {
+            (true, true) => (200, "ready".to_owned()),
+            (true, false) => (200, format!("ready, but {wrong}")),
+            (false, _) => (503, wrong),
+        }
+    }
+}
+
+/// How it is now.
+pub(super) fn ready(all: &[Arc<Shared>], store: Option<&Link>, draining: bool) -> Readiness {
     let organisations =
         all.iter().map(|shared| (shared.name.as_deref().unwrap_or(FIRST), shared.tokens.login()));
     let record = match all.first().and_then(|shared| shared.audit.as_ref()) {
@@ -61,10 +82,10 @@ fn away(store: &Link) -> Option<String> {
     }
 }
 
-fn judge(facts: &Facts<'_>) -> (u16, String) {
+fn judge(facts: &Facts<'_>) -> Readiness {
     let Facts { draining, organisations, record, keys_away, store_away } = facts;
     if *draining {
-        return (503, "draining".to_owned());
+        return Readiness { ready: false, reasons: vec!["draining".to_owned()] };
     }
     let some = |which: Login| organisations.iter().any(|(_, login)| *login == which);
     // At the start each organisation's first answer is worth waiting for.
@@ -85,13 +106,7 @@ fn judge(facts: &Facts<'_>) -> (u16, String) {
         wrong.push("the keys of jwt.jwks_url cannot be fetched".to_owned());
     }
     let store = store_away.as_ref().map(|why| format!("the store is away: {why}"));
-    let wrong: Vec<String> = wrong.into_iter().chain(store).collect();
-    let wrong = wrong.join("; ");
-    match (usable, wrong.is_empty()) {
-        (true, true) => (200, "ready".to_owned()),
-        (true, false) => (200, format!("ready, but {wrong}")),
-        (false, _) => (503, wrong),
-    }
+    Readiness { ready: usable, reasons: wrong.into_iter().chain(store).collect() }
 }
 
 #[cfg(test)]
@@ -102,7 +117,7 @@ mod tests {
         let organisations = organisations.to_vec();
         let store_away = None;
         let facts = Facts { draining: false, organisations, record, keys_away, store_away };
-        let (status, line) = judge(&facts);
+        let (status, line) = judge(&facts).told();
         format!("{status} {line}")
     }
 
@@ -137,8 +152,11 @@ mod tests {
             keys_away: false,
             store_away: None,
         };
-        assert_eq!(judge(&draining), (503, "draining".to_owned()));
+        assert_eq!(judge(&draining).told(), (503, "draining".to_owned()));
         let away = Facts { draining: false, store_away: Some("h:1: slow".to_owned()), ..draining };
-        assert_eq!(judge(&away), (200, "ready, but the store is away: h:1: slow".to_owned()));
+        assert_eq!(
+            judge(&away).told(),
+            (200, "ready, but the store is away: h:1: slow".to_owned())
+        );
     }
 }

@@ -2,6 +2,7 @@
 //! It never lets one token's limit stand for another's, and never counts a call under two.
 
 mod limited;
+mod spending;
 
 use std::{
     num::NonZeroU32,
@@ -17,6 +18,7 @@ use super::{
 };
 use limited::Moved;
 pub use limited::Whose;
+pub use spending::Spending;
 
 /// One of the tokens, by its number from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

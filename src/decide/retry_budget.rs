@@ -47,6 +47,11 @@ pub fn take(balance: u64) -> Option<u64> {
     balance.min(CAP).checked_sub(RETRY)
 }
 
+/// Whole retries that a balance pays for.
+pub fn left(balance: u64) -> u64 {
+    balance.min(CAP) / RETRY
+}
+
 /// To be added to the balance for a retry that was taken and not sent.
 pub fn refund() -> u64 {
     RETRY

@@ -188,6 +188,11 @@ impl<W> Turns<W> {
         self.waiting.is_empty()
     }
 
+    /// Whose calls wait, and how many, in all lines.
+    pub fn crowd(&self) -> impl Iterator<Item = (Principal, usize)> {
+        self.crowd.all()
+    }
+
     /// What became of those who were told when to come back.
     pub fn promises(&self) -> promises::Count {
         let gates = self.gates.values().map(|gate| gate.line.promises());

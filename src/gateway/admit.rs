@@ -7,6 +7,7 @@ mod hear;
 pub mod joint;
 mod pace;
 mod permit;
+mod seen;
 mod toll;
 
 use std::{

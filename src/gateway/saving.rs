@@ -24,7 +24,7 @@ use crate::{
         saving::{self as decide, Ask, Identity, Organisation, Origin, Write},
     },
     telemetry::{
-        access_log::{AccessLog, Record},
+        access_log::{AccessLog, Observers, Record},
         callers::Names,
         metrics::{Metrics, SavedBy},
     },
@@ -123,7 +123,7 @@ impl Saving {
                 None,
                 Names::default(),
                 (None, None),
-                None,
+                Observers::default(),
             ),
             rules,
         }))

@@ -146,6 +146,7 @@ impl Server {
         inherited.is_used_up()?;
         let mut common = Common {
             metrics: Metrics::default(),
+            errors: Arc::default(),
             audit: config.audit.as_ref().map(record).transpose()?,
             store: None,
             memory: Memory::new(config.replay.memory_total),
@@ -172,6 +173,7 @@ impl Server {
             organisations: organisations.iter().map(OrganisationPlan::of).collect(),
             edge,
             log: config.telemetry.access_log.then(|| output.clone()),
+            errors: Arc::clone(&common.errors),
             stop_accepting: stop_accepting.clone(),
         };
         let workers = Worker::start_all(&plan, bound)?;

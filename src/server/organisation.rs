@@ -25,7 +25,7 @@ use crate::{
         saving::Saving,
     },
     store::Link,
-    telemetry::{audit::Audit, metrics::Metrics},
+    telemetry::{audit::Audit, errors::Errors, metrics::Metrics},
     token::{Keeping, awake, issuer::Login},
     upstream::{replay::Memory, tls},
 };
@@ -39,6 +39,8 @@ pub struct Common {
     pub store: Option<Arc<Link>>,
     /// One page for all.
     pub metrics: Metrics,
+    /// What ended badly, of all.
+    pub errors: Arc<Errors>,
     /// Of all replay copies: one machine has one memory.
     pub memory: Arc<Memory>,
     /// Tunnels, which a drain waits for.

@@ -14,15 +14,17 @@ use super::{
     audit::{Audit, Place},
     callers::{Name, Names},
     digits::{push, push_millis},
+    errors::{ErrorAnswer, Errors},
     metrics::{SavedBy, Tally},
     output::Output,
+    printable::push_printable,
     stamp::Stamp,
 };
 use crate::{
     config::LogFormat,
     decide::{
         callers::{Peer, Principal},
-        path::{self, Family},
+        path,
         turns::Standing,
     },
 };
@@ -169,7 +171,7 @@ impl Drop for Record {
             self.settle();
         }
         self.log.write(self);
-        self.log.count(self);
+        self.log.observe(self);
     }
 }
 
@@ -214,8 +216,16 @@ pub struct AccessLog {
     /// `None`: `telemetry.access_log` is off.
     writer: Option<Output>,
     audit: Option<Audit>,
-    /// `None`: what is recorded here is counted elsewhere.
-    tally: Option<Arc<Tally>>,
+    observers: Observers,
+}
+
+/// Who else sees how each call ends; nobody, where what is recorded is seen elsewhere.
+#[derive(Debug, Default)]
+pub struct Observers {
+    /// Counts them.
+    pub tally: Option<Arc<Tally>>,
+    /// Keeps those that ended in an error.
+    pub errors: Option<Arc<Errors>>,
 }
 
 #[derive(Debug, Default)]
@@ -232,9 +242,9 @@ impl AccessLog {
         org: Option<Box<str>>,
         names: Names,
         (writer, audit): (Option<Output>, Option<Audit>),
-        tally: Option<Arc<Tally>>,
+        observers: Observers,
     ) -> Arc<Self> {
-        Arc::new(Self { format, org, names, buffer: Mutex::default(), writer, audit, tally })
+        Arc::new(Self { format, org, names, buffer: Mutex::default(), writer, audit, observers })
     }
 
     /// Hands over what there is. The sweeper calls it.
@@ -252,9 +262,15 @@ impl AccessLog {
     }
 
     /// Whether or not it is logged.
-    fn count(&self, record: &Record) {
-        if let Some(tally) = &self.tally {
+    fn observe(&self, record: &Record) {
+        let Observers { tally, errors } = &self.observers;
+        if let Some(tally) = tally {
             tally.count(record);
+        }
+        let Some(errors) = errors else { return };
+        let of = (self.org.as_deref(), self.names.of(record.principal));
+        if let Some(answer) = ErrorAnswer::of(record, of) {
+            errors.note(answer);
         }
     }
 
@@ -364,24 +380,6 @@ fn line(out: &mut Vec<u8>, timestamp: &str, log: &AccessLog, record: &Record) {
 fn words(out: &mut Vec<u8>, words: &[&str]) {
     for word in words {
         out.extend_from_slice(word.as_bytes());
-    }
-}
-
-/// A path family in printable ASCII.
-fn push_printable(out: &mut Vec<u8>, family: Family<'_>) {
-    for segment in family.segments() {
-        out.push(b'/');
-        if segment.bytes().all(|byte| byte.is_ascii_graphic()) {
-            out.extend_from_slice(segment.as_bytes());
-            continue;
-        }
-        for c in segment.chars() {
-            if c.is_ascii_graphic() {
-                out.push(c as u8);
-            } else {
-                out.extend_from_slice(c.escape_unicode().to_string().as_bytes());
-            }
-        }
     }
 }
 

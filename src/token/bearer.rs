@@ -70,6 +70,16 @@ impl Token {
         Self { share: self.share.numbered(serial), ..self.ending(self.expires_at) }
     }
 
+    /// How long it lives, from `born` on.
+    pub fn life(&self) -> Duration {
+        self.expires_at.saturating_duration_since(self.born)
+    }
+
+    /// How much of that is left.
+    pub fn left(&self, now: Instant) -> Duration {
+        self.expires_at.saturating_duration_since(now)
+    }
+
     /// When it was asked for.
     pub fn born(&self) -> Instant {
         self.born

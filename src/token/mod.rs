@@ -19,6 +19,7 @@ mod oversee;
 pub mod pool;
 pub mod provider;
 mod seals;
+mod seen;
 pub mod shared;
 pub mod verify;
 mod wire;
@@ -53,6 +54,7 @@ use verify::Check;
 pub use answer::Share;
 pub use bearer::Token;
 pub use oversee::Toll;
+pub use seen::Seen;
 
 /// No usable token within the caller's deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -125,7 +125,7 @@ async fn every_path(format: &str, mode: &str, http2: &str) {
     genesys.revoke();
     call().send().await.unwrap();
     raw(&gateway);
-    for page in ["/metrics", "/readyz", "/healthz"] {
+    for page in ["/metrics", "/readyz", "/healthz", "/api/status"] {
         let page = page.to_owned();
         let line = gateway.wait_for_log("health on http://");
         let base = line.rsplit_once("http://").unwrap().1.split('/').next().unwrap().to_owned();

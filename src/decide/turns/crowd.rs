@@ -39,6 +39,11 @@ impl Crowd {
         self.parts.get(&principal).map_or(0, |part| part.calls)
     }
 
+    /// Whose calls wait, and how many.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Principal, usize)> {
+        self.parts.iter().map(|(principal, part)| (*principal, part.calls))
+    }
+
     /// One more.
     pub(super) fn add(&mut self, who: &Who) {
         self.change(who.principal, |part| {

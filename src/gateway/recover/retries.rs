@@ -40,6 +40,11 @@ impl Retries {
         let share = Share::of(config.budget);
         Self { api: Budget::new(share), apps: Budget::new(share) }
     }
+
+    /// Retries that are paid for: of calls to the API, and of uploads.
+    pub fn left(&self) -> [u64; 2] {
+        [&self.api, &self.apps].map(|one| retry_budget::left(one.balance.load(Ordering::Relaxed)))
+    }
 }
 
 /// A balance that all workers add to without a lock.

@@ -14,7 +14,11 @@ use crate::{
         connection::Protocols, door::Door, organisation::Organisation, places::Places, pulse::Beat,
         streams::Streams, tls::Edge,
     },
-    telemetry::{access_log::AccessLog, output::Output},
+    telemetry::{
+        access_log::{AccessLog, Observers},
+        errors::Errors,
+        output::Output,
+    },
     upstream::{
         connect::Connector,
         deadline::Deadlines,
@@ -31,6 +35,8 @@ pub struct WorkerPlan {
     pub edge: Option<Arc<Edge>>,
     /// Where access lines go, if anywhere.
     pub log: Option<Output>,
+    /// Where what ended badly is kept.
+    pub errors: Arc<Errors>,
     /// The beginning of a drain.
     pub stop_accepting: CancellationToken,
 }
@@ -69,8 +75,8 @@ impl WorkerPlan {
         let deadlines = Arc::<Deadlines>::default();
         let mut gateways = Vec::with_capacity(self.organisations.len());
         for org in &self.organisations {
-            let log = self.log.clone();
-            gateways.push(org.gateway(log, Arc::clone(&deadlines), connections.clone())?);
+            let to = (self.log.clone(), Arc::clone(&self.errors));
+            gateways.push(org.gateway(to, Arc::clone(&deadlines), connections.clone())?);
         }
         let mut all = gateways.iter().zip(&self.organisations);
         let (first, _) = all.next().ok_or(StartError::NoClient)?;
@@ -102,7 +108,7 @@ impl OrganisationPlan {
     /// A worker's own part of it.
     fn gateway(
         &self,
-        log: Option<Output>,
+        (log, errors): (Option<Output>, Arc<Errors>),
         deadlines: Arc<Deadlines>,
         tasks: TaskTracker,
     ) -> Result<Arc<Gateway>, StartError> {
@@ -135,7 +141,7 @@ impl OrganisationPlan {
                 org,
                 names,
                 (log, self.shared.audit.clone()),
-                Some(tally),
+                Observers { tally: Some(tally), errors: Some(errors) },
             ),
             deadlines,
             tasks,

@@ -6,7 +6,7 @@ use crate::telemetry::output::pair;
 fn lines(format: LogFormat, path: &'static str) -> String {
     let (output, written) = pair();
     let names = Names::new(["billing".to_owned()]);
-    let log = AccessLog::new(format, None, names, (Some(output), None), None);
+    let log = AccessLog::new(format, None, names, (Some(output), None), Observers::default());
     let id = HeaderValue::from_static("abc");
     let principal = Principal::Named(0);
     let mut record = Record::begin(&log, principal, Method::GET, path.parse().unwrap(), id);
@@ -45,7 +45,13 @@ fn a_json_line_is_one_object_whatever_the_path_holds() {
 #[test]
 fn a_caller_that_left_before_the_answer_is_a_499() {
     let (output, written) = pair();
-    let log = AccessLog::new(LogFormat::Text, None, Names::default(), (Some(output), None), None);
+    let log = AccessLog::new(
+        LogFormat::Text,
+        None,
+        Names::default(),
+        (Some(output), None),
+        Observers::default(),
+    );
     let id = HeaderValue::from_static("abc");
     let caller = Principal::at([127, 0, 0, 1].into());
     drop(Record::begin(&log, caller, Method::GET, Uri::from_static("/a"), id));

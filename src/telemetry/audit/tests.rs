@@ -13,7 +13,7 @@ use crate::{
         callers::Principal,
     },
     telemetry::{
-        access_log::{AccessLog, End, Ruling},
+        access_log::{AccessLog, End, Observers, Ruling},
         callers::Names,
         log::Heard,
     },
@@ -52,7 +52,7 @@ fn log(audit: &Audit) -> Arc<AccessLog> {
         None,
         Names::new(["billing".to_owned()]),
         (None, Some(audit.clone())),
-        None,
+        Observers::default(),
     )
 }
 
@@ -201,6 +201,7 @@ fn strangers_have_their_lines_up_to_a_rate_and_are_counted_beyond_it() {
 
 #[test]
 fn without_an_audit_log_nothing_is_in_a_calls_way() {
-    let log = AccessLog::new(LogFormat::Text, None, Names::default(), (None, None), None);
+    let log =
+        AccessLog::new(LogFormat::Text, None, Names::default(), (None, None), Observers::default());
     assert!(!record(&log, "/").must_not_pass());
 }

@@ -157,13 +157,18 @@ impl Gateway {
 
     /// A page of the admin listener, which is there when `ADMIN` was among its variables.
     pub async fn admin(&self, path: &str) -> String {
-        let line = self.wait_for_log("health on http://");
-        let base = line.rsplit_once("http://").unwrap().1.split('/').next().unwrap();
-        let url = format!("http://{base}{path}");
+        let url = self.admin_url(path);
         let answer = super::world::client().get(url).send().await.unwrap();
         let page = answer.error_for_status().unwrap().text().await.unwrap();
         nothing_planted_in(&page);
         page
+    }
+
+    /// The URL of a page of the admin listener.
+    pub fn admin_url(&self, path: &str) -> String {
+        let line = self.wait_for_log("health on http://");
+        let base = line.rsplit_once("http://").unwrap().1.split('/').next().unwrap();
+        format!("http://{base}{path}")
     }
 
     /// A gauge on its page of metrics.

@@ -1,5 +1,6 @@
 //! A gateway process, a simulated Genesys Cloud, and what tests do with them.
 
+pub mod admin;
 pub mod bridge;
 pub mod browser;
 pub mod callers;
@@ -12,6 +13,7 @@ pub mod gateway;
 pub mod hungry;
 pub mod load;
 pub mod oidc;
+pub mod openapi;
 pub mod patience;
 pub mod planted;
 pub mod raw;

@@ -9,7 +9,7 @@ use crate::{
     config::LogFormat,
     decide::callers::Principal,
     telemetry::{
-        access_log::{AccessLog, End, Record},
+        access_log::{AccessLog, End, Observers, Record},
         metrics::{Metrics, SavedBy},
     },
 };
@@ -17,7 +17,13 @@ use crate::{
 fn log(metrics: &Metrics, names: &[&str]) -> Arc<AccessLog> {
     let names = Names::new(names.iter().map(|name| (*name).to_owned()));
     let tally = metrics.worker(&names, std::iter::empty());
-    AccessLog::new(LogFormat::Text, None, names, (None, None), Some(tally))
+    AccessLog::new(
+        LogFormat::Text,
+        None,
+        names,
+        (None, None),
+        Observers { tally: Some(tally), errors: None },
+    )
 }
 
 fn request(log: &Arc<AccessLog>, caller: Principal, path: &str) -> Box<Record> {
