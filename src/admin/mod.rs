@@ -1,13 +1,23 @@
 //! Health, metrics and status, on a listener of its own.
 //! It never proxies, never shows a secret, and answers only those who name it as itself.
 
+mod actions;
 mod history;
+mod key;
 mod ready;
 mod routes;
 pub mod status;
 mod survey;
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
@@ -20,6 +30,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     gateway::{Shared, guard::Guard},
     server::{StartError, inherited::Inherited, organisation::Common},
+    telemetry::seldom::Seldom,
 };
 use history::History;
 use routes::Answers;
@@ -64,6 +75,9 @@ impl Bound {
             errors: Arc::clone(&common.errors),
             history: History::new(all.len()),
             started: Instant::now(),
+            key: all.first().and_then(|shared| shared.config.admin_key),
+            ending: AtomicBool::new(false),
+            refused: Seldom::new(),
             all,
         });
         let followed = Arc::clone(&answers);
@@ -80,8 +94,8 @@ async fn accept(
 ) {
     let places = Arc::new(Semaphore::new(PLACES));
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::debug!(%error, "cannot accept on the admin listener");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -89,9 +103,15 @@ async fn accept(
             }
         };
         let (answers, stop) = (Arc::clone(&answers), stop.clone());
+        let ends = Arc::new(AtomicBool::new(false));
+        let (asked, told) = (Arc::clone(&answers), Arc::clone(&ends));
         let service = service_fn(move |request: Request<Incoming>| {
-            let answer = answers.to(request);
-            async move { Ok::<_, Infallible>(answer) }
+            let (asked, told) = (Arc::clone(&asked), Arc::clone(&told));
+            async move {
+                let answer = asked.to(peer, request).await;
+                told.fetch_or(answer.ends, Ordering::Relaxed);
+                Ok::<_, Infallible>(answer.response)
+            }
         });
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -101,6 +121,10 @@ async fn accept(
         connections.spawn(async move {
             if let Some(Err(error)) = stop.run_until_cancelled(served).await {
                 tracing::debug!(%error, "admin connection ended");
+            }
+            // Whoever asked for the end has been told that it comes.
+            if ends.load(Ordering::Relaxed) {
+                answers.end();
             }
             drop(place);
         });

@@ -18,6 +18,9 @@ pub struct Status {
     pub reasons: Vec<String>,
     /// It ends as soon as its calls have.
     pub draining: bool,
+    /// What is logged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<Log>,
     /// `[store]`, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<Store>,
@@ -28,6 +31,15 @@ pub struct Status {
     pub organisations: Vec<Organisation>,
     /// The last answers that were errors, the latest first.
     pub errors: Vec<ErrorAnswer>,
+}
+
+/// What is logged, as filters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Log {
+    /// In use.
+    pub level: String,
+    /// `telemetry.log`
+    pub configured: String,
 }
 
 /// What replicas share things by.
@@ -79,6 +91,9 @@ pub struct Organisation {
     /// Gateways that share the budget, this one included; with `[store]` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<u64>,
+    /// Callers whose calls are not let through here.
+    #[serde(default)]
+    pub paused: Vec<String>,
     /// Budget and queue every five seconds of the last ten minutes, the oldest first.
     pub history: Vec<Sample>,
 }
@@ -211,6 +226,7 @@ mod tests {
             ready: true,
             reasons: vec![text()],
             draining: false,
+            log: Some(Log { level: text(), configured: text() }),
             store: Some(Store { state: StoreState::Down, why: some() }),
             audit: Some(Audit { failing: false, lost: 0 }),
             organisations: vec![Organisation {
@@ -241,6 +257,7 @@ mod tests {
                 in_flight: 0,
                 retries: Retries { api: 0, apps: 0 },
                 replicas: Some(1),
+                paused: vec![text()],
                 history: vec![Sample { at: 0, used: 0, allowed: Some(1), waiting: 0 }],
             }],
             errors: vec![ErrorAnswer {
@@ -294,7 +311,7 @@ mod tests {
         let mut checked = 0;
         let status = &document["components"]["schemas"]["Status"];
         described(&document, status, &serde_json::to_value(whole()).unwrap(), &mut checked);
-        assert_eq!(checked, 11, "kinds of objects");
+        assert_eq!(checked, 12, "kinds of objects");
     }
 
     #[test]

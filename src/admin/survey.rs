@@ -9,13 +9,14 @@ use super::{
     ready::{self, FIRST},
     routes::Answers,
     status::{
-        Audit, Budget, Organisation, Queue, Retries, Share, Status, Store, StoreState, Token,
+        Audit, Budget, Log, Organisation, Queue, Retries, Share, Status, Store, StoreState, Token,
         TokenState, Waiting,
     },
 };
 use crate::{
     gateway::Shared,
     store::{Health, Link},
+    telemetry::level,
     token::{self, Seen},
 };
 
@@ -35,6 +36,8 @@ impl Answers {
             ready: readiness.ready,
             reasons: readiness.reasons,
             draining,
+            log: level::shown()
+                .map(|shown| Log { level: shown.current, configured: shown.configured }),
             store: self.store.as_deref().map(store),
             audit: audit.map(|audit| Audit { failing: audit.failing(), lost: audit.lost() }),
             organisations: organisations
@@ -68,6 +71,11 @@ fn organisation(shared: &Shared, now: Instant) -> Organisation {
         in_flight: admission.in_flight() as u64,
         retries: Retries { api, apps },
         replicas: together.then(|| admission.replicas() as u64),
+        paused: admission
+            .paused()
+            .into_iter()
+            .map(|who| shared.callers.name(who).to_string())
+            .collect(),
         history: Vec::new(),
     }
 }

@@ -6,6 +6,7 @@ mod audit;
 mod callers;
 mod clients;
 mod jwt;
+mod keys;
 mod listen;
 mod oauth;
 mod orgs;
@@ -22,6 +23,7 @@ mod vault;
 pub use audit::read_audit_key;
 #[cfg(test)]
 pub(super) use callers::OF_A_CALLER;
+pub use telemetry::filter as log_filter;
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -51,6 +53,7 @@ pub(super) fn config(settings: &mut Settings<'_>) -> Checked<Config> {
     // Each section is read before any is missed, so that every problem is found.
     let listen = listen::listen(settings);
     let admin = listen::admin(settings);
+    let admin_key = keys::digest(settings, listen::ADMIN_KEY, "actions take one");
     let shutdown_linger =
         settings.duration(Key("", "shutdown_linger"), Duration::ZERO, &FROM_ZERO_TO_HOUR);
     let shutdown_timeout =
@@ -101,6 +104,7 @@ pub(super) fn config(settings: &mut Settings<'_>) -> Checked<Config> {
     let mut config = Config {
         listen: listen?,
         admin: admin?,
+        admin_key: admin_key?.map(|(key, _)| key),
         shutdown_linger: shutdown_linger?,
         shutdown_timeout: shutdown_timeout?,
         upstream: upstream?,

@@ -22,7 +22,18 @@ pub(crate) struct Key(pub(crate) &'static str, pub(crate) &'static str);
 
 /// Every section and its keys. A key that is not here is an error, never a silent no-op.
 pub(crate) const SECTIONS: [(&str, &[&str]); 14] = [
-    ("", &["listen", "admin", "shutdown_linger", "shutdown_timeout", "caller"]),
+    (
+        "",
+        &[
+            "listen",
+            "admin",
+            "admin_key_file",
+            "admin_key_sha256",
+            "shutdown_linger",
+            "shutdown_timeout",
+            "caller",
+        ],
+    ),
     (
         "upstream",
         &[
@@ -342,7 +353,7 @@ mod tests {
             "unknown key or section `lisen` at the top | did you mean `listen`?",
             "`oauth` is a section | write [oauth] on a line of its own, its keys below it",
             "unknown key or section `region` at the top | `region` belongs in [upstream]",
-            "unknown key or section `sink` at the top | accepted here: listen, admin, shutdown_linger, shutdown_timeout, caller, upstream, oauth, vault, replay, rate_limit, retry, saving, access, jwt, audit, store, telemetry, tls",
+            "unknown key or section `sink` at the top | accepted here: listen, admin, admin_key_file, admin_key_sha256, shutdown_linger, shutdown_timeout, caller, upstream, oauth, vault, replay, rate_limit, retry, saving, access, jwt, audit, store, telemetry, tls",
             "unknown key `listen` in [upstream] | `listen` belongs at the top, above the first [section]",
             "unknown key `regoin` in [upstream] | did you mean `region`?",
             "unknown key `weather` in [upstream] | accepted here: region, api_url, login_url, apps_url, ca_file, http2, connect_timeout, response_timeout, idle_timeout, warm_connections, proxy",

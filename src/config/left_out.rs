@@ -16,8 +16,10 @@ use super::{
 
 /// Its listener is its own, and so is its caller; there is one organisation.
 const SECTIONS: [&str; 3] = ["tls", "jwt", "orgs"];
-/// No program sends a header that only pages must: its caller has a key, which no page can know.
-const KEYS: [Key; 5] = [
+/// Nobody may be able to read the admin's key but who runs the gateway for all. No program sends a header that only pages must: its caller has a key, which no page can know.
+const KEYS: [Key; 7] = [
+    Key("", "admin_key_file"),
+    Key("", "admin_key_sha256"),
     Key("", "caller"),
     Key("access", "mode"),
     Key("access", "require_header"),

@@ -38,7 +38,7 @@ pub(crate) use self::units::{show_duration, show_size};
 pub use self::{
     access::{Access, IdentityProvider, Mode, PerAddress},
     caller::{Caller, CertName, KeyDigest},
-    check::read_audit_key,
+    check::{log_filter, read_audit_key},
     credential::Kind as SecretKind,
     env::Variables,
     left_out::Named,
@@ -60,6 +60,8 @@ pub struct Config {
     pub listen: Vec<Listen>,
     /// Health listener; `None` turns it off.
     pub admin: Option<SocketAddr>,
+    /// Of the key that actions on the admin listener take; `None`: there are none.
+    pub admin_key: Option<KeyDigest>,
     /// How long connections are taken after the gateway has said that it is not ready.
     pub shutdown_linger: Duration,
     /// How long a drain may take before open connections are cut.

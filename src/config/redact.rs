@@ -27,7 +27,7 @@ pub(super) fn redact(text: &str, table: &DeTable<'_>, broken: bool) -> String {
 /// Keys of certificates, which are no secret, nor where they are: too near to `client_secret`.
 const NO_SECRETS: [&str; 2] = ["clientcert", "clientcerts"];
 /// Keys whose values are paths of files with a secret in them.
-const PATHS: [&str; 2] = ["key_file", "client_key"];
+const PATHS: [&str; 3] = ["key_file", "admin_key_file", "client_key"];
 
 /// Whether a key, however misspelt, names something that must not be printed.
 pub(super) fn names_a_secret(key: &str) -> bool {

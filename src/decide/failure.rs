@@ -34,6 +34,8 @@ pub enum Failure {
     Denied,
     /// Its caller's own rules do not let it through.
     NotAllowed,
+    /// Its caller has been paused by the operator.
+    CallerPaused,
     /// The caller's body, or its chunks, were malformed.
     BodyBroken,
     /// The caller left in mid-body. One that only stopped sending reads the answer.
@@ -172,6 +174,12 @@ impl Failure {
                 "The gateway does not let this caller make this call",
                 "http_request_denied",
             ),
+            Self::CallerPaused => (
+                503,
+                "proxy.caller.paused",
+                "Whoever runs this gateway has paused your calls; ask them",
+                "http_request_denied",
+            ),
             Self::BodyBroken | Self::CallerLeft => (
                 400,
                 "proxy.body.broken",
@@ -271,6 +279,8 @@ impl Failure {
                 Some((retry_after.as_secs() + partial).max(1))
             }
             Self::Draining | Self::CallersCrowd => Some(1),
+            // Somebody has to change their mind.
+            Self::CallerPaused => Some(60),
             // Its keys are fetched again no sooner.
             Self::KeysUnavailable => Some(keys::CALLERS_COOL_DOWN.as_secs()),
             // Disks are tried again after a quarter of a second, and filled by somebody for longer.
@@ -316,6 +326,7 @@ impl Failure {
             | Self::CallerUnknown(_)
             | Self::KeysUnavailable
             | Self::CallersCrowd
+            | Self::CallerPaused
             | Self::Denied
             | Self::NotAllowed
             | Self::RateLimited { .. }
@@ -334,63 +345,4 @@ impl Failure {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn retry_after_rounds_up_so_that_whoever_comes_back_then_is_served() {
-        let after = |millis| {
-            Failure::RateLimited { retry_after: Duration::from_millis(millis) }.retry_after()
-        };
-        assert_eq!([after(0), after(1), after(1000), after(1001)], [1, 1, 1, 2].map(Some));
-    }
-
-    /// Public names: the table must have a row for each.
-    #[test]
-    fn every_code_is_documented_with_its_status() {
-        let retry_after = Duration::from_secs(1);
-        let table = include_str!("../../docs/errors.md");
-        for failure in [
-            Failure::BadRequest(""),
-            Failure::Misdirected,
-            Failure::CrossSite,
-            Failure::HeaderRequired,
-            Failure::UriTooLong,
-            Failure::MethodRefused,
-            Failure::CallerUnknown(""),
-            Failure::KeysUnavailable,
-            Failure::CallersCrowd,
-            Failure::Denied,
-            Failure::NotAllowed,
-            Failure::BodyBroken,
-            Failure::CallerLeft,
-            Failure::BodyTimeout,
-            Failure::RateLimited { retry_after },
-            Failure::QueueFull { retry_after },
-            Failure::TokenUnavailable { retry_after },
-            Failure::CredentialsRefused { retry_after },
-            Failure::Unreachable,
-            Failure::TlsFailed,
-            Failure::ConnectTimeout,
-            Failure::ResponseTimeout,
-            Failure::UpstreamBroken,
-            Failure::BadAnswer,
-            Failure::Draining,
-            Failure::AuditUnavailable,
-        ] {
-            let Facts { status, code, .. } = failure.facts();
-            assert!(table.contains(&format!("| {status} | `{code}` |")), "{status} {code}");
-        }
-    }
-
-    #[test]
-    fn the_gateways_own_trouble_with_a_token_is_never_a_401() {
-        let retry_after = Duration::from_secs(1);
-        for failure in
-            [Failure::TokenUnavailable { retry_after }, Failure::CredentialsRefused { retry_after }]
-        {
-            assert_eq!(failure.facts().status, 503);
-            assert_eq!(failure.facts().code, "proxy.token.unavailable");
-        }
-    }
-}
+mod tests;

@@ -219,6 +219,14 @@ impl Freshness {
         }
     }
 
+    /// Somebody wants the next token now. The one in use stays until it is there.
+    pub fn renew(&mut self, now: Instant) {
+        self.refresh_at = self.refresh_at.map(|at| at.min(now));
+        if !self.fetching {
+            self.hurry(now);
+        }
+    }
+
     /// A request signed with `generation` got a 401 from path family `family`; `worked` tells
     /// whether that generation ever got another answer.
     pub fn rejected(

@@ -259,6 +259,17 @@ impl<W> Turns<W> {
         Some((waiter, self.let_go(&visit.held, now)))
     }
 
+    /// All calls of a caller that wait go away. With them, whether one held what somebody may wait for.
+    pub fn dismiss(&mut self, principal: Principal, now: Instant) -> (Vec<W>, bool) {
+        let of = |(ticket, (whose, _)): (&Ticket, &(Principal, At))| {
+            (*whose == principal).then_some(*ticket)
+        };
+        let tickets: Vec<Ticket> = self.waiting.iter().filter_map(of).collect();
+        let left = tickets.into_iter().filter_map(|ticket| self.leave(ticket, now));
+        let (waiters, held): (Vec<W>, Vec<bool>) = left.unzip();
+        (waiters, held.contains(&true))
+    }
+
     /// A call that had a place left, signed with this token. Returns how many ever left under it.
     pub fn left(&mut self, gates: &[GateId], spot: Spot, now: Instant) -> u64 {
         for id in gates {

@@ -6,6 +6,7 @@ mod desk;
 mod hear;
 pub mod joint;
 mod pace;
+mod paused;
 mod permit;
 mod seen;
 mod toll;
@@ -45,6 +46,7 @@ use crate::{
 pub use asking::{Asker, Asking, TurnedAway};
 pub use desk::Desk;
 use joint::Joint;
+use paused::Paused;
 pub use permit::Permit;
 use permit::Place;
 pub use toll::Toll;
@@ -79,6 +81,8 @@ pub struct Admission {
     sliced: AtomicBool,
     /// There is a limit of our own; without one nothing needs counting.
     limited: bool,
+    /// Whose calls are not let through.
+    paused: Paused,
     /// Its limits are shared with other replicas.
     joint: OnceLock<Joint>,
 }
@@ -149,6 +153,7 @@ impl Admission {
             suspicious: AtomicBool::new(false),
             sliced: AtomicBool::new(false),
             limited: limit.requests_per_minute.is_some(),
+            paused: Paused::default(),
             joint: OnceLock::new(),
         });
         let pacer = Arc::clone(&admission);
@@ -207,6 +212,7 @@ impl Admission {
         asking: &Asking<'_>,
         ticket: Option<Ticket>,
     ) -> Result<Stood, TurnedAway> {
+        let new = ticket.is_none();
         let who = {
             let mut state = self.state();
             let ticket = ticket.unwrap_or_else(|| state.ticket());
@@ -222,11 +228,17 @@ impl Admission {
         };
         let call = self.call(asking, who.ticket);
         let mut receiver = None;
-        let arrival = self.state().arrive(now, call, || {
+        let mut state = self.state();
+        // Under the lock: who is paused now has been sent out of the lines, and nobody comes after.
+        if new && self.paused.is(call.who.principal) {
+            return Err(TurnedAway { failure: Failure::CallerPaused, standing: None });
+        }
+        let arrival = state.arrive(now, call, || {
             let (sender, turn) = oneshot::channel();
             receiver = Some(turn);
             sender
         });
+        drop(state);
         match (arrival, receiver) {
             (Arrival::Granted(grant), _) => Ok(Stood::Granted(self.permit(grant))),
             (Arrival::Refused(refused), _) => Err(refused.into()),
@@ -313,19 +325,6 @@ impl Admission {
             self.signs(lane, token.share, token.born());
         };
         tokens.follow(signs).await;
-    }
-
-    /// How many wait for their turn.
-    pub fn waiting(&self) -> usize {
-        self.state().len()
-    }
-
-    /// Requests admitted whose answer has not ended.
-    pub fn in_flight(&self) -> usize {
-        let desks = self.desks();
-        let of = |desk: Arc<Desk>| desk.in_flight().load(Ordering::Relaxed);
-        let at_desks: usize = desks.iter().filter_map(Weak::upgrade).map(of).sum();
-        self.in_flight.load(Ordering::Relaxed) + at_desks
     }
 
     fn permit(self: &Arc<Self>, grant: Grant) -> Permit {

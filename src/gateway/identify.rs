@@ -311,6 +311,11 @@ impl Callers {
         }
     }
 
+    /// The `[[caller]]` of this name.
+    pub fn named(&self, name: &str) -> Option<Principal> {
+        self.names.find(name)
+    }
+
     /// What logs and people call a caller.
     pub fn name(&self, principal: Principal) -> Name<'_> {
         self.names.of(principal)

@@ -315,6 +315,7 @@ impl Gateway {
         let tunnel = asked.websocket();
         let call = authorize::Call { principal, method: &parts.method, path, tunnel };
         authorize::authorize(&call, &config.access.deny, callers, said, record)?;
+        self.shared.admission.not_paused(principal)?;
         if callers.have_keys() {
             headers::withhold_key(&mut parts.headers);
         }

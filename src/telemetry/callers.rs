@@ -28,6 +28,12 @@ impl Names {
         &self.0
     }
 
+    /// Who is called so.
+    pub fn find(&self, name: &str) -> Option<Principal> {
+        let number = self.0.iter().position(|known| known == name)?;
+        u16::try_from(number).ok().map(Principal::Named)
+    }
+
     /// What to call a caller.
     pub fn of(&self, principal: Principal) -> Name<'_> {
         match principal {
@@ -111,6 +117,8 @@ mod tests {
             (Principal::Unknown, "-"),
         ] {
             let of = names.of(principal);
+            let found = (principal <= Principal::Named(1)).then_some(principal);
+            assert_eq!(names.find(name), found);
             assert_eq!(of.to_string(), name);
             let mut pushed = Vec::new();
             of.push(&mut pushed);

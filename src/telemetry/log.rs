@@ -3,9 +3,12 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
-use super::output::{self, Output};
+use super::{
+    level,
+    output::{self, Output},
+};
 use crate::config::{LogFormat, Telemetry};
 
 /// Installs the process's log; what it hands back takes access lines and flushes both. Of a second
@@ -16,6 +19,7 @@ use crate::config::{LogFormat, Telemetry};
 pub fn init(telemetry: &Telemetry) -> std::io::Result<Output> {
     let output = output::start(telemetry.format)?;
     let filter = EnvFilter::try_new(&telemetry.log).unwrap_or_else(|_| EnvFilter::new("info"));
+    let (filter, handle) = reload::Layer::new(filter);
     let registry = tracing_subscriber::registry().with(filter);
     let lines = output.clone();
     let events = fmt::layer().with_writer(move || lines.clone());
@@ -25,8 +29,9 @@ pub fn init(telemetry: &Telemetry) -> std::io::Result<Output> {
             .try_init(),
         LogFormat::Json => registry.with(events.json().flatten_event(true)).try_init(),
     };
-    if let Err(error) = installed {
-        tracing::debug!(%error, "the log was already installed");
+    match installed {
+        Ok(()) => level::installed(&telemetry.log, handle),
+        Err(error) => tracing::debug!(%error, "the log was already installed"),
     }
     Ok(output)
 }

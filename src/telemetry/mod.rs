@@ -7,6 +7,7 @@ pub mod callers;
 pub mod causes;
 pub mod digits;
 pub mod errors;
+pub mod level;
 pub mod log;
 pub mod metrics;
 pub mod output;

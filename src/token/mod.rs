@@ -14,6 +14,7 @@ pub mod issuer;
 mod keep;
 pub mod keys;
 pub mod look;
+mod operated;
 mod others;
 mod oversee;
 pub mod pool;

@@ -12,6 +12,7 @@ mod support;
 
 mod access;
 mod admin;
+mod admin_actions;
 mod admin_status;
 mod audit;
 mod bare;

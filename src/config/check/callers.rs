@@ -5,20 +5,17 @@ use std::{
     collections::{BTreeMap, HashMap},
     net::IpAddr,
     num::NonZeroU32,
-    path::Path,
     time::Duration,
 };
 
 use ipnet::IpNet;
 
-use super::{access, jwt, rate_limit::MOST, tls};
+use super::{access, jwt, keys, rate_limit::MOST, tls};
 use crate::{
     config::{
-        Caller, KeyDigest, Mode,
-        credential::{not_a_word, read, without_newline},
+        Caller, Mode,
         file::Key,
         read::{Checked, Read, Settings},
-        redact::looks_like_a_path,
         report::{Place, Problem},
         tables::Tables,
     },
@@ -71,8 +68,6 @@ const CALLERS: Tables = Tables {
 };
 
 const LONGEST_NAME: usize = 64;
-/// A shorter key can be guessed by trying.
-const SHORTEST_KEY: usize = 16;
 
 /// One caller, and where its parts stand.
 struct Written {
@@ -154,7 +149,7 @@ fn caller(own: &mut Settings<'_>, table: &Place) -> Checked<Written> {
     let networks = own.list(NETWORKS, "10.2.0.0/16", |text, place| {
         network(text, place).map(|network| (network, place.clone()))
     });
-    let key = key(own);
+    let key = keys::digest(own, (KEY_FILE, KEY_SHA256), "two keys are two callers");
     let certificate =
         own.text(CLIENT_CERT, "CN=billing", |text, place| tls::name(CLIENT_CERT, text, place));
     let uids = own.numbers(UIDS, 1001);
@@ -243,62 +238,6 @@ fn network(text: &str, place: &Place) -> Read<IpNet> {
         }
     };
     Err(Problem::at(place, format!("`{NETWORKS}`: not a network")).hint(hint))
-}
-
-/// The digest of the key that it sends, and where it is said.
-fn key(own: &mut Settings<'_>) -> Checked<Option<(KeyDigest, Place)>> {
-    let given = own.text(KEY_SHA256, "64 hex digits", |text, place| {
-        let wrong = |what: &str| {
-            Problem::at(place, format!("`{KEY_SHA256}` {what}"))
-                .hint("write the 64 digits that `printf %s \"$KEY\" | sha256sum` prints")
-        };
-        let digest = KeyDigest::parse(text).ok_or_else(|| wrong("is not a SHA-256 digest"))?;
-        if [&b""[..], b"\n"].iter().any(|nothing| digest == KeyDigest::of(nothing)) {
-            return Err(wrong("is the digest of nothing"));
-        }
-        Ok((digest, place.clone()))
-    });
-    let file = own
-        .text(KEY_FILE, "/run/secrets/billing", |text, place| Ok((text.to_owned(), place.clone())));
-    let file = file.and_then(|file| {
-        let Some((text, place)) = file else { return Ok(None) };
-        let full = own.resolve(&text, &place);
-        let read = key_in(&full, &text, &place).map_err(|problem| own.report(problem))?;
-        Ok(Some((read, place)))
-    });
-    let (given, file) = (given?, file?);
-    if let (Some((_, digest)), Some((_, file))) = (&given, &file) {
-        return Err(own.report(
-            Problem::at(file, format!("`{KEY_FILE}` and `{KEY_SHA256}` are two keys"))
-                .against("this is another", digest, "this is one")
-                .hint("keep one of them; two keys are two callers"),
-        ));
-    }
-    Ok(given.or(file))
-}
-
-/// Of the key that a file holds.
-fn key_in(full: &Path, path: &str, place: &Place) -> Read<KeyDigest> {
-    // Somebody may have put the key where its file's name goes.
-    let shown = if looks_like_a_path(path) { path } else { "its file" };
-    let wrong = |what: String| Problem::at(place, format!("`{KEY_FILE}`: {what}"));
-    let bytes = read(full).map_err(|error| {
-        wrong(format!("cannot read {shown}: {error}"))
-            .hint("check the path and its permissions, as the user that runs the gateway")
-    })?;
-    let text = std::str::from_utf8(&bytes).map_err(|_| {
-        wrong(format!("{shown} is not text")).hint("it should hold the key and nothing else")
-    })?;
-    let key = without_newline(text);
-    if let Some(reason) = not_a_word(key) {
-        return Err(wrong(format!("the key {reason}"))
-            .hint("the file should hold the key and nothing else, on one line"));
-    }
-    if key.len() < SHORTEST_KEY {
-        return Err(wrong(format!("the key is shorter than {SHORTEST_KEY} characters"))
-            .hint("make one with `openssl rand -hex 32`"));
-    }
-    Ok(KeyDigest::of(key.as_bytes()))
 }
 
 fn terms(own: &mut Settings<'_>) -> Checked<Terms> {

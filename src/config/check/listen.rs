@@ -16,6 +16,8 @@ use crate::config::{
 
 const LISTEN: Key = Key("", "listen");
 const ADMIN: Key = Key("", "admin");
+/// What actions there take: its file, or its digest.
+pub(super) const ADMIN_KEY: (Key, Key) = (Key("", "admin_key_file"), Key("", "admin_key_sha256"));
 
 /// `sun_path` of Linux holds 108 bytes, the last a zero.
 const MAX_SOCKET_PATH: usize = 107;

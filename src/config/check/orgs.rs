@@ -55,6 +55,7 @@ impl Own {
             config: Config {
                 listen: self.listen,
                 admin: None,
+                admin_key: None,
                 upstream: self.upstream,
                 oauth: self.oauth,
                 vault: self.vault,

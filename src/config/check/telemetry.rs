@@ -32,7 +32,10 @@ pub(super) fn telemetry(settings: &mut Settings<'_>) -> Checked<Telemetry> {
 }
 
 /// A filter that `tracing` takes, and that says what its author meant.
-fn filter(text: &str) -> Result<String, String> {
+///
+/// # Errors
+/// With a hint.
+pub fn filter(text: &str) -> Result<String, String> {
     const EXAMPLE: &str = "write a level, such as \"info\", or \"genesys_proxy=debug,warn\"";
     if text.trim().is_empty() {
         return Err("to log nothing, write \"off\"".to_owned());

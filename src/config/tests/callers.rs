@@ -52,6 +52,27 @@ fn a_key_is_the_same_by_its_digest_and_in_its_file_whatever_ends_its_line() {
 }
 
 #[test]
+fn the_key_of_the_admin_is_written_as_a_callers_and_is_as_long() {
+    let digest = KeyDigest::of(b"the-key-of-billing");
+    let world =
+        || World::new().file("key", "the-key-of-billing\n").file("short", "fifteen-letters");
+    for toml in ["admin_key_file = 'key'", &format!("admin_key_sha256 = '{DIGEST}'")] {
+        assert_eq!(world().toml(toml).config().admin_key, Some(digest), "{toml}");
+    }
+    assert_eq!(World::new().toml("admin_key_file = ''").config().admin_key, None);
+    for (toml, said) in [
+        ("admin_key_file = 'short'", "shorter than 16"),
+        ("admin_key_file = 'none'", "cannot read"),
+        ("admin_key_sha256 = 'the-key-of-billing'", "not a SHA-256 digest"),
+        (&format!("admin_key_file = 'key'\nadmin_key_sha256 = '{DIGEST}'"), "are two keys"),
+    ] {
+        let wrong = world().toml(toml).wrong();
+        assert!(wrong.contains("`admin_key_") && wrong.contains(said), "{wrong}");
+        assert!(!wrong.contains("fifteen") && !wrong.contains("of-billing"), "{wrong}");
+    }
+}
+
+#[test]
 fn a_wait_of_zero_is_one_and_none_is_everybodys() {
     let wait = |line: &str| {
         callers(&format!("[[caller]]\nname = 'a'\nnetworks = ['::/0']\n{line}\n"))[0].terms.max_wait

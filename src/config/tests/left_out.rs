@@ -6,6 +6,8 @@ use crate::config::{Mode, load_for_one};
 
 /// Nothing of it is used, and nothing of it is right.
 const OF_OTHERS: &str = "
+    admin_key_file = '/no/such/key'
+    admin_key_sha256 = 'x'
     caller = [{ name = 'billing', key_file = '/no/such/key' }, {}]
     [access]
     mode = 'key'

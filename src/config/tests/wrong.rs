@@ -232,7 +232,7 @@ fn every_problem_is_reported_with_its_line_and_its_hint() {
     77: `retry.budget` is out of range
        from 0 to 1
     79: unknown key or section `again` at the top
-       accepted here: listen, admin, shutdown_linger, shutdown_timeout, caller, upstream, oauth, vault, replay, rate_limit, retry, saving, access, jwt, audit, store, telemetry, tls
+       accepted here: listen, admin, admin_key_file, admin_key_sha256, shutdown_linger, shutdown_timeout, caller, upstream, oauth, vault, replay, rate_limit, retry, saving, access, jwt, audit, store, telemetry, tls
     "#);
 }
 

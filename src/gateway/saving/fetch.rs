@@ -191,7 +191,8 @@ fn is_own(failure: Failure) -> bool {
         Failure::RateLimited { .. }
         | Failure::QueueFull { .. }
         | Failure::TokenUnavailable { .. }
-        | Failure::CredentialsRefused { .. } => true,
+        | Failure::CredentialsRefused { .. }
+        | Failure::CallerPaused => true,
         Failure::BadRequest(_)
         | Failure::HeadTooLarge(_)
         | Failure::Version
