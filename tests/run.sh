@@ -59,6 +59,8 @@ find_tools() {
     # What the package starts by itself is nobody's business here: tests have servers of their own.
     command -v redis-server >/dev/null || missing+=(redis-server)
     command -v haproxy >/dev/null || missing+=(haproxy)
+    # promtool comes with it.
+    command -v prometheus >/dev/null || missing+=(prometheus)
     [[ ${#missing[@]} -eq 0 ]] || install_packages "${missing[@]}"
     python_is_good || die "python3 is older than 3.11, or has no venv: $(command -v python3)"
     node_is_good || die "node is older than 18, or has no npm: $(command -v node)"

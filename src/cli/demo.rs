@@ -60,7 +60,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<u8> {
     };
     // Whichever fails first ends the other.
     let ((), code) = tokio::join!(simulated, async {
-        let code = gateway.await;
+        let code = Box::pin(gateway).await;
         stop.cancel();
         code
     });

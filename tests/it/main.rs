@@ -47,6 +47,7 @@ mod limits;
 mod live;
 mod malformed_http1;
 mod malformed_http2;
+mod observe;
 mod oidc;
 mod oidc_lives;
 mod oidc_logins;

@@ -16,6 +16,7 @@ pub mod oidc;
 pub mod openapi;
 pub mod patience;
 pub mod planted;
+pub mod prometheus;
 pub mod raw;
 pub mod redis;
 pub mod redis_sets;
