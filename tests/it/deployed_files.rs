@@ -134,6 +134,7 @@ fn each_container_may_do_nothing_it_need_not_and_its_image_is_pinned() {
         assert!(service["mem_limit"].is_string(), "{name} has no bound");
         let image = text(&service["image"]);
         let (_, tag) = image.rsplit_once(':').unwrap();
+        let tag = tag.strip_prefix('v').unwrap_or(tag);
         assert!(tag.starts_with(|c: char| c.is_ascii_digit()), "{image}");
         let (user, added) = (text(&service["user"]), words(&service["cap_add"]));
         // It gives files away, without a network, and ends.
@@ -226,7 +227,7 @@ fn what_compose_refers_to_is_there() {
         let after: Vec<_> = names(after).into_iter().chain(words(after)).collect();
         assert!(after.iter().all(|other| services.contains(other)), "{name}: {after:?}");
     }
-    // Strangers reach the balancer alone, and that on this machine.
+    // Strangers reach the balancer, and people what watches; all on this machine.
     let published: Vec<_> = compose["services"]
         .as_object()
         .unwrap()
@@ -234,7 +235,12 @@ fn what_compose_refers_to_is_there() {
         .filter(|(_, service)| !service["ports"].is_null())
         .map(|(name, service)| (name.as_str(), words(&service["ports"])))
         .collect();
-    assert_eq!(published, [("balancer", vec!["127.0.0.1:8080:8080"])]);
+    let expected = [
+        ("balancer", vec!["127.0.0.1:8080:8080"]),
+        ("grafana", vec!["127.0.0.1:3000:3000"]),
+        ("prometheus", vec!["127.0.0.1:9090:9090"]),
+    ];
+    assert_eq!(published, expected);
     assert_eq!(compose["networks"]["store"]["internal"], true);
     // With the simulator, nothing else is needed.
     assert_eq!(names(&beside["secrets"]), secrets);
@@ -268,6 +274,64 @@ fn the_balancer_looks_for_the_gateways_where_they_listen() {
         ports.extend([listen, admin]);
     }
     assert_eq!(ports.len(), 4);
+}
+
+#[test]
+fn prometheus_reads_both_gateways_and_grafana_has_the_dashboard_and_asks_prometheus() {
+    let services = &compose()["services"];
+    let config = documents(&["deploy/compose/prometheus.yml"]).remove(0);
+    let job = &config["scrape_configs"][0];
+    // What alerts and dashboard ask for.
+    assert_eq!(job["job_name"], "genesys-proxy");
+    let targets = words(&job["static_configs"][0]["targets"]);
+    assert_eq!(targets, ["gateway-1:8081", "gateway-2:8083"]);
+    let toml = shipped("deploy/compose/proxy.toml");
+    for target in targets {
+        let (name, port) = target.split_once(':').unwrap();
+        assert!(toml.contains(&format!("\"{name}\"")), "{name} is no Host of the gateway's");
+        let admin = format!("0.0.0.0:{port}");
+        let own = words(&services[name]["command"]).contains(&admin.as_str());
+        assert!(own || toml.contains(&format!("admin = \"{admin}\"")), "{target}");
+    }
+    let mounted = |service: &str, file: &str, at: &str| {
+        let mount = format!("./{file}:{at}:ro");
+        assert!(words(&services[service]["volumes"]).contains(&mount.as_str()), "{mount}");
+    };
+    let rules = words(&config["rule_files"]);
+    mounted("prometheus", "deploy/compose/prometheus.yml", "/etc/prometheus/prometheus.yml");
+    mounted("prometheus", "deploy/prometheus/alerts.yaml", rules[0]);
+    let provider = documents(&["deploy/compose/grafana/dashboards.yaml"]).remove(0);
+    let path = text(&provider["providers"][0]["options"]["path"]);
+    let at = format!("{path}/genesys-proxy.json");
+    mounted("grafana", "deploy/grafana/genesys-proxy.json", &at);
+    let source = documents(&["deploy/compose/grafana/datasources.yaml"]).remove(0);
+    let source = &source["datasources"][0];
+    assert_eq!(
+        (&source["type"], &source["url"]),
+        (&"prometheus".into(), &"http://prometheus:9090".into())
+    );
+    assert_eq!(source["jsonData"]["timeInterval"], config["global"]["scrape_interval"]);
+    assert!(words(&services["grafana"]["networks"]).iter().all(|name| *name == "watch"));
+    assert!(words(&services["prometheus"]["networks"]).contains(&"watch"));
+}
+
+/// Prometheus takes it, with the rules beside it.
+#[test]
+fn prometheus_takes_its_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = |name: &str, text: String| {
+        let file = dir.path().join(name);
+        fs::write(&file, text).unwrap();
+        file
+    };
+    let rules = place("alerts.yaml", shipped("deploy/prometheus/alerts.yaml"));
+    let config = shipped("deploy/compose/prometheus.yml");
+    let config = config.replace("/etc/prometheus/alerts.yaml", rules.to_str().unwrap());
+    let file = place("prometheus.yml", config);
+    let checked = Command::new("promtool").args(["check", "config"]).arg(file).output();
+    let checked = checked.expect("promtool is installed: tests/run.sh does it");
+    let said = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(checked.status.success() && said.contains("rules found"), "{said}");
 }
 
 #[test]
