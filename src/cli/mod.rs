@@ -9,6 +9,7 @@ pub mod exit;
 mod live;
 pub mod serve;
 pub mod simulate;
+pub mod status;
 mod systemd;
 pub mod token;
 
@@ -61,6 +62,7 @@ enum Command {
     Simulate(simulate::SimulateArgs),
     Check(check::CheckArgs),
     Token(token::TokenArgs),
+    Status(status::StatusArgs),
     Audit(audit::AuditArgs),
 }
 
@@ -122,6 +124,7 @@ impl Command {
             Self::Exec(args) => Some(&mut args.config),
             Self::Check(args) => Some(&mut args.config.config),
             Self::Token(args) => Some(&mut args.config),
+            Self::Status(args) => Some(&mut args.config),
             Self::Demo(_) | Self::Simulate(_) | Self::Audit(_) => None,
         }
     }
@@ -175,6 +178,7 @@ impl Cli {
                 let color = stderr.is_terminal();
                 Ok(token::run(args, &mut std::io::stdout(), &mut stderr, color).await?)
             }
+            Command::Status(args) => Ok(status::run(args).await?),
             Command::Audit(args) => Ok(audit::run(args, &mut std::io::stdout())?),
         }
     }
@@ -203,7 +207,7 @@ mod tests {
 
     #[test]
     fn the_configuration_file_may_be_named_before_or_after_the_subcommand() {
-        for command in ["serve", "check", "check --live", "token", "exec"] {
+        for command in ["serve", "check", "check --live", "token", "status", "exec"] {
             let rest = if command == "exec" { " -- true" } else { "" };
             for words in [
                 format!("--config a.toml {command}{rest}"),
@@ -231,6 +235,7 @@ mod tests {
             "simulate",
             "check",
             "token",
+            "status",
             "audit",
             "GENESYS_CLIENT_SECRET",
             "Exit codes",

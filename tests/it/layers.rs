@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 /// What each room may name of ours. `config` types, `telemetry` and itself go without saying.
 const ARROWS: &[(&str, &[&str])] = &[
     ("admin", &["gateway", "server", "store", "token"]),
-    ("cli", &["decide", "secret", "server", "simulator", "store", "token", "upstream"]),
+    ("cli", &["admin", "decide", "secret", "server", "simulator", "store", "token", "upstream"]),
     ("config", &["decide"]),
     ("decide", &[]),
     ("gateway", &["decide", "store", "token", "upstream"]),

@@ -79,6 +79,7 @@ mod short_lives;
 mod simulate;
 mod slow_callers;
 mod standing;
+mod status_command;
 mod store_budget;
 mod store_commands;
 mod store_link;
