@@ -3,10 +3,12 @@
 
 pub mod audit;
 pub mod check;
+pub mod completions;
 pub mod demo;
 pub mod exec;
 pub mod exit;
 mod live;
+pub mod man;
 pub mod serve;
 pub mod simulate;
 pub mod status;
@@ -64,6 +66,9 @@ enum Command {
     Token(token::TokenArgs),
     Status(status::StatusArgs),
     Audit(audit::AuditArgs),
+    Completions(completions::CompletionsArgs),
+    /// Print the manual page: genesys-proxy man | man -l -
+    Man,
 }
 
 /// Where the configuration comes from.
@@ -125,7 +130,11 @@ impl Command {
             Self::Check(args) => Some(&mut args.config.config),
             Self::Token(args) => Some(&mut args.config),
             Self::Status(args) => Some(&mut args.config),
-            Self::Demo(_) | Self::Simulate(_) | Self::Audit(_) => None,
+            Self::Demo(_)
+            | Self::Simulate(_)
+            | Self::Audit(_)
+            | Self::Completions(_)
+            | Self::Man => None,
         }
     }
 }
@@ -179,6 +188,14 @@ impl Cli {
                 Ok(token::run(args, &mut std::io::stdout(), &mut stderr, color).await?)
             }
             Command::Status(args) => Ok(status::run(args).await?),
+            Command::Completions(args) => {
+                completions::run(&args, &mut std::io::stdout())?;
+                Ok(exit::OK)
+            }
+            Command::Man => {
+                man::run(&mut std::io::stdout())?;
+                Ok(exit::OK)
+            }
             Command::Audit(args) => Ok(audit::run(args, &mut std::io::stdout())?),
         }
     }
@@ -237,6 +254,8 @@ mod tests {
             "token",
             "status",
             "audit",
+            "completions",
+            "man",
             "GENESYS_CLIENT_SECRET",
             "Exit codes",
         ] {

@@ -75,6 +75,7 @@ mod shared_logins;
 mod shared_token;
 mod shared_turns;
 mod shared_use;
+mod shell;
 mod short_lives;
 mod simulate;
 mod slow_callers;
