@@ -48,6 +48,7 @@ mod live;
 mod malformed_http1;
 mod malformed_http2;
 mod observe;
+mod observe_deployed;
 mod oidc;
 mod oidc_lives;
 mod oidc_logins;

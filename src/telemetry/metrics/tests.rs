@@ -57,3 +57,30 @@ fn the_page_tells_tokens_mints_checks_secrets_skew_retries_and_savings() {
         assert!(page.lines().any(|of_page| of_page == line), "{line}\n{page}");
     }
 }
+
+#[test]
+fn connections_are_counted_while_they_last() {
+    let metrics = Metrics::default();
+    let open = [metrics.process.connection(), metrics.process.connection()];
+    assert!(metrics.render().contains("genesys_proxy_connections_open 2\n"));
+    drop(open);
+    let page = metrics.render();
+    assert!(page.contains("genesys_proxy_connections_open 0\n"), "{page}");
+}
+
+#[test]
+fn a_budget_without_a_limit_has_a_pause_and_nothing_else() {
+    let metrics = Metrics::default();
+    let usage =
+        |allowed| Usage { allowed, used: 7, paused: std::time::Duration::from_millis(1500) };
+    metrics.budgets(&[usage(Some(300)), usage(None)]);
+    let page = metrics.render();
+    for (line, is) in [
+        ("genesys_proxy_budget_allowed{token=\"0\"} 300\n", true),
+        ("genesys_proxy_budget_used{token=\"0\"} 7\n", true),
+        ("genesys_proxy_budget_paused_seconds{token=\"1\"} 1.5\n", true),
+        ("genesys_proxy_budget_used{token=\"1\"}", false),
+    ] {
+        assert_eq!(page.contains(line), is, "{line}\n{page}");
+    }
+}
