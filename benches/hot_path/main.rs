@@ -10,6 +10,7 @@ mod freshness;
 mod headers;
 mod path;
 mod queue;
+mod record;
 mod replay;
 
 fn main() {
