@@ -7,7 +7,7 @@ use genesys_proxy::{
     config::LogFormat,
     decide::callers::Principal,
     telemetry::{
-        access_log::{AccessLog, End, Record},
+        access_log::{AccessLog, End, Observers, Record},
         callers::Names,
         metrics::{Metrics, Tally},
     },
@@ -15,7 +15,13 @@ use genesys_proxy::{
 use http::{HeaderValue, Method, StatusCode, Uri};
 
 fn ended(bencher: Bencher<'_, '_>, tally: Option<Arc<Tally>>) {
-    let log = AccessLog::new(LogFormat::Text, None, Names::default(), (None, None), tally);
+    let log = AccessLog::new(
+        LogFormat::Text,
+        None,
+        Names::default(),
+        (None, None),
+        Observers { tally, errors: None },
+    );
     let uri = Uri::from_static("/api/v2/users/9b1f1a3c-0d3e-4f5a-8b7c-1d2e3f4a5b6c?expand=station");
     bencher.bench_local(|| {
         let id = HeaderValue::from_static("id");
