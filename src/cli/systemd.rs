@@ -23,9 +23,10 @@ pub(super) async fn watch(mut pulse: Pulse) -> Infallible {
     // Without a watchdog the workers' pulse is nobody's business.
     let Some(patience) = sd_notify::watchdog_enabled() else { return pending().await };
     // Half of it, as systemd recommends: one that is late is not taken for dead.
-    let mut looks = tokio::time::interval((patience / 2).max(Duration::from_millis(1)));
+    let half = (patience / 2).max(Duration::from_millis(1));
     loop {
-        looks.tick().await;
+        // Before the first look, too: workers that have just begun have not moved yet.
+        tokio::time::sleep(half).await;
         match pulse.still() {
             None => tell(&[NotifyState::Watchdog]),
             Some(worker) => {
