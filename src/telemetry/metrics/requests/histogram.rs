@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use super::tally::increase;
+
 /// Microseconds, from what a cached answer takes to what no caller waits for. 12 s is
 /// `rate_limit.max_wait`, 15 s is just before the JavaScript and Go SDKs hang up.
 const TIMES: [u64; 17] = [
@@ -48,9 +50,9 @@ impl Histogram {
     pub fn count(&self, value: u64) {
         let at = self.bounds.partition_point(|bound| *bound < value);
         if let Some(range) = self.ranges.get(at) {
-            range.fetch_add(1, Ordering::Relaxed);
+            increase(range, 1);
         }
-        self.sum.fetch_add(value, Ordering::Relaxed);
+        increase(&self.sum, value);
     }
 
     /// One time more.

@@ -1,5 +1,8 @@
 //! What one worker counts of its requests.
 //! It never waits for another worker, nor allocates: a request is some ten additions.
+//!
+//! Only the worker adds, and others only read. So an addition is a load and a store, which costs a tenth
+//! of one that locks the bus.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -71,7 +74,7 @@ impl Tally {
             self.failed(code);
         }
         if record.replayed {
-            self.replays.fetch_add(1, Ordering::Relaxed);
+            increase(&self.replays, 1);
         }
         if let Some(durations) = self.durations.get(outcome as usize) {
             durations.took(record.started.elapsed());
@@ -103,6 +106,11 @@ impl Tally {
 
 fn add(counter: Option<&AtomicU64>) {
     if let Some(counter) = counter {
-        counter.fetch_add(1, Ordering::Relaxed);
+        increase(counter, 1);
     }
+}
+
+/// Of a number that nobody else changes.
+pub(super) fn increase(number: &AtomicU64, by: u64) {
+    number.store(number.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
 }
