@@ -39,6 +39,8 @@ use routes::Answers;
 const PLACES: usize = 64;
 /// What a request's head may take. There is one request a connection: an idle one keeps no place.
 const HEAD: Duration = Duration::from_secs(5);
+/// What all of it may take, a reader that is slow included.
+const WHOLE: Duration = Duration::from_secs(30);
 /// After an accept that failed for want of descriptors or memory: give them time to come back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -63,8 +65,14 @@ impl Bound {
         Ok(Self { listener, address })
     }
 
-    /// Serves until `stop`.
-    pub fn serve(self, all: Arc<[Arc<Shared>]>, draining: CancellationToken, common: &Common) {
+    /// Serves until the gateway's `stop`. `draining`: it is not ready any longer; `end`: how it is asked to
+    /// drain.
+    pub fn serve(
+        self,
+        all: Arc<[Arc<Shared>]>,
+        (draining, end): (CancellationToken, CancellationToken),
+        common: &Common,
+    ) {
         let Some(access) = all.first().map(|shared| &shared.config.access) else { return };
         let guard = Guard::without_pages(&[self.address], &access.hosts, access);
         let (tasks, stop) = (common.tasks.clone(), common.stop.clone());
@@ -72,11 +80,11 @@ impl Bound {
             guard,
             store: common.store.clone(),
             draining,
+            end,
             errors: Arc::clone(&common.errors),
             history: History::new(all.len()),
             started: Instant::now(),
             key: all.first().and_then(|shared| shared.config.admin_key),
-            ending: AtomicBool::new(false),
             refused: Seldom::new(),
             all,
         });
@@ -119,12 +127,13 @@ async fn accept(
             .keep_alive(false)
             .serve_connection(TokioIo::new(stream), service);
         connections.spawn(async move {
-            if let Some(Err(error)) = stop.run_until_cancelled(served).await {
+            let served = tokio::time::timeout(WHOLE, served);
+            if let Some(Ok(Err(error))) = stop.run_until_cancelled(served).await {
                 tracing::debug!(%error, "admin connection ended");
             }
             // Whoever asked for the end has been told that it comes.
             if ends.load(Ordering::Relaxed) {
-                answers.end();
+                answers.end.cancel();
             }
             drop(place);
         });

@@ -1,20 +1,12 @@
 //! Which page or action is asked for, and who may ask.
 //! It never answers who names it as somebody else: that is how a web page would reach it.
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, header, request::Parts};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use rustix::process::{Signal, getpid, kill_process};
 use serde_json::json;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -47,13 +39,14 @@ pub(super) struct Answers {
     pub(super) guard: Guard,
     pub(super) store: Option<Arc<Link>>,
     pub(super) draining: CancellationToken,
+    /// Cancelled when somebody asks for the end: a drain as SIGTERM begins it, and no signal, so that the
+    /// first one that follows cuts nothing.
+    pub(super) end: CancellationToken,
     pub(super) errors: Arc<Errors>,
     pub(super) history: History,
     pub(super) started: Instant,
     /// What actions take.
     pub(super) key: Option<KeyDigest>,
-    /// It was told to end: a second signal would cut what is under way.
-    pub(super) ending: AtomicBool,
     /// Wrong keys: strangers may show many.
     pub(super) refused: Seldom,
 }
@@ -162,16 +155,6 @@ impl Answers {
                 response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
                 response
             }
-        }
-    }
-
-    /// What SIGTERM does, by SIGTERM: there is one way to end. Whoever asks twice ends it no sooner.
-    pub(super) fn end(&self) {
-        if self.draining.is_cancelled() || self.ending.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        if let Err(error) = kill_process(getpid(), Signal::TERM) {
-            tracing::error!(%error, "the process cannot be told to end");
         }
     }
 

@@ -15,7 +15,10 @@ pub mod status;
 mod systemd;
 pub mod token;
 
-use std::{io::IsTerminal, path::PathBuf};
+use std::{
+    io::{self, IsTerminal},
+    path::PathBuf,
+};
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, error::ErrorKind};
 #[cfg(target_os = "linux")]
@@ -178,25 +181,25 @@ impl Cli {
             Command::Exec(args) => Box::pin(exec::run(args)).await,
             Command::Simulate(args) => simulate::run(args).await.map(|()| exit::OK),
             Command::Check(args) => {
-                let mut stdout = std::io::stdout();
+                let mut stdout = io::stdout();
                 let color = stdout.is_terminal();
                 Ok(check::run(args, &mut stdout, color).await?)
             }
             Command::Token(args) => {
-                let mut stderr = std::io::stderr();
+                let mut stderr = io::stderr();
                 let color = stderr.is_terminal();
-                Ok(token::run(args, &mut std::io::stdout(), &mut stderr, color).await?)
+                Ok(token::run(args, &mut io::stdout(), &mut stderr, color).await?)
             }
             Command::Status(args) => Ok(status::run(args).await?),
             Command::Completions(args) => {
-                completions::run(&args, &mut std::io::stdout())?;
+                read_or_not(completions::run(&args, &mut io::stdout()))?;
                 Ok(exit::OK)
             }
             Command::Man => {
-                man::run(&mut std::io::stdout())?;
+                read_or_not(man::run(&mut io::stdout()))?;
                 Ok(exit::OK)
             }
-            Command::Audit(args) => Ok(audit::run(args, &mut std::io::stdout())?),
+            Command::Audit(args) => Ok(audit::run(args, &mut io::stdout())?),
         }
     }
 }
@@ -207,6 +210,14 @@ fn keep_to_oneself() {
     #[cfg(target_os = "linux")]
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         eprintln!("genesys-proxy: programs of this user can read this process's memory: {error}");
+    }
+}
+
+/// Whoever reads may have seen enough (`| head`).
+fn read_or_not(written: io::Result<()>) -> io::Result<()> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
     }
 }
 

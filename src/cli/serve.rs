@@ -1,7 +1,7 @@
 //! `genesys-proxy serve`: from the configuration to the end of the drain.
 //! It never starts half: a port in use or a missing root ends it before the first request.
 
-use std::{io::IsTerminal, pin::pin, time::Duration};
+use std::{io::IsTerminal, time::Duration};
 
 use rustix::process::Signal;
 use tokio::{
@@ -25,9 +25,9 @@ pub(super) const LAST_LINES: Duration = Duration::from_secs(2);
 /// When signals cannot be received.
 pub async fn run(sources: Sources) -> anyhow::Result<u8> {
     // Before there is a secret.
-    // As early: it changes the environment.
-    let inherited = Inherited::of_process();
     let no_core = rlimit::setrlimit(rlimit::Resource::CORE, 0, 0);
+    // As early, as it changes the environment.
+    let inherited = Inherited::of_process();
     let loaded = load(&sources);
     // The variables are zeroed.
     drop(sources);
@@ -67,17 +67,25 @@ async fn gateway(config: Config, inherited: Inherited, output: &Output) -> anyho
     }
     announce(&server);
     systemd::ready(&server.url());
-    let mut watched = pin!(systemd::watch(server.pulse()));
     let signal = tokio::select! {
-        signal = signals.next() => signal,
-        never = &mut watched => match never {},
+        signal = signals.next() => Some(signal),
+        () = server.asked_to_end() => None,
+        // Not in the drain: its workers end, and `TimeoutStopSec=` watches over that.
+        never = systemd::watch(server.pulse()) => match never {},
     };
     systemd::stopping();
-    tracing::info!(signal, "draining: no new connections, requests in flight end");
+    let why = signal.unwrap_or("POST /api/drain");
+    tracing::info!(why, "draining: no new connections, requests in flight end");
+    let impatient = async {
+        if signal.is_none() {
+            // Who asked for the drain may be followed by whoever ends all processes alike.
+            signals.next().await;
+        }
+        signals.next().await
+    };
     tokio::select! {
         clean = server.drain() => tracing::info!(clean, "drained"),
-        signal = signals.next() => tracing::warn!(signal, "a second signal: ending now"),
-        never = watched => match never {},
+        signal = impatient => tracing::warn!(signal, "a second signal: ending now"),
     }
     Ok(exit::OK)
 }

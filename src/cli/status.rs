@@ -19,12 +19,12 @@ use table::Style;
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(1);
 /// To the corner, and nothing below.
-const CLEAR: &str = "\x1b[H\x1b[2J\x1b[3J";
+const CLEAR: &str = "\x1b[H\x1b[2J";
 
 /// Show a running gateway: tokens, budget, who waits, the last errors
 ///
 /// It asks the admin listener, as proxy.toml says where that is. Exit codes: 69 when nothing answers
-/// there, 78 when there is no such listener.
+/// there, 78 when the configuration does not say where that is: who may not read its secrets uses --admin.
 #[derive(Debug, Clone, clap::Args)]
 pub struct StatusArgs {
     /// Configuration file [default: proxy.toml here, if there is one]
@@ -89,7 +89,12 @@ fn address(args: &StatusArgs) -> Result<String, String> {
         insecure_open_listener: true,
         ..Sources::of_process()
     };
-    let config = load(&sources).map_err(|problems| problems.render(io::stderr().is_terminal()))?;
+    let config = load(&sources).map_err(|problems| {
+        let problems = problems.render(io::stderr().is_terminal());
+        format!(
+            "{problems}\nWho cannot read its secrets names the listener: --admin 127.0.0.1:8081\n"
+        )
+    })?;
     let Some(mut admin) = config.admin else {
         return Err("genesys-proxy: `admin` is \"\": there is no listener to ask; give it an \
                     address, or name one with --admin\n"

@@ -1,11 +1,11 @@
 //! What systemd is told (`sd_notify(3)`): that the gateway is ready, that it stops, that its workers move.
 //! It never says anything where nobody asked to be told (`NOTIFY_SOCKET`).
 
-use std::{convert::Infallible, future::pending, time::Duration};
+use std::{convert::Infallible, future::pending};
 
 use sd_notify::NotifyState;
 
-use crate::server::pulse::Pulse;
+use crate::{server::pulse::Pulse, upstream::deadline::TICK};
 
 /// Callers can connect.
 pub(super) fn ready(place: &str) {
@@ -22,17 +22,24 @@ pub(super) fn stopping() {
 pub(super) async fn watch(mut pulse: Pulse) -> Infallible {
     // Without a watchdog the workers' pulse is nobody's business.
     let Some(patience) = sd_notify::watchdog_enabled() else { return pending().await };
-    // Half of it, as systemd recommends: one that is late is not taken for dead.
-    let half = (patience / 2).max(Duration::from_millis(1));
+    // A quarter of it: one that was late at a look has two more. Workers beat at each tick.
+    let pause = (patience / 4).max(2 * TICK);
+    if pause > patience / 2 {
+        tracing::warn!(?patience, "WatchdogSec= is short for a look at the workers: 4 s will do");
+    }
+    let mut before = None;
     loop {
         // Before the first look, too: workers that have just begun have not moved yet.
-        tokio::time::sleep(half).await;
-        match pulse.still() {
+        tokio::time::sleep(pause).await;
+        let still = pulse.still();
+        match still {
             None => tell(&[NotifyState::Watchdog]),
-            Some(worker) => {
+            Some(worker) if before == still => {
                 tracing::error!(worker, "a worker does not move: systemd's watchdog is not told");
             }
+            Some(_) => {}
         }
+        before = still;
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
 };
 
 use listenfd::ListenFd;
+use socket2::SockRef;
 
 /// Sockets that nobody has taken yet.
 #[derive(Debug, Default)]
@@ -21,7 +22,7 @@ pub struct Inherited {
 #[derive(Debug, thiserror::Error)]
 pub enum Unusable {
     /// Datagrams, a pipe, a file.
-    #[error("the socket with descriptor {0} that was handed over is no listening stream: {1}")]
+    #[error("what was handed over as number {0} (from 0) is no listening stream: {1}")]
     Kind(usize, io::Error),
     /// Whoever handed them over means another configuration.
     #[error(
@@ -31,25 +32,26 @@ pub enum Unusable {
     Unnamed(String),
 }
 
-/// The first descriptor that systemd hands over (`SD_LISTEN_FDS_START`).
-const FIRST: usize = 3;
-
 impl Inherited {
-    /// Those that `LISTEN_FDS` tells of, if they are for this process (`LISTEN_PID`).
+    /// Those that `LISTEN_FDS` tells of, unless they are another process's (`LISTEN_PID`).
     pub fn of_process() -> Result<Self, Unusable> {
         let mut all = ListenFd::from_env();
         let mut inherited = Self::default();
         for n in 0..all.len() {
-            if let Ok(Some(tcp)) = all.take_tcp_listener(n) {
-                inherited.tcp.push(tcp);
-                continue;
-            }
-            match all.take_unix_listener(n) {
-                Ok(unix) => inherited.unix.extend(unix),
-                Err(error) => return Err(Unusable::Kind(FIRST + n, error)),
-            }
+            inherited.take(&mut all, n).map_err(|error| Unusable::Kind(n, error))?;
         }
         Ok(inherited)
+    }
+
+    fn take(&mut self, all: &mut ListenFd, n: usize) -> io::Result<()> {
+        if let Ok(Some(tcp)) = all.take_tcp_listener(n) {
+            listens(&SockRef::from(&tcp))?;
+            self.tcp.push(tcp);
+        } else if let Some(unix) = all.take_unix_listener(n)? {
+            listens(&SockRef::from(&unix))?;
+            self.unix.push(unix);
+        }
+        Ok(())
     }
 
     /// The one that listens there, which is taken.
@@ -79,6 +81,11 @@ impl Inherited {
         let path = unix.local_addr().map_or_else(unknown, |address| shown(address.as_pathname()));
         Err(Unusable::Unnamed(path))
     }
+}
+
+/// One that is connected, or only bound, takes nobody.
+fn listens(socket: &SockRef<'_>) -> io::Result<()> {
+    if socket.is_listener()? { Ok(()) } else { Err(io::Error::other("it does not listen")) }
 }
 
 /// As `listen` says it.

@@ -116,6 +116,8 @@ pub struct Server {
     config: Config,
     organisations: Vec<Organisation>,
     workers: Vec<Worker>,
+    /// Somebody asked for a drain on the admin listener.
+    asked_to_end: CancellationToken,
     /// Load balancers are to send nobody any longer.
     unready: CancellationToken,
     stop_accepting: CancellationToken,
@@ -168,7 +170,7 @@ impl Server {
             let addresses = bound.addresses_of(organisations.len());
             organisations.push(Organisation::another(number, org, &addresses, &common)?);
         }
-        let [unready, stop_accepting] = [(); 2].map(|()| CancellationToken::new());
+        let [asked_to_end, unready, stop_accepting] = [(); 3].map(|()| CancellationToken::new());
         let plan = WorkerPlan {
             organisations: organisations.iter().map(OrganisationPlan::of).collect(),
             edge,
@@ -180,7 +182,7 @@ impl Server {
         let admin = admin.map(|bound| {
             let address = bound.address;
             let all = organisations.iter().map(|org| Arc::clone(&org.shared)).collect();
-            bound.serve(all, unready.clone(), &common);
+            bound.serve(all, (unready.clone(), asked_to_end.clone()), &common);
             address
         });
         Ok(Self {
@@ -189,6 +191,7 @@ impl Server {
             config,
             organisations,
             workers,
+            asked_to_end,
             unready,
             stop_accepting,
             common,
@@ -204,6 +207,11 @@ impl Server {
         let Some(first) = self.organisations.first() else { return Ok(()) };
         let deadline = tokio::time::Instant::now() + self.config.rate_limit.max_wait;
         first.shared.tokens.first(hopeless, deadline).await
+    }
+
+    /// Resolves when a drain is asked for on the admin listener.
+    pub async fn asked_to_end(&self) {
+        self.asked_to_end.cancelled().await;
     }
 
     /// Whether its workers move.

@@ -191,6 +191,8 @@ async fn a_drain_is_what_sigterm_does_and_asking_twice_cuts_nothing() {
         assert_eq!(act(&world, "/api/drain", json!({})).await.status, 202);
         world.gateway.logged("draining").await;
     }
+    // Whoever ends all processes alike comes after it: that is no second signal.
+    world.gateway.signal("TERM");
     let status = world.gateway.status().await;
     assert_eq!((status.draining, status.ready), (true, false));
     assert_eq!(status.reasons, ["draining"]);

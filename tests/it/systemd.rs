@@ -155,7 +155,11 @@ fn a_socket_that_the_configuration_does_not_know_ends_the_start() {
     assert_eq!(gateway.child.wait().unwrap().code(), Some(78));
     let datagrams = UnixDatagram::unbound().unwrap();
     let mut gateway = Started::with(&toml, directory.path(), vec![datagrams.into()]);
-    gateway.says("descriptor 3 that was handed over is no listening stream");
+    gateway.says("handed over as number 0 (from 0) is no listening stream");
+    assert_eq!(gateway.child.wait().unwrap().code(), Some(78));
+    let deaf = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let mut gateway = Started::with(&toml, directory.path(), vec![deaf.into()]);
+    gateway.says("it does not listen");
     assert_eq!(gateway.child.wait().unwrap().code(), Some(78));
 }
 
@@ -181,7 +185,7 @@ async fn systemd_hears_that_it_is_ready_that_it_lives_and_that_it_stops() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("notify");
     let ear = Ear::at(&path);
-    let told = [("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "400000")];
+    let told = [("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "8000000")];
     let mut world = World::with_env(unlimited(), NO_LIMIT, &told).await;
     let ready = ear.hears();
     let place = format!("STATUS=listening on http://{}", world.gateway.address);
@@ -193,6 +197,7 @@ async fn systemd_hears_that_it_is_ready_that_it_lives_and_that_it_stops() {
     let stops = std::iter::repeat_with(|| ear.hears()).find(|said| said.trim() != "WATCHDOG=1");
     assert!(stops.unwrap().contains("STOPPING=1"));
     assert!(world.gateway.wait().success());
+    assert!(!world.gateway.log().contains("does not move"), "{}", world.gateway.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -32,16 +32,14 @@ async fn last_call(stop_accepting: CancellationToken) {
 impl Inside {
     pub(super) async fn accept(self: Arc<Self>, listener: Listener, door: Door) -> io::Result<()> {
         match listener {
-            Listener::Tcp(listener) | Listener::Inherited(listener) => {
+            // Who stands in its line is the next gateway's.
+            Listener::Inherited(listener) => {
                 let listener = TcpListener::from_std(listener)?;
-                while let Some(accepted) = self.next(listener.accept()).await {
-                    let Ok((stream, peer)) = accepted else { continue };
-                    let Some(seat) = self.places.seat(peer.ip()) else { continue };
-                    // A refusal costs latency, not correctness.
-                    let _ = stream.set_nodelay(true);
-                    let Some(place) = self.place(seat).await else { continue };
-                    self.begin(stream, peer, place, &door);
-                }
+                self.let_in(&listener, &door).await;
+            }
+            Listener::Tcp(listener) => {
+                let listener = TcpListener::from_std(listener)?;
+                self.let_in(&listener, &door).await;
                 // Who has connected already is not sent away: the kernel said yes in our name.
                 let listener = listener.into_std()?;
                 while let Ok((stream, peer)) = listener.accept() {
@@ -70,6 +68,18 @@ impl Inside {
             }
         }
         Ok(())
+    }
+
+    /// Until the drain begins.
+    async fn let_in(self: &Arc<Self>, listener: &TcpListener, door: &Door) {
+        while let Some(accepted) = self.next(listener.accept()).await {
+            let Ok((stream, peer)) = accepted else { continue };
+            let Some(seat) = self.places.seat(peer.ip()) else { continue };
+            // A refusal costs latency, not correctness.
+            let _ = stream.set_nodelay(true);
+            let Some(place) = self.place(seat).await else { continue };
+            self.begin(stream, peer, place, door);
+        }
     }
 
     /// The next connection, or `None` when the drain begins.
