@@ -36,6 +36,9 @@
 //! The hot side is one current-thread runtime a core, each with its own listeners and its own
 //! upstream connections; what workers share is read without waiting. The slow side (minting,
 //! pacing, admin) is one runtime of its own.
+//!
+//! A reload swaps what a worker serves by ([`server::door::Hall`]): a request keeps what it began with,
+//! the next one on the same connection goes by the new.
 
 pub mod admin;
 pub mod cli;

@@ -11,6 +11,7 @@ mod survey;
 
 use std::{
     convert::Infallible,
+    fmt,
     net::SocketAddr,
     sync::{
         Arc,
@@ -19,6 +20,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
@@ -28,6 +30,7 @@ use tokio::{net::TcpListener, sync::Semaphore, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    config::Access,
     gateway::{Shared, guard::Guard},
     server::{StartError, inherited::Inherited, organisation::Common},
     telemetry::seldom::Seldom,
@@ -72,9 +75,9 @@ impl Bound {
         all: Arc<[Arc<Shared>]>,
         (draining, end): (CancellationToken, CancellationToken),
         common: &Common,
-    ) {
-        let Some(access) = all.first().map(|shared| &shared.config.access) else { return };
-        let guard = Guard::without_pages(&[self.address], &access.hosts, access);
+    ) -> Option<Admin> {
+        let access = &all.first()?.config.access;
+        let guard = of_admin(self.address, access);
         let (tasks, stop) = (common.tasks.clone(), common.stop.clone());
         let answers = Arc::new(Answers {
             guard,
@@ -82,21 +85,45 @@ impl Bound {
             draining,
             end,
             errors: Arc::clone(&common.errors),
-            history: History::new(all.len()),
+            history: Arc::new(History::new(all.len())),
             started: Instant::now(),
             key: all.first().and_then(|shared| shared.config.admin_key),
-            refused: Seldom::new(),
+            refused: Arc::new(Seldom::new()),
+            address: self.address,
             all,
         });
         let followed = Arc::clone(&answers);
         common.spawn(async move { followed.history.follow(&followed.all).await });
-        common.spawn(accept(self.listener, answers, tasks, stop));
+        let admin = Admin(Arc::new(ArcSwap::new(answers)));
+        common.spawn(accept(self.listener, admin.clone(), tasks, stop));
+        Some(admin)
     }
+}
+
+/// The listener at work.
+#[derive(Clone)]
+pub struct Admin(Arc<ArcSwap<Answers>>);
+
+impl Admin {
+    /// It shows these from now on, and goes by their configuration.
+    pub fn renew(&self, all: Arc<[Arc<Shared>]>) {
+        self.0.store(Arc::new(self.0.load().renewed(all)));
+    }
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin").field("address", &self.0.load().address).finish_non_exhaustive()
+    }
+}
+
+fn of_admin(address: SocketAddr, access: &Access) -> Guard {
+    Guard::without_pages(&[address], &access.hosts, access)
 }
 
 async fn accept(
     listener: TcpListener,
-    answers: Arc<Answers>,
+    admin: Admin,
     connections: TaskTracker,
     stop: CancellationToken,
 ) {
@@ -110,7 +137,7 @@ async fn accept(
                 continue;
             }
         };
-        let (answers, stop) = (Arc::clone(&answers), stop.clone());
+        let (answers, stop) = (admin.0.load_full(), stop.clone());
         let ends = Arc::new(AtomicBool::new(false));
         let (asked, told) = (Arc::clone(&answers), Arc::clone(&ends));
         let service = service_fn(move |request: Request<Incoming>| {

@@ -16,7 +16,7 @@ use super::{
     content,
     history::History,
     key::{self, Refusal},
-    metrics, ready, text,
+    metrics, of_admin, ready, text,
 };
 use crate::{
     config::KeyDigest,
@@ -34,6 +34,7 @@ const LARGEST_BODY: usize = 4 * 1024;
 const BODY: Duration = Duration::from_secs(5);
 
 /// What answers are made of.
+#[derive(Clone)]
 pub(super) struct Answers {
     pub(super) all: Arc<[Arc<Shared>]>,
     pub(super) guard: Guard,
@@ -43,12 +44,13 @@ pub(super) struct Answers {
     /// first one that follows cuts nothing.
     pub(super) end: CancellationToken,
     pub(super) errors: Arc<Errors>,
-    pub(super) history: History,
+    pub(super) history: Arc<History>,
     pub(super) started: Instant,
     /// What actions take.
     pub(super) key: Option<KeyDigest>,
     /// Wrong keys: strangers may show many.
-    pub(super) refused: Seldom,
+    pub(super) refused: Arc<Seldom>,
+    pub(super) address: SocketAddr,
 }
 
 /// An answer, and whether the process ends once it is told.
@@ -85,6 +87,18 @@ const ACTIONS: [(&str, Action); 6] = [
 ];
 
 impl Answers {
+    /// The same, of a configuration that was read again.
+    pub(super) fn renewed(&self, all: Arc<[Arc<Shared>]>) -> Self {
+        let config = all.first().map(|first| &first.config);
+        let guard = config.map(|config| of_admin(self.address, &config.access));
+        Self {
+            guard: guard.unwrap_or_else(|| self.guard.clone()),
+            key: config.and_then(|config| config.admin_key),
+            all,
+            ..self.clone()
+        }
+    }
+
     /// One answer to `peer`.
     pub(super) async fn to(&self, peer: SocketAddr, request: Request<Incoming>) -> Answer {
         let (parts, body) = request.into_parts();

@@ -9,6 +9,7 @@ pub mod exec;
 pub mod exit;
 mod live;
 pub mod man;
+mod reload;
 pub mod serve;
 pub mod simulate;
 pub mod status;

@@ -9,9 +9,9 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-use super::{exit, systemd};
+use super::{exit, reload::Reloading, systemd};
 use crate::{
-    config::{Config, Sources, load},
+    config::{Config, Given, Sources, load_to_renew},
     server::{Server, StartError, inherited::Inherited},
     telemetry::{audit::Unusable, log, output::Output, panics},
 };
@@ -28,11 +28,16 @@ pub async fn run(sources: Sources) -> anyhow::Result<u8> {
     let no_core = rlimit::setrlimit(rlimit::Resource::CORE, 0, 0);
     // As early, as it changes the environment.
     let inherited = Inherited::of_process();
-    let loaded = load(&sources);
+    let loaded = load_to_renew(&sources);
+    let reloading = |(config, given): (Config, Given)| {
+        let reloading = Reloading::new(&sources, config.clone(), given);
+        (config, reloading)
+    };
+    let loaded = loaded.map(reloading);
     // The variables are zeroed.
     drop(sources);
-    let config = match loaded {
-        Ok(config) => config,
+    let (config, reloading) = match loaded {
+        Ok(loaded) => loaded,
         Err(problems) => {
             eprint!("{}", problems.render(std::io::stderr().is_terminal()));
             return Ok(exit::CONFIG);
@@ -44,7 +49,7 @@ pub async fn run(sources: Sources) -> anyhow::Result<u8> {
         tracing::warn!(%error, "a crash may leave a core file, and secrets in it");
     }
     let code = match inherited {
-        Ok(inherited) => Box::pin(gateway(config, inherited, &output)).await,
+        Ok(inherited) => Box::pin(gateway(config, inherited, reloading, &output)).await,
         Err(error) => {
             eprintln!("genesys-proxy: {error}");
             Ok(exit::CONFIG)
@@ -54,11 +59,17 @@ pub async fn run(sources: Sources) -> anyhow::Result<u8> {
     code
 }
 
-async fn gateway(config: Config, inherited: Inherited, output: &Output) -> anyhow::Result<u8> {
+async fn gateway(
+    config: Config,
+    inherited: Inherited,
+    mut reloading: Reloading,
+    output: &Output,
+) -> anyhow::Result<u8> {
     let mut signals = Signals::new()?;
+    let mut hangup = signal(SignalKind::hangup())?;
     descriptors(config.access.max_connections);
     let in_the_clear: Vec<_> = config.in_the_clear().collect();
-    let server = match start(config, inherited, output).await {
+    let mut server = match start(config, inherited, output).await {
         Ok(server) => server,
         Err(code) => return Ok(code),
     };
@@ -67,12 +78,19 @@ async fn gateway(config: Config, inherited: Inherited, output: &Output) -> anyho
     }
     announce(&server);
     systemd::ready(&server.url());
-    let signal = tokio::select! {
-        signal = signals.next() => Some(signal),
-        () = server.asked_to_end() => None,
-        // Not in the drain: its workers end, and `TimeoutStopSec=` watches over that.
-        never = systemd::watch(server.pulse()) => match never {},
+    let mut watchdog = Box::pin(systemd::watch(server.pulse()));
+    let signal = loop {
+        let why = tokio::select! {
+            signal = signals.next() => break Some(signal),
+            () = server.asked_to_end() => break None,
+            _ = hangup.recv() => "SIGHUP",
+            () = reloading.changed() => "a file has changed",
+            // Not in the drain: its workers end, and `TimeoutStopSec=` watches over that.
+            never = &mut watchdog => match never {},
+        };
+        reloading.reload(why, &mut server).await;
     };
+    drop(watchdog);
     systemd::stopping();
     let why = signal.unwrap_or("POST /api/drain");
     tracing::info!(why, "draining: no new connections, requests in flight end");

@@ -12,6 +12,14 @@ pub(super) fn ready(place: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(&format!("listening on {place}"))]);
 }
 
+/// The configuration is being read again.
+pub(super) fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!(%error, "systemd cannot be told of a reload: no clock"),
+    }
+}
+
 /// A drain has begun.
 pub(super) fn stopping() {
     let status = NotifyState::Status("draining: requests that have begun end first");

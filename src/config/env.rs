@@ -20,6 +20,9 @@ use super::{
     report::{Place, Problem},
 };
 
+/// Variables besides the environment, which is above it.
+pub(super) const DOTENV: &str = ".env";
+
 /// Where the organisation at the top is found without a word in the file.
 const USUAL: [&str; 3] = ["GENESYS_CLIENT_ID", "GENESYS_CLIENT_SECRET", "GENESYS_REGION"];
 /// Two underscores: Kubernetes makes `GENESYS_PROXY_PORT` and its kin for a service of that name.
@@ -75,7 +78,7 @@ pub(super) fn with_dotenv(
     problems: &mut Vec<Problem>,
 ) -> Variables {
     let mut all = process.clone();
-    let text = match std::fs::read_to_string(dir.join(".env")) {
+    let text = match std::fs::read_to_string(dir.join(DOTENV)) {
         Ok(text) => Zeroizing::new(text),
         // A directory of that name is a Python environment, not ours to complain about.
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory) => {

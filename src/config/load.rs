@@ -19,6 +19,7 @@ use super::{
     left_out::{self, Named},
     read::{Reported, Settings},
     redact::redact,
+    renew::Given,
     report::{Place, Problem, Problems},
 };
 
@@ -63,6 +64,14 @@ impl Sources {
     }
 }
 
+impl Sources {
+    /// Files that it is read from, whether or not they are there.
+    pub fn files(&self) -> [PathBuf; 2] {
+        let file = self.file.clone().unwrap_or_else(|| self.dir.join(USUAL_FILE));
+        [file, self.dir.join(env::DOTENV)]
+    }
+}
+
 /// Without the environment: it holds secrets.
 impl fmt::Debug for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -81,16 +90,21 @@ impl fmt::Debug for Sources {
 
 /// The configuration, or everything that is wrong with it.
 pub fn load(sources: &Sources) -> Result<Config, Problems> {
-    loaded(sources, false).map(|(config, _)| config)
+    loaded(sources, false).map(|(config, _, _)| config)
 }
 
-/// The same for one command, which nobody else calls: what is only about others is not looked at,
+/// The same, and what it was made of: another that is read later is compared with it.
+pub fn load_to_renew(sources: &Sources) -> Result<(Config, Given), Problems> {
+    loaded(sources, false).map(|(config, _, given)| (config, given))
+}
+
+/// The same as `load` for one command, which nobody else calls: what is only about others is not looked at,
 /// neither its mistakes. Besides, the variables that all of it names.
 pub fn load_for_one(sources: &Sources) -> Result<(Config, Named), Problems> {
-    loaded(sources, true)
+    loaded(sources, true).map(|(config, named, _)| (config, named))
 }
 
-fn loaded(sources: &Sources, for_one: bool) -> Result<(Config, Named), Problems> {
+fn loaded(sources: &Sources, for_one: bool) -> Result<(Config, Named, Given), Problems> {
     let mut problems = Vec::new();
     let variables = env::with_dotenv(&sources.env, &sources.dir, &mut problems);
     let file = read_file(sources).unwrap_or_else(|problem| {
@@ -112,6 +126,7 @@ fn loaded(sources: &Sources, for_one: bool) -> Result<(Config, Named), Problems>
         left_out::take_keys(&mut items, &mut orgs, &variables, &mut named);
         left_out::forgive(&mut problems);
     }
+    let given = Given::of(&items, &orgs);
     let apart = env::without_usual(&variables);
 
     let mut settings = Settings {
@@ -123,10 +138,13 @@ fn loaded(sources: &Sources, for_one: bool) -> Result<(Config, Named), Problems>
         dir: &sources.dir,
         insecure_open_listener: sources.insecure_open_listener,
         problems,
+        files: Vec::new(),
     };
     let config = check::config(&mut settings);
     match config {
-        Ok(config) if errors.is_empty() => Ok((with_flags(config, sources), named)),
+        Ok(config) if errors.is_empty() => {
+            Ok((with_flags(config, sources), named, given.with(settings.files)))
+        }
         Ok(_) | Err(Reported) => {
             let problems = with_syntax(&file.text, &errors, settings.problems);
             Err(Problems::new(&file.name, quotable, problems))

@@ -16,6 +16,7 @@ mod origin;
 mod read;
 mod redact;
 mod region;
+mod renew;
 mod report;
 mod store;
 mod tables;
@@ -43,11 +44,12 @@ pub use self::{
     env::Variables,
     left_out::Named,
     listen_tls::{ListenTls, Shown, TlsFile, Unusable},
-    load::{Sources, load, load_for_one},
+    load::{Sources, load, load_for_one, load_to_renew},
     oauth::{
         ClientAuth, ClientCert, Command, CredentialSource, Credentials, KvEngine, MissingScope,
         OAuth, OAuthClient, SecretSource, Vault, VaultAuth, VaultSecret, Verify,
     },
+    renew::{Changes, Given},
     report::{Place, Problem, Problems},
     store::{HostPort, Servers, Store},
     upstream::{Http2, Origin, OutboundProxy, Scheme, Upstream},
@@ -170,7 +172,7 @@ pub struct RateLimit {
 }
 
 /// `[retry]`
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Retry {
     /// How often one call is sent after 502, 503, 504 and connection failures, the first included.
     pub attempts: u32,
@@ -179,7 +181,7 @@ pub struct Retry {
 }
 
 /// `[saving]`: nothing, unless the operator names paths.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Saving {
     /// Identical calls in flight are sent once.
     pub coalesce: Vec<Rule>,
@@ -190,7 +192,7 @@ pub struct Saving {
 }
 
 /// One of `saving.cache`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cached {
     /// Of which calls.
     pub rule: Rule,

@@ -46,6 +46,8 @@ pub(super) struct Settings<'i> {
     pub(super) insecure_open_listener: bool,
     /// What is wrong.
     pub(super) problems: Vec<Problem>,
+    /// Those with keys, which were read.
+    pub(super) files: Vec<PathBuf>,
 }
 
 /// One entry of a list: a value of the file, or a piece of a variable's text.

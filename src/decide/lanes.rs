@@ -103,6 +103,14 @@ impl Lanes {
         &self.allowance
     }
 
+    /// Each of them allows so many from now on.
+    pub fn allow(&mut self, limit: NonZeroU32) {
+        self.allowance.limit = Some(limit);
+        for state in std::iter::once(&mut self.first).chain(&mut self.more) {
+            state.budget.allow(limit);
+        }
+    }
+
     /// For how long a call counts, clocks and networks reckoned with.
     pub fn window(&self) -> Duration {
         self.first.budget.window()

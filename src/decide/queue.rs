@@ -106,6 +106,11 @@ impl<W> Queue<W> {
         }
     }
 
+    /// A turn comes every `pace` from now on.
+    pub fn paced(&mut self, pace: Duration) {
+        self.clock.paced(pace);
+    }
+
     /// The same, whose turns come when a call ends: nobody knows when that is.
     #[must_use]
     pub fn crowd(self) -> Self {

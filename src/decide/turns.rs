@@ -15,6 +15,7 @@ mod learn;
 mod serve;
 mod stand;
 mod told;
+mod tune;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -81,7 +82,7 @@ pub enum Arrival<W> {
 /// Somebody's turn, or the end of its hopes.
 pub type Outcome<W> = (W, Result<Grant, Refused>);
 
-/// What does not change while the gateway runs.
+/// What the operator decided.
 #[derive(Debug, Clone)]
 pub struct Rules {
     /// How many may wait at once, in all lines.

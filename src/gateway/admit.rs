@@ -8,6 +8,7 @@ pub mod joint;
 mod pace;
 mod paused;
 mod permit;
+mod retune;
 mod seen;
 mod toll;
 
@@ -21,6 +22,7 @@ use std::{
     time::Instant as StdInstant,
 };
 
+use arc_swap::ArcSwap;
 use tokio::{
     runtime::Handle,
     sync::{Notify, oneshot},
@@ -33,7 +35,7 @@ use crate::{
     decide::{
         access,
         budget::{Allowance, Belongs},
-        callers::{Granted, Principal},
+        callers::{Granted, Principal, Terms},
         failure::Failure,
         lanes::{Lane, Lanes, Spot},
         path,
@@ -66,7 +68,7 @@ pub struct Admission {
     /// `rate_limit.families`
     families: Vec<Family>,
     /// What each is granted.
-    callers: Granted,
+    callers: ArcSwap<Granted>,
     /// Something changed that the pacer must look at.
     wake: Notify,
     /// Permits that are no desk's.
@@ -146,7 +148,7 @@ impl Admission {
             busy: AtomicBool::new(!turns.is_calm()),
             state: Mutex::new(turns),
             families: limit.families,
-            callers,
+            callers: ArcSwap::from_pointee(callers),
             wake: Notify::new(),
             in_flight: AtomicUsize::new(0),
             desks: Mutex::default(),
@@ -255,7 +257,7 @@ impl Admission {
     /// What it means to the limits: worked out only when there is somebody to meet.
     fn call(&self, asking: &Asking<'_>, ticket: Ticket) -> Call {
         let Asking { asker: Asker { principal, urgency }, method, target, deadline } = *asking;
-        let (terms, path) = (self.callers.terms(principal), target.path());
+        let (terms, path) = (self.terms(principal), target.path());
         let ceiling = terms.requests_per_minute.map(|_| GateId::Ceiling(principal));
         let rules = self.families.iter().map(|family| &family.rule);
         let named = access::speaking(rules, method, path).into_iter().map(GateId::Family);
@@ -271,9 +273,13 @@ impl Admission {
         }
     }
 
+    fn terms(&self, principal: Principal) -> Terms {
+        self.callers.load().terms(principal)
+    }
+
     /// What a caller's turns are worth here.
     fn weight(&self, principal: Principal) -> NonZeroU32 {
-        let weight = self.callers.terms(principal).weight;
+        let weight = self.terms(principal).weight;
         self.joint.get().map_or(weight, |joint| joint.weight(principal, weight))
     }
 

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// What a listener lets in.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Guard {
     hosts: Hosts,
     pages: Pages,

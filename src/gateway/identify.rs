@@ -5,6 +5,7 @@
 
 mod connected;
 mod networks;
+mod renewed;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -23,7 +24,7 @@ use crate::{
     config::{Caller, CertName, KeyDigest, Mode},
     decide::{
         asked::Asked,
-        callers::{Granted, Peer, Principal},
+        callers::{Granted, Peer, Principal, Terms},
         failure::Failure,
         offered::{Login, Offered, is_local},
         policy::Policy,
@@ -37,6 +38,7 @@ use crate::{
 
 pub use connected::Connected;
 use networks::Networks;
+pub use renewed::TakesRestart;
 
 /// Nothing was shown.
 const SHOW: &str = "This gateway serves callers that it knows: send your key in X-Api-Key, or log in \
@@ -62,7 +64,8 @@ pub struct Callers {
     mode: Mode,
     names: Names,
     granted: Granted,
-    policies: Vec<Policy>,
+    /// By the places of the names; `None`: a reload took it away.
+    policies: Vec<Option<Policy>>,
     keys: HashMap<KeyDigest, Principal>,
     by_name: HashMap<String, (KeyDigest, Principal)>,
     certificates: HashMap<CertName, Principal>,
@@ -75,7 +78,7 @@ pub struct Callers {
     /// Tokens that are not taken: it is strangers who cause it.
     refused: Seldom,
     /// The tokens that callers got here.
-    pub tokens: Tokens,
+    pub tokens: Arc<Tokens>,
     provider: Option<Arc<Provider>>,
 }
 
@@ -96,18 +99,35 @@ impl Callers {
         tokens: Tokens,
         provider: Option<Arc<Provider>>,
     ) -> Self {
-        let numbered = || (0..).map(Principal::Named).zip(callers);
+        let names = Names::new(callers.iter().map(|caller| caller.name.clone()));
+        Self::with((callers, mode), names, Arc::new(tokens), provider)
+    }
+
+    fn with(
+        (callers, mode): (&[Caller], Mode),
+        names: Names,
+        tokens: Arc<Tokens>,
+        provider: Option<Arc<Provider>>,
+    ) -> Self {
+        let by_name: HashMap<&str, &Caller> =
+            callers.iter().map(|caller| (&*caller.name, caller)).collect();
+        let places: Vec<_> = names.all().map(|name| by_name.get(name).copied()).collect();
+        let numbered = || {
+            let all = (0..).map(Principal::Named).zip(&places);
+            all.filter_map(|(principal, caller)| Some((principal, (*caller)?)))
+        };
         let key = |(principal, caller): (_, &Caller)| caller.key.map(|key| (key, principal));
-        let named = |(principal, caller): (_, &Caller)| {
+        let login = |(principal, caller): (_, &Caller)| {
             caller.key.map(|key| (caller.name.clone(), (key, principal)))
         };
         Self {
             mode,
-            names: Names::new(callers.iter().map(|caller| caller.name.clone())),
-            granted: Granted::new(callers.iter().map(|caller| caller.terms)),
-            policies: callers.iter().map(|caller| caller.policy.clone()).collect(),
+            granted: Granted::new(
+                places.iter().map(|place| place.map_or_else(Terms::default, |it| it.terms)),
+            ),
+            policies: places.iter().map(|place| place.map(|it| it.policy.clone())).collect(),
             keys: numbered().filter_map(key).collect(),
-            by_name: numbered().filter_map(named).collect(),
+            by_name: numbered().filter_map(login).collect(),
             certificates: each(numbered(), |caller| &caller.certificates).collect(),
             networks: each(numbered(), |caller| &caller.networks).collect(),
             users: each(numbered(), |caller| &caller.uids).collect(),
@@ -120,6 +140,17 @@ impl Callers {
             refused: Seldom::new(),
             tokens,
             provider,
+            names,
+        }
+    }
+
+    /// It has not been taken away.
+    fn serves(&self, principal: Principal) -> bool {
+        match principal {
+            Principal::Named(number) => {
+                self.policies.get(usize::from(number)).is_some_and(Option::is_some)
+            }
+            Principal::Address(_) | Principal::User(_) | Principal::Unknown => true,
         }
     }
 
@@ -174,7 +205,7 @@ impl Callers {
                 None if self.tokens.may_be_elsewhere(token) => {
                     return Ok(Identity::Unverified(token));
                 }
-                found => (found, Some(TOKEN_UNKNOWN)),
+                found => (found.filter(|whose| self.serves(*whose)), Some(TOKEN_UNKNOWN)),
             },
             Offered::Jwt(token) if !self.claims.is_empty() => match self.remembered(token) {
                 Some(principal) => (Some(principal), None),
@@ -222,12 +253,13 @@ impl Callers {
     /// # Errors
     /// While there is nothing to open it with, and callers must be known.
     pub async fn local(&self, token: &str) -> Result<Option<Principal>, Failure> {
+        let served = |found: Option<Principal>| found.filter(|whose| self.serves(*whose));
         let found = self.tokens.find(token, Instant::now());
         if found.is_some() || !self.tokens.may_be_elsewhere(token) {
-            return Ok(found);
+            return Ok(served(found));
         }
         match self.tokens.look(token).await {
-            Ok(found) => Ok(found),
+            Ok(found) => Ok(served(found)),
             Err(NoKeys) if self.open() => Ok(None),
             Err(NoKeys) => Err(Failure::KeysUnavailable),
         }
@@ -305,7 +337,8 @@ impl Callers {
     pub fn policy(&self, principal: Principal) -> Option<&Policy> {
         match principal {
             Principal::Named(number) => {
-                self.policies.get(usize::from(number)).filter(|policy| !policy.is_empty())
+                let policy = self.policies.get(usize::from(number))?.as_ref();
+                policy.filter(|policy| !policy.is_empty())
             }
             Principal::Address(_) | Principal::User(_) | Principal::Unknown => None,
         }
@@ -313,7 +346,7 @@ impl Callers {
 
     /// The `[[caller]]` of this name.
     pub fn named(&self, name: &str) -> Option<Principal> {
-        self.names.find(name)
+        self.names.find(name).filter(|principal| self.serves(*principal))
     }
 
     /// What logs and people call a caller.

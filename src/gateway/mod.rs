@@ -75,7 +75,7 @@ pub struct Shared {
     /// The budgets and their line.
     pub admission: Arc<Admission>,
     /// What pays for retries.
-    pub retries: Retries,
+    pub retries: Arc<Retries>,
     /// What several calls share; `None` when nothing is to be saved.
     pub saving: Option<Arc<Saving>>,
     /// Of all replay copies.
@@ -95,7 +95,7 @@ pub struct Shared {
 }
 
 /// One worker's gateway.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Gateway {
     /// What all workers share.
     pub shared: Arc<Shared>,

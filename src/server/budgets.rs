@@ -11,21 +11,19 @@ use crate::{
         joint::books::{InStore, Names},
     },
     store::{Link, ReplicaId},
+    telemetry::callers,
     token::issuer::Login,
 };
 
 /// Meets the other replicas, client by client.
 pub(super) fn meet(
-    (config, logins): (&Config, &[Arc<Login>]),
+    (config, callers, logins): (&Config, callers::Names, &[Arc<Login>]),
     admission: &Arc<Admission>,
     link: &Arc<Link>,
     common: &Common,
 ) {
     let each = config.oauth.tokens as usize;
-    let names = Names {
-        callers: config.callers.iter().map(|caller| caller.name.clone()).collect(),
-        families: config.rate_limit.families.clone(),
-    };
+    let names = Names { callers, families: config.rate_limit.families.clone() };
     // Two organisations of one gateway may have one client: each has a part of its own.
     let replica = ReplicaId::random();
     for (number, login) in logins.iter().enumerate() {

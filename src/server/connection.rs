@@ -68,19 +68,22 @@ impl Protocols {
 pub async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     stream: S,
     door: Door,
-    protocols: Arc<Protocols>,
     ticker: Arc<Ticker>,
     caller: Caller,
 ) {
-    let access = &door.owner.shared.config.access;
-    let limits = Limits { head_bytes: access.max_header_bytes, fields: access.max_headers };
+    let (limits, protocols) = {
+        let (owner, hall) = (door.owner(), door.hall());
+        let access = &owner.shared.config.access;
+        let limits = Limits { head_bytes: access.max_header_bytes, fields: access.max_headers };
+        (limits, Arc::clone(&hall.protocols))
+    };
     let connection = ticker.connection(Arc::new(caller));
     let mut wire = Wire::new(stream, limits, Arc::clone(&connection));
     loop {
         let service = {
             let (door, connection) = (door.clone(), Arc::clone(&connection));
             service_fn(move |request| {
-                let gateway = Arc::clone(door.leads(&request));
+                let gateway = door.leads(&request);
                 answer(request, gateway, Arc::clone(&connection))
             })
         };

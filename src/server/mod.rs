@@ -25,8 +25,9 @@ use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    admin,
+    admin::{self, Admin},
     config::{self, Config, Listen},
+    gateway::{Shared, identify::TakesRestart},
     secret,
     store::Unbuildable as StoreUnbuildable,
     telemetry::{
@@ -112,6 +113,7 @@ pub struct Server {
     pub addresses: Vec<SocketAddr>,
     /// The admin listener's address, if there is one.
     pub admin: Option<SocketAddr>,
+    pages: Option<Admin>,
     /// The first organisation's.
     config: Config,
     organisations: Vec<Organisation>,
@@ -179,15 +181,14 @@ impl Server {
             stop_accepting: stop_accepting.clone(),
         };
         let workers = Worker::start_all(&plan, bound)?;
-        let admin = admin.map(|bound| {
-            let address = bound.address;
-            let all = organisations.iter().map(|org| Arc::clone(&org.shared)).collect();
-            bound.serve(all, (unready.clone(), asked_to_end.clone()), &common);
-            address
+        let address = admin.as_ref().map(|bound| bound.address);
+        let pages = admin.and_then(|bound| {
+            bound.serve(shared(&organisations), (unready.clone(), asked_to_end.clone()), &common)
         });
         Ok(Self {
             addresses,
-            admin,
+            admin: address,
+            pages,
             config,
             organisations,
             workers,
@@ -196,6 +197,39 @@ impl Server {
             stop_accepting,
             common,
         })
+    }
+
+    /// Goes by `config` from now on, which differs in what takes effect at once only: calls under way end
+    /// as they began, those that come next go by it.
+    ///
+    /// # Errors
+    /// When it takes a restart. Nothing has changed then.
+    pub fn renew(&mut self, mut config: Config) -> Result<(), TakesRestart> {
+        let others = std::mem::take(&mut config.organisations);
+        let first = (config.access.hosts.clone(), config.clone());
+        let configs =
+            std::iter::once(first).chain(others.into_iter().map(|org| (org.hosts, org.config)));
+        let next = self.organisations.iter().zip(configs).map(|(org, (hosts, config))| {
+            let shared = org.next(config, &hosts)?;
+            Ok((shared, hosts))
+        });
+        let next = next.collect::<Result<Vec<_>, TakesRestart>>()?;
+        for worker in &self.workers {
+            worker.renew(&next);
+        }
+        for (org, (shared, hosts)) in self.organisations.iter_mut().zip(next) {
+            org.turn(shared, hosts);
+        }
+        if let Some(pages) = &self.pages {
+            pages.renew(shared(&self.organisations));
+        }
+        self.config = config;
+        Ok(())
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.common.metrics
     }
 
     /// Waits for a token of the organisation at the top, as a call would; why there is none, as soon as
@@ -299,6 +333,10 @@ impl Server {
             (None, _) => String::new(),
         }
     }
+}
+
+fn shared(organisations: &[Organisation]) -> Arc<[Arc<Shared>]> {
+    organisations.iter().map(|org| Arc::clone(&org.shared)).collect()
 }
 
 fn record(config: &config::Audit) -> Result<Audit, StartError> {

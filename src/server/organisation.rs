@@ -19,7 +19,7 @@ use crate::{
         Shared,
         admit::Admission,
         guard::Guard,
-        identify::Callers,
+        identify::{Callers, TakesRestart},
         login::{seal, sharing::Sharing, tokens::Tokens},
         recover::Retries,
         saving::Saving,
@@ -69,6 +69,9 @@ impl Common {
 /// An organisation that has been started.
 #[derive(Debug)]
 pub struct Organisation {
+    number: u32,
+    /// Where it listens.
+    addresses: Vec<SocketAddr>,
     /// What all workers share of it.
     pub shared: Arc<Shared>,
     /// Trust towards its upstream.
@@ -87,7 +90,8 @@ impl Organisation {
         common: &Common,
     ) -> Result<Self, StartError> {
         let guard = Guard::new(addresses, &config.access.hosts, &config.access);
-        Self::start((0, None), config, guard, common)
+        let started = Self::start((0, None), config, guard, common)?;
+        Ok(Self { addresses: addresses.to_vec(), ..started })
     }
 
     /// One of `[orgs.NAME]`, numbered from 1.
@@ -99,7 +103,7 @@ impl Organisation {
     ) -> Result<Self, StartError> {
         let guard = Guard::new(addresses, &org.hosts, &org.config.access);
         let started = Self::start((number, Some(&org.name)), org.config, guard, common)?;
-        Ok(Self { hosts: org.hosts, ..started })
+        Ok(Self { hosts: org.hosts, addresses: addresses.to_vec(), ..started })
     }
 
     /// Starts its keepers and its pacer.
@@ -151,14 +155,14 @@ impl Organisation {
         let (tokens, joints) =
             tokens::start(&config, &logins, &admission, common.store.as_ref(), &keeping)?;
         if let Some(link) = &common.store {
-            budgets::meet((&config, &logins), &admission, link, common);
+            budgets::meet((&config, callers.names(), &logins), &admission, link, common);
         }
         let shared = Arc::new(Shared {
             name: name.map(Into::into),
             tokens,
             admission,
             metrics,
-            retries: Retries::new(config.retry),
+            retries: Arc::new(Retries::new(config.retry)),
             saving: Saving::new(&config, saved::Organisation::new(number)),
             memory: Arc::clone(&common.memory),
             said: Arc::default(),
@@ -169,17 +173,63 @@ impl Organisation {
             cut: common.cut.clone(),
             config,
         });
-        let followed = Arc::clone(&shared);
-        let told = Arc::clone(&shared);
-        keeping.spawn(async move { told.callers.tokens.follow().await });
+        let (tokens, budget) = (shared.tokens.clone(), Arc::clone(&shared.admission));
+        let told = Arc::clone(&shared.callers.tokens);
+        keeping.spawn(async move { told.follow().await });
         keeping.spawn(async move {
             awake::watch(|nap| {
-                followed.tokens.all().for_each(|tokens| tokens.slept(nap));
-                followed.admission.slept(nap);
+                tokens.all().for_each(|tokens| tokens.slept(nap));
+                budget.slept(nap);
             })
             .await;
         });
-        Ok(Self { shared, tls, hosts: Vec::new(), logins, joints })
+        let (hosts, addresses) = (Vec::new(), Vec::new());
+        Ok(Self { number, addresses, shared, tls, hosts, logins, joints })
+    }
+
+    /// What workers are to share once `config` counts; nothing has changed yet.
+    ///
+    /// # Errors
+    /// When callers cannot follow without a restart.
+    pub fn next(&self, config: Config, hosts: &[String]) -> Result<Arc<Shared>, TakesRestart> {
+        let was = &self.shared;
+        let callers = was.callers.renewed(&config.callers, config.access.mode)?;
+        let saving = if config.saving == was.config.saving {
+            was.saving.clone()
+        } else {
+            Saving::new(&config, saved::Organisation::new(self.number))
+        };
+        let retries = if config.retry == was.config.retry {
+            Arc::clone(&was.retries)
+        } else {
+            Arc::new(Retries::new(config.retry))
+        };
+        Ok(Arc::new(Shared {
+            name: was.name.clone(),
+            tokens: was.tokens.clone(),
+            admission: Arc::clone(&was.admission),
+            metrics: Arc::clone(&was.metrics),
+            retries,
+            saving,
+            memory: Arc::clone(&was.memory),
+            said: Arc::clone(&was.said),
+            audit: was.audit.clone(),
+            guard: Guard::new(&self.addresses, hosts, &config.access),
+            callers,
+            tunnels: was.tunnels.clone(),
+            cut: was.cut.clone(),
+            config,
+        }))
+    }
+
+    /// From now on this counts: workers have it.
+    pub fn turn(&mut self, shared: Arc<Shared>, hosts: Vec<String>) {
+        let was = std::mem::replace(&mut self.shared, shared);
+        self.hosts = hosts;
+        let Shared { admission, callers, config, .. } = &*self.shared;
+        admission.regrant(callers.granted().clone());
+        admission.retune(&config.rate_limit);
+        callers.tokens.follow_callers(callers.may_log_in(), &callers.ended(&was.callers));
     }
 
     /// Tells the other replicas that it goes: what it had of the budgets is theirs.

@@ -6,6 +6,7 @@ mod plan;
 
 use std::{sync::Arc, thread::JoinHandle, time::Duration};
 
+use arc_swap::ArcSwap;
 use tokio::{runtime, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -13,15 +14,17 @@ use super::{
     StartError,
     clock::{Drain, Patience, Ticker},
     connection::Protocols,
-    door::Door,
+    door::{Door, Hall},
     handshakes::Handshakes,
     listen::{Bound, Listener},
     places::Places,
     pulse::Beat,
+    streams::Streams,
     tls::Edge,
 };
 use crate::{
-    gateway::Gateway,
+    config::Config,
+    gateway::{Gateway, Shared},
     upstream::deadline::{Deadlines, TICK},
 };
 
@@ -38,15 +41,15 @@ pub struct Worker {
     beat: Beat,
     connections: TaskTracker,
     over: CancellationToken,
+    hall: Arc<ArcSwap<Hall>>,
+    deadlines: Arc<Deadlines>,
 }
 
 struct Inside {
-    /// The first one: what is the same for all is asked of it.
-    first: Arc<Gateway>,
-    /// Of each organisation, the first one's leading to all.
-    doors: Vec<Door>,
+    hall: Arc<ArcSwap<Hall>>,
     deadlines: Arc<Deadlines>,
-    protocols: Arc<Protocols>,
+    /// The end of a drain.
+    cut: CancellationToken,
     ticker: Arc<Ticker>,
     places: Arc<Places>,
     edge: Option<Arc<Edge>>,
@@ -74,6 +77,22 @@ impl Worker {
                 Self::start(plan.clone(), number, listeners, Arc::clone(&places))
             })
             .collect()
+    }
+
+    /// Requests that come from now on go by this; of each organisation, what is shared and which hosts lead
+    /// there. Those that are under way end as they began.
+    pub fn renew(&self, all: &[(Arc<Shared>, Vec<String>)]) {
+        let hall = self.hall.load();
+        let renewed = |(it, (shared, hosts)): (&Arc<Gateway>, &(Arc<Shared>, Vec<String>))| {
+            let it = Gateway { shared: Arc::clone(shared), ..Gateway::clone(it) };
+            (hosts.clone(), Arc::new(it))
+        };
+        let gateways: Vec<_> = hall.gateways().zip(all).map(renewed).collect();
+        let protocols = gateways.first().map_or_else(
+            || Arc::clone(&hall.protocols),
+            |(_, first)| protocols(&first.shared.config, &self.connections, &self.deadlines),
+        );
+        self.hall.store(Arc::new(Hall::new(&gateways, protocols)));
     }
 
     /// Told by whether it moves.
@@ -107,7 +126,8 @@ impl Worker {
         let inside = plan.build(places, connections.clone())?;
         let beat = inside.beat.clone();
         let ended = over.clone();
-        let logs: Vec<_> = inside.gateways().map(|gateway| Arc::clone(&gateway.log)).collect();
+        let (hall, deadlines) = (Arc::clone(&inside.hall), Arc::clone(&inside.deadlines));
+        let logs: Vec<_> = hall.load().gateways().map(|it| Arc::clone(&it.log)).collect();
         let thread =
             std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
                 runtime.block_on(inside.run(listeners, ended));
@@ -118,19 +138,15 @@ impl Worker {
                     log.flush();
                 }
             })?;
-        Ok(Self { thread, beat, connections, over })
+        Ok(Self { thread, beat, connections, over, hall, deadlines })
     }
 }
 
 impl Inside {
-    fn gateways(&self) -> impl Iterator<Item = &Arc<Gateway>> {
-        self.doors.iter().map(|door| &door.owner)
-    }
-
     async fn run(self, listeners: Vec<(usize, Listener)>, over: CancellationToken) {
         let inside = Arc::new(self);
         for (org, listener) in listeners {
-            let Some(door) = inside.doors.get(org).cloned() else { continue };
+            let Some(door) = Door::new(&inside.hall, org) else { continue };
             let accept = Arc::clone(&inside).accept(listener, door);
             // Tracked with its connections: a drain waits for what it still lets in.
             inside.connections.spawn(async move {
@@ -149,7 +165,7 @@ impl Inside {
     /// Tells the connections how far the drain has come. Does not end.
     async fn follow_drain(&self) {
         let cut = async {
-            self.first.shared.cut.cancelled().await;
+            self.cut.cancelled().await;
             self.ticker.drain(Drain::Cut);
         };
         let leave = async {
@@ -163,16 +179,18 @@ impl Inside {
 
     /// One coarse timer for all that need not be exact.
     async fn sweep(&self) {
-        let config = &self.first.shared.config;
-        let patience = Patience::new(&config.access, config.upstream.idle_timeout);
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             self.beat.beat();
-            self.ticker.tick(patience);
+            let hall = self.hall.load();
+            if let Some(first) = hall.gateways().next() {
+                let config = &first.shared.config;
+                self.ticker.tick(Patience::new(&config.access, config.upstream.idle_timeout));
+            }
             self.deadlines.tick();
-            for gateway in self.gateways() {
+            for gateway in hall.gateways() {
                 gateway.desk.settle();
                 gateway.log.flush();
                 gateway.api.sweep();
@@ -180,4 +198,15 @@ impl Inside {
             }
         }
     }
+}
+
+/// How connections are served.
+fn protocols(
+    config: &Config,
+    connections: &TaskTracker,
+    deadlines: &Arc<Deadlines>,
+) -> Arc<Protocols> {
+    let idle = config.upstream.idle_timeout;
+    let streams = Streams::new(connections.clone(), Arc::clone(deadlines), idle);
+    Arc::new(Protocols::new(&config.access, streams))
 }

@@ -5,7 +5,7 @@ use std::{
     fmt::{self, Display, Formatter},
     io::Write as _,
     net::IpAddr,
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use serde::{Serialize, Serializer};
@@ -13,24 +13,36 @@ use serde::{Serialize, Serializer};
 use super::digits::push;
 use crate::decide::callers::Principal;
 
-/// The names of the configuration's callers, in its order.
+/// Names that there can be: a configuration has no more callers.
+pub const MOST: usize = 1000;
+
+/// The names of the configuration's callers, in its order, then of those that came with a reload.
+///
+/// A name keeps its place for as long as the gateway runs, and all who hold these see new ones: lines,
+/// counters and tokens of one caller never become another's. It is read without a lock.
 #[derive(Debug, Clone, Default)]
-pub struct Names(Arc<[String]>);
+pub struct Names(Arc<[OnceLock<Box<str>>]>);
 
 impl Names {
     /// Plain words: none can forge a line.
     pub fn new(names: impl IntoIterator<Item = String>) -> Self {
-        Self(names.into_iter().collect())
+        let known = names.into_iter().map(|name| OnceLock::from(Box::from(name)));
+        Self(known.chain(std::iter::repeat_with(OnceLock::new)).take(MOST).collect())
     }
 
-    /// All of them.
-    pub fn all(&self) -> &[String] {
-        &self.0
+    /// All of them, each at its place.
+    pub fn all(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map_while(|name| name.get()).map(|name| &**name)
+    }
+
+    /// One more, behind all others. Whether there was room.
+    pub fn add(&self, name: &str) -> bool {
+        self.0.iter().any(|free| free.set(name.into()).is_ok())
     }
 
     /// Who is called so.
     pub fn find(&self, name: &str) -> Option<Principal> {
-        let number = self.0.iter().position(|known| known == name)?;
+        let number = self.all().position(|known| known == name)?;
         u16::try_from(number).ok().map(Principal::Named)
     }
 
@@ -38,7 +50,8 @@ impl Names {
     pub fn of(&self, principal: Principal) -> Name<'_> {
         match principal {
             Principal::Named(number) => {
-                self.0.get(usize::from(number)).map_or(Name::None, |name| Name::Given(name))
+                let name = self.0.get(usize::from(number)).and_then(OnceLock::get);
+                name.map_or(Name::None, |name| Name::Given(name))
             }
             Principal::Address(address) => Name::Address(address),
             Principal::User(id) => Name::User(id),
@@ -102,6 +115,18 @@ impl Serialize for Name<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_comes_later_is_seen_by_all_and_moves_nobody() {
+        let names = Names::new(["billing".to_owned()]);
+        let held = names.clone();
+        assert!(names.add("reports"));
+        assert_eq!(held.find("billing"), Some(Principal::Named(0)));
+        assert_eq!(held.find("reports"), Some(Principal::Named(1)));
+        assert_eq!(held.of(Principal::Named(1)).to_string(), "reports");
+        assert_eq!((2..MOST).filter(|n| names.add(&format!("n{n}"))).count(), MOST - 2);
+        assert!(!names.add("one-too-many"));
+    }
 
     #[test]
     fn a_caller_has_its_name_or_where_it_calls_from() {

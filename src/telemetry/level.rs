@@ -12,7 +12,7 @@ use crate::config::log_filter;
 static LEVEL: OnceLock<Level> = OnceLock::new();
 
 struct Level {
-    configured: String,
+    configured: Mutex<String>,
     current: Mutex<String>,
     handle: Handle<EnvFilter, Registry>,
 }
@@ -28,7 +28,7 @@ pub struct Shown {
 
 /// There is a log, with this filter.
 pub(super) fn installed(filter: &str, handle: Handle<EnvFilter, Registry>) {
-    let (configured, current) = (filter.to_owned(), Mutex::new(filter.to_owned()));
+    let [configured, current] = [(); 2].map(|()| Mutex::new(filter.to_owned()));
     // The first one counts, as it does among subscribers.
     let _ = LEVEL.set(Level { configured, current, handle });
 }
@@ -36,8 +36,23 @@ pub(super) fn installed(filter: &str, handle: Handle<EnvFilter, Registry>) {
 /// As it is; `None`: there is no log.
 pub fn shown() -> Option<Shown> {
     let level = LEVEL.get()?;
-    let current = level.current.lock().unwrap_or_else(PoisonError::into_inner);
-    Some(Shown { configured: level.configured.clone(), current: current.clone() })
+    Some(Shown { configured: text(&level.configured), current: text(&level.current) })
+}
+
+fn text(of: &Mutex<String>) -> String {
+    of.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// `telemetry.log` has changed: from now on this is configured, and logged.
+///
+/// # Errors
+/// As for `set`.
+pub fn configure(filter: &str) -> Result<(), String> {
+    if let Some(level) = LEVEL.get() {
+        filter.clone_into(&mut *level.configured.lock().unwrap_or_else(PoisonError::into_inner));
+        set(None, |_| {})?;
+    }
+    Ok(())
 }
 
 /// From now on this is logged; `None`: what is configured. `before` runs when nothing stands in the
@@ -47,10 +62,10 @@ pub fn shown() -> Option<Shown> {
 /// With a hint when it is no filter.
 pub fn set(filter: Option<&str>, before: impl FnOnce(&str)) -> Result<String, String> {
     let level = LEVEL.get().ok_or_else(|| "there is no log".to_owned())?;
-    let text = filter.map_or_else(|| Ok(level.configured.clone()), log_filter)?;
-    let filter = EnvFilter::try_new(&text).map_err(|error| error.to_string())?;
-    before(&text);
+    let words = filter.map_or_else(|| Ok(text(&level.configured)), log_filter)?;
+    let filter = EnvFilter::try_new(&words).map_err(|error| error.to_string())?;
+    before(&words);
     level.handle.reload(filter).map_err(|error| error.to_string())?;
-    level.current.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&text);
-    Ok(text)
+    level.current.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&words);
+    Ok(words)
 }

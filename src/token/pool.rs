@@ -9,7 +9,7 @@ use super::{NoToken, Token, Tokens, Unavailable, error::MintError};
 use crate::decide::lanes::Lane;
 
 /// At least one token's keeper.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Pool {
     first: Arc<Tokens>,
     more: Vec<Arc<Tokens>>,

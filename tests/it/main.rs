@@ -61,6 +61,7 @@ mod parking;
 mod pool;
 mod rate;
 mod reflected;
+mod reload;
 mod replicas_deployed;
 mod retries;
 mod revoked;

@@ -181,7 +181,7 @@ impl Ear {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn systemd_hears_that_it_is_ready_that_it_lives_and_that_it_stops() {
+async fn systemd_hears_that_it_is_ready_that_it_lives_that_it_reloads_and_that_it_stops() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("notify");
     let ear = Ear::at(&path);
@@ -193,6 +193,12 @@ async fn systemd_hears_that_it_is_ready_that_it_lives_and_that_it_stops() {
     for _ in 0..2 {
         assert_eq!(ear.hears().trim(), "WATCHDOG=1");
     }
+    world.gateway.signal("HUP");
+    let mut said =
+        std::iter::repeat_with(|| ear.hears()).filter(|said| said.trim() != "WATCHDOG=1");
+    let reloads = said.next().unwrap();
+    assert!(reloads.contains("RELOADING=1") && reloads.contains("MONOTONIC_USEC="), "{reloads}");
+    assert!(said.next().unwrap().contains("READY=1"));
     world.gateway.signal("TERM");
     let stops = std::iter::repeat_with(|| ear.hears()).find(|said| said.trim() != "WATCHDOG=1");
     assert!(stops.unwrap().contains("STOPPING=1"));

@@ -38,6 +38,7 @@ pub(super) fn digest(
         let Some((text, place)) = file else { return Ok(None) };
         let full = own.resolve(&text, &place);
         let read = key_in(key_file, &full, &text, &place).map_err(|problem| own.report(problem))?;
+        own.files.push(full);
         Ok(Some((read, place)))
     });
     let (given, file) = (given?, file?);

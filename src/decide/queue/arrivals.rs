@@ -37,6 +37,10 @@ impl Clock {
         Self { pace: pace.max(Duration::from_nanos(1)), half, began: None }
     }
 
+    pub(super) fn paced(&mut self, pace: Duration) {
+        self.pace = pace.max(Duration::from_nanos(1));
+    }
+
     pub(super) fn start(&mut self, now: Instant) -> Moment {
         self.began.get_or_insert(now);
         self.at(now)

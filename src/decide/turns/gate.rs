@@ -83,7 +83,12 @@ const LATELY: u32 = 2;
 
 /// The line before a limit.
 pub(super) fn line<T>(limit: Option<NonZeroU32>, window: Duration) -> Queue<T> {
-    Queue::new(limit.map_or(SOON, |limit| window / limit.get()), window)
+    Queue::new(pace(limit, window), window)
+}
+
+/// How fast it moves at best.
+pub(super) fn pace(limit: Option<NonZeroU32>, window: Duration) -> Duration {
+    limit.map_or(SOON, |limit| window / limit.get())
 }
 
 /// Without a limit a line moves as fast as it can.

@@ -50,7 +50,7 @@ pub struct NoKeys;
 pub struct Sharing {
     login: Arc<Login>,
     store: Logins,
-    who: Vec<Who>,
+    who: watch::Sender<Vec<Who>>,
     seals: watch::Sender<Seals>,
     /// There is something to tell.
     news: Notify,
@@ -61,7 +61,13 @@ impl Sharing {
     pub fn new(login: Arc<Login>, link: Arc<Link>, who: Vec<Who>) -> Self {
         let store = Logins::new(link, login.scope());
         let seals = watch::Sender::new(Seals::default());
+        let who = watch::Sender::new(who);
         Self { login, store, who, seals, news: Notify::new() }
+    }
+
+    /// From now on these may log in.
+    pub fn serve(&self, who: Vec<Who>) {
+        self.who.send_replace(who);
     }
 
     /// The keys, one at least.
@@ -94,20 +100,27 @@ impl Sharing {
         tokio::join!(self.keep_keys(), self.share(table, idle));
     }
 
-    /// A secret may be changed while the gateway runs. Does not end.
+    /// A secret may be changed while the gateway runs, and who may log in. Does not end.
     async fn keep_keys(&self) {
+        let mut who = self.who.subscribe();
         loop {
             let keys = self.login.seals(PURPOSE).await;
             let now: Vec<_> =
                 self.seals.borrow().iter().map(|seal| seal.key.id().to_owned()).collect();
             let same = keys.iter().map(Key::id).eq(now.iter().map(String::as_str));
             // Without a secret the former keys go on: it cannot be read just now.
+            let same = same && !who.has_changed().unwrap_or(false);
             if !same && !keys.is_empty() {
-                let seal = |key| Arc::new(Seal::new(key, &self.who));
+                let who = who.borrow_and_update().clone();
+                let seal = |key| Arc::new(Seal::new(key, &who));
                 self.seals.send_replace(keys.into_iter().map(seal).collect());
             }
             let none = self.seals.borrow().is_empty();
-            sleep(if none { NO_KEYS } else { KEYS }).await;
+            let pause = sleep(if none { NO_KEYS } else { KEYS });
+            tokio::select! {
+                () = pause => {}
+                Ok(()) = who.changed() => who.mark_changed(),
+            }
         }
     }
 

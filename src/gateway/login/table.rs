@@ -117,6 +117,16 @@ impl Table {
         }
     }
 
+    /// Ends all of these callers.
+    pub fn end(&self, whose: &[Principal]) {
+        self.write().retain(|_, held| {
+            let over = whose.contains(&held.principal);
+            held.revoked |= over;
+            // The others are to be told.
+            !over || held.shared.is_some()
+        });
+    }
+
     /// Another replica has ended it. Whether that is news.
     pub fn revoked_elsewhere(
         &self,

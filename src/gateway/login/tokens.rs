@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::{
     overdue::Overdue,
-    seal::Seal,
+    seal::{Seal, Who},
     sharing::{NoKeys, Sharing},
     table::Table,
 };
@@ -130,6 +130,15 @@ impl Tokens {
             sharing.wake();
         }
         alive
+    }
+
+    /// The callers have changed: who may log in, and whose tokens are over.
+    pub fn follow_callers(&self, who: Vec<Who>, ended: &[Principal]) {
+        self.table.end(ended);
+        if let Some(sharing) = &self.sharing {
+            sharing.serve(who);
+            sharing.wake();
+        }
     }
 
     /// Tells other replicas, and listens to them. Does not end, if there may be any.

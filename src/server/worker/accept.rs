@@ -119,10 +119,10 @@ impl Inside {
         };
         let (edge, door) = (Arc::clone(edge), door.clone());
         let line = self.handshakes.line(peer.ip());
-        let (protocols, ticker) = (Arc::clone(&self.protocols), Arc::clone(&self.ticker));
+        let ticker = Arc::clone(&self.ticker);
         let last_call = last_call(self.stop_accepting.clone());
         self.connections.spawn(async move {
-            let shared = &door.owner.shared;
+            let shared = Arc::clone(&door.owner().shared);
             let patience = shared.config.access.header_timeout;
             let handshake = edge.accept(stream, patience, &line);
             let stream = tokio::select! {
@@ -137,7 +137,7 @@ impl Inside {
                 () = last_call => return,
             };
             let connected = Connected::showing(peer.ip(), tls::names(&stream));
-            connection::serve(stream, door, protocols, ticker, Caller::new(place, connected)).await;
+            connection::serve(stream, door, ticker, Caller::new(place, connected)).await;
         });
     }
 
@@ -147,13 +147,7 @@ impl Inside {
         caller: Caller,
         door: &Door,
     ) {
-        let serve = connection::serve(
-            stream,
-            door.clone(),
-            Arc::clone(&self.protocols),
-            Arc::clone(&self.ticker),
-            caller,
-        );
+        let serve = connection::serve(stream, door.clone(), Arc::clone(&self.ticker), caller);
         self.connections.spawn(serve);
     }
 }

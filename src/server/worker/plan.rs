@@ -3,17 +3,15 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use rustls::ClientConfig;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Inside, StartError};
+use super::{Inside, StartError, protocols};
 use crate::{
     config::Origin,
     gateway::{Gateway, Shared, admit::Desk},
-    server::{
-        connection::Protocols, door::Door, organisation::Organisation, places::Places, pulse::Beat,
-        streams::Streams, tls::Edge,
-    },
+    server::{door::Hall, organisation::Organisation, places::Places, pulse::Beat, tls::Edge},
     telemetry::{
         access_log::{AccessLog, Observers},
         errors::Errors,
@@ -78,21 +76,16 @@ impl WorkerPlan {
             let to = (self.log.clone(), Arc::clone(&self.errors));
             gateways.push(org.gateway(to, Arc::clone(&deadlines), connections.clone())?);
         }
-        let mut all = gateways.iter().zip(&self.organisations);
-        let (first, _) = all.next().ok_or(StartError::NoClient)?;
-        let others: Vec<_> = all.map(|(it, org)| (org.hosts.clone(), Arc::clone(it))).collect();
-        let first = Arc::clone(first);
-        let mut doors = vec![Door::shared(Arc::clone(&first), others)];
-        doors.extend(gateways.into_iter().skip(1).map(Door::of));
-        let config = &first.shared.config;
-        let streams =
-            Streams::new(connections.clone(), Arc::clone(&deadlines), config.upstream.idle_timeout);
-        let protocols = Arc::new(Protocols::new(&config.access, streams));
+        let first = &gateways.first().ok_or(StartError::NoClient)?.shared;
+        let (cut, protocols) =
+            (first.cut.clone(), protocols(&first.config, &connections, &deadlines));
+        let hosts = self.organisations.iter().map(|org| org.hosts.clone());
+        let all: Vec<_> = hosts.zip(gateways).collect();
+        let hall = Hall::new(&all, protocols);
         Ok(Inside {
-            first,
-            doors,
+            hall: Arc::new(ArcSwap::from_pointee(hall)),
             deadlines,
-            protocols,
+            cut,
             ticker: Arc::default(),
             places,
             edge: self.edge,

@@ -2,7 +2,7 @@
 //! It never tells callers apart.
 
 use prometheus_client::{
-    metrics::{gauge::Gauge, info::Info},
+    metrics::{counter::Counter, gauge::Gauge, info::Info},
     registry::Registry,
 };
 
@@ -11,6 +11,8 @@ use prometheus_client::{
 pub struct ProcessMetrics {
     connections: Gauge,
     buffered: Gauge,
+    reloads: Counter,
+    reload_failing: Gauge,
 }
 
 /// An open connection of a caller's, until it is dropped.
@@ -24,15 +26,29 @@ impl ProcessMetrics {
         registry.register("connections_open", text, connections.clone());
         let text = "Memory for copies of request bodies, of replay.memory_total";
         registry.register("replay_buffered_bytes", text, buffered.clone());
+        let (reloads, reload_failing): (Counter, Gauge) = Default::default();
+        let text = "Times that the configuration was read again and taken";
+        registry.register("config_reloads", text, reloads.clone());
+        let text =
+            "1 while the configuration as it is now cannot be taken and a former one is in use";
+        registry.register("config_reload_failing", text, reload_failing.clone());
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "Which version this is", version);
-        Self { connections, buffered }
+        Self { connections, buffered, reloads, reload_failing }
     }
 
     /// A caller has connected.
     pub fn connection(&self) -> Connection {
         self.connections.inc();
         Connection(self.connections.clone())
+    }
+
+    /// The configuration was read again. Whether it was taken.
+    pub fn reloaded(&self, taken: bool) {
+        if taken {
+            self.reloads.inc();
+        }
+        self.reload_failing.set(i64::from(!taken));
     }
 
     /// What copies of bodies take now.

@@ -55,7 +55,7 @@ impl Requests {
             all.len() - 1
         });
         let counted = all.get_mut(at).expect("it was found, or put there");
-        let tally = Arc::new(Tally::new(names.all().len(), Arc::clone(&counted.families)));
+        let tally = Arc::new(Tally::new(Arc::clone(&counted.families)));
         counted.tallies.push(Arc::clone(&tally));
         tally
     }

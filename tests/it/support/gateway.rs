@@ -26,7 +26,8 @@ pub struct Gateway {
     log: Arc<Log>,
     /// Reads the log until the process ends.
     reader: Option<JoinHandle<()>>,
-    _config: tempfile::TempPath,
+    config: tempfile::TempPath,
+    reloads: Mutex<usize>,
     _turn: Turn,
 }
 
@@ -77,6 +78,11 @@ impl Drop for Turn {
     }
 }
 
+/// A configuration for it, with what is the same in all.
+fn whole(toml: &str) -> String {
+    format!("listen = [\"127.0.0.1:0\"]\nadmin = \"\"\n{toml}")
+}
+
 #[derive(Default)]
 struct Log {
     lines: Mutex<Vec<String>>,
@@ -115,7 +121,7 @@ impl Gateway {
 
     fn launch(toml: &str, env: &[(&str, &str)], turn: Turn, descriptors: Option<u32>) -> Self {
         let mut config = tempfile::NamedTempFile::new().unwrap();
-        write!(config, "listen = [\"127.0.0.1:0\"]\nadmin = \"\"\n{toml}").unwrap();
+        config.write_all(whole(toml).as_bytes()).unwrap();
         let config = config.into_temp_path();
         let mut child = program(descriptors)
             .arg("serve")
@@ -141,8 +147,15 @@ impl Gateway {
             }
         });
         let address = ([127, 0, 0, 1], 0).into();
-        let mut gateway =
-            Self { address, child, log, reader: Some(reader), _config: config, _turn: turn };
+        let mut gateway = Self {
+            address,
+            child,
+            log,
+            reader: Some(reader),
+            config,
+            reloads: Mutex::default(),
+            _turn: turn,
+        };
         // The first of them: others belong to further organisations.
         let line = gateway.wait_for_logs("listening on http", 1).remove(0);
         gateway.address =
@@ -162,6 +175,29 @@ impl Gateway {
         let page = answer.error_for_status().unwrap().text().await.unwrap();
         nothing_planted_in(&page);
         page
+    }
+
+    /// Its file is another one now.
+    pub fn rewrite(&self, toml: &str) {
+        std::fs::write(&self.config, whole(toml)).unwrap();
+    }
+
+    /// The same, and a SIGHUP; returns once it has read it, with what it said.
+    pub async fn reload(&self, toml: &str) -> String {
+        let count = {
+            let mut reloads = self.reloads.lock().unwrap();
+            *reloads += 1;
+            *reloads
+        };
+        self.rewrite(toml);
+        self.signal("HUP");
+        let said = || {
+            let log = self.log();
+            let lines = log.lines().filter(|line| line.contains("why=\"SIGHUP\""));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        self.until_log("line about the reload", || said().len() >= count).await;
+        said().pop().unwrap()
     }
 
     /// The URL of a page of the admin listener.

@@ -22,6 +22,7 @@ use crate::{
         budget::{self, Answer, Speaker, Word},
         seal::Key,
     },
+    telemetry::callers::{self, Name},
     token::issuer::Login,
 };
 
@@ -43,8 +44,8 @@ pub struct InStore {
 /// What replicas of one configuration know alike.
 #[derive(Debug, Clone, Default)]
 pub struct Names {
-    /// Of `[[caller]]`s, in their order.
-    pub callers: Vec<String>,
+    /// Of `[[caller]]`s.
+    pub callers: callers::Names,
     /// `rate_limit.families`, in their order.
     pub families: Vec<Family>,
 }
@@ -119,8 +120,11 @@ impl Books for InStore {
     fn caller(&self, principal: Principal) -> u64 {
         match principal {
             Principal::Named(n) => {
-                let name = self.names.callers.get(usize::from(n)).map(String::as_bytes);
-                self.number(&[b"name", name.unwrap_or_default()])
+                let name = match self.names.callers.of(Principal::Named(n)) {
+                    Name::Given(name) => name,
+                    Name::Address(_) | Name::User(_) | Name::None => "",
+                };
+                self.number(&[b"name", name.as_bytes()])
             }
             Principal::Address(address) => {
                 self.number(&[b"address", address.to_string().as_bytes()])

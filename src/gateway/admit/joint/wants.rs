@@ -23,7 +23,7 @@ pub(super) fn wishes(
 ) -> Vec<Wish> {
     let wish = |principal: Principal, calls: u64, waiting: u64| Wish {
         caller: books.caller(principal),
-        weight: admission.callers.terms(principal).weight.get(),
+        weight: admission.terms(principal).weight.get(),
         calls: wish::wanted(calls, waiting),
     };
     let waiting = |principal: &Principal| facts.waiting.get(principal).copied().unwrap_or(0);

@@ -88,11 +88,14 @@ fn counters(
 }
 
 fn by_caller(counted: &Counted, write: Write<'_>) -> fmt::Result {
-    let names = counted.names.all().iter().map(String::as_str).chain([UNNAMED]);
-    for (row, caller) in names.enumerate() {
+    let named = counted.names.all().enumerate().map(|(n, name)| (Some(n), name));
+    for (number, caller) in named.chain([(None, UNNAMED)]) {
         for (n, outcome) in Outcome::ALL.into_iter().enumerate() {
             for (m, told) in Told::ALL.into_iter().enumerate() {
-                let count = counted.sum(|tally| tally.callers.get(row)?.get(n)?.get(m));
+                let count = counted.sum(|tally| {
+                    let ends = number.map_or(Some(&tally.unnamed), |number| tally.named(number));
+                    ends?.get(n)?.get(m)
+                });
                 // These are there from the start: what begins to count at 1 has not grown, to
                 // whoever asks by how much.
                 let first = matches!(

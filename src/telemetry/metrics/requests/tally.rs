@@ -5,7 +5,7 @@
 //! of one that locks the bus.
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc, Mutex, OnceLock, PoisonError,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -14,7 +14,10 @@ use super::{
     histogram::Histogram,
     outcome::{Outcome, Told},
 };
-use crate::{decide::callers::Principal, telemetry::access_log::Record};
+use crate::{
+    decide::callers::Principal,
+    telemetry::{access_log::Record, callers::MOST},
+};
 
 const OUTCOMES: usize = Outcome::ALL.len();
 const TOLD: usize = Told::ALL.len();
@@ -24,12 +27,17 @@ const STATUSES: usize = 500;
 /// How many requests ended so, and were told so.
 type Ends = [[AtomicU64; TOLD]; OUTCOMES];
 
+/// Callers that get their room together, when the first of them calls.
+const ROOM: usize = 16;
+
 /// One worker's of one organisation.
 #[derive(Debug)]
 pub struct Tally {
     families: Arc<Families>,
-    /// Those with a name in the order of the configuration, then all others together.
-    pub(super) callers: Box<[Ends]>,
+    /// Those with a name, by its place.
+    callers: Box<[OnceLock<Box<[Ends; ROOM]>>]>,
+    /// All others together.
+    pub(super) unnamed: Ends,
     pub(super) by_family: Box<[[AtomicU64; TOLD]]>,
     pub(super) statuses: Box<[AtomicU64]>,
     /// By the code of the gateway's own error. There are some thirty, and this lock is one worker's.
@@ -42,12 +50,13 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// With nothing counted, for so many callers with a name.
-    pub(super) fn new(callers: usize, families: Arc<Families>) -> Self {
+    /// With nothing counted.
+    pub(super) fn new(families: Arc<Families>) -> Self {
         let rows = families.rows();
         Self {
             families,
-            callers: (0..=callers).map(|_| Ends::default()).collect(),
+            callers: (0..MOST.div_ceil(ROOM)).map(|_| OnceLock::new()).collect(),
+            unnamed: Ends::default(),
             by_family: (0..rows).map(|_| Default::default()).collect(),
             statuses: (0..STATUSES).map(|_| AtomicU64::default()).collect(),
             errors: Mutex::default(),
@@ -90,9 +99,18 @@ impl Tally {
 
     fn caller(&self, principal: Principal) -> Option<&Ends> {
         match principal {
-            Principal::Named(number) => self.callers.get(usize::from(number)),
-            Principal::Address(_) | Principal::User(_) | Principal::Unknown => self.callers.last(),
+            Principal::Named(number) => {
+                let number = usize::from(number);
+                let room = self.callers.get(number / ROOM)?;
+                room.get_or_init(Box::default).get(number % ROOM)
+            }
+            Principal::Address(_) | Principal::User(_) | Principal::Unknown => Some(&self.unnamed),
         }
+    }
+
+    /// Of the caller whose name has this place; `None`: none near it has called here.
+    pub(super) fn named(&self, number: usize) -> Option<&Ends> {
+        self.callers.get(number / ROOM)?.get()?.get(number % ROOM)
     }
 
     fn failed(&self, code: &'static str) {

@@ -1,0 +1,143 @@
+//! A configuration that has changed, by a signal or because its files have, put to use.
+//! It never leaves a gateway between two: what is wrong with the new one is said, and the old one stays.
+
+use std::{
+    io::IsTerminal as _,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use tokio::time::sleep;
+
+use super::systemd;
+use crate::{
+    config::{Config, Given, Problems, Sources, Variables, load_to_renew},
+    server::Server,
+    telemetry::level,
+};
+
+/// A look costs next to nothing, and whoever has just changed a file watches the log.
+const EVERY: Duration = Duration::from_secs(2);
+/// A changed file counts when it looks the same again after this: a writer may be half-way.
+const SETTLES_IN: Duration = Duration::from_millis(100);
+
+/// What all files together may take to be read: on a network they may hang.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the gateway goes by, and where it was read.
+pub(super) struct Reloading {
+    /// Without variables: they are read again.
+    sources: Sources,
+    config: Config,
+    given: Given,
+    watched: Vec<PathBuf>,
+    stamps: Vec<Stamp>,
+}
+
+/// When a file was written, how large it is and which it is; `None`: it is not there.
+type Stamp = Option<(SystemTime, u64, u64)>;
+
+impl Reloading {
+    /// Of what was read from `sources`, whose variables are not kept.
+    pub(super) fn new(sources: &Sources, config: Config, given: Given) -> Self {
+        let sources = Sources { env: Variables::default(), ..sources.clone() };
+        let watched = watched(&sources, &given);
+        let stamps = stamps(&watched);
+        Self { sources, config, given, watched, stamps }
+    }
+
+    /// Resolves when one of the files has been changed, whole.
+    pub(super) async fn changed(&mut self) {
+        loop {
+            sleep(EVERY).await;
+            let mut seen = stamps(&self.watched);
+            if seen == self.stamps {
+                continue;
+            }
+            loop {
+                sleep(SETTLES_IN).await;
+                let again = stamps(&self.watched);
+                if again == seen {
+                    break;
+                }
+                seen = again;
+            }
+            return;
+        }
+    }
+
+    /// Reads all of it again, for a reason, and puts to use what can be.
+    pub(super) async fn reload(&mut self, why: &'static str, server: &mut Server) {
+        systemd::reloading();
+        self.stamps = stamps(&self.watched);
+        let sources = Sources { env: Sources::of_process().env, ..self.sources.clone() };
+        // It reads files, which may be anywhere.
+        let loaded = tokio::task::spawn_blocking(move || load_to_renew(&sources));
+        let loaded = tokio::time::timeout(PATIENCE, loaded).await;
+        let used = match loaded {
+            Ok(Ok(Ok(newer))) => self.turn(why, newer, server),
+            Ok(Ok(Err(problems))) => {
+                tell(&problems);
+                tracing::error!(
+                    why,
+                    "the configuration is wrong and was not taken: the former one stays in use"
+                );
+                false
+            }
+            Ok(Err(error)) => {
+                tracing::error!(why, %error, "the configuration could not be read again");
+                false
+            }
+            Err(_) => {
+                tracing::error!(why, "a file of the configuration does not end: nothing was taken");
+                false
+            }
+        };
+        server.metrics().process.reloaded(used);
+        systemd::ready(&server.url());
+    }
+
+    fn turn(&mut self, why: &str, (new, given): (Config, Given), server: &mut Server) -> bool {
+        let changes = self.given.changes(&given, &self.config, &new);
+        let next = self.config.renewed(&new);
+        if let Err(error) = server.renew(next.clone()) {
+            tracing::error!(why, "nothing of the configuration was taken: {error}");
+            return false;
+        }
+        if next.telemetry.log != self.config.telemetry.log
+            && let Err(error) = level::configure(&next.telemetry.log)
+        {
+            tracing::error!(%error, "telemetry.log was not taken");
+        }
+        self.config = next;
+        self.given.follow(given, &changes);
+        self.watched = watched(&self.sources, &self.given);
+        self.stamps = stamps(&self.watched);
+        let names = changes.live.join(", ");
+        tracing::info!(why, changed = names, "configuration read again, callers' keys included");
+        if !changes.waiting.is_empty() {
+            let names = changes.waiting.join(", ");
+            tracing::warn!(waiting = names, "these changes take a restart, and have no effect yet");
+        }
+        true
+    }
+}
+
+/// As at the start.
+fn tell(problems: &Problems) {
+    eprint!("{}", problems.render(std::io::stderr().is_terminal()));
+}
+
+fn watched(sources: &Sources, given: &Given) -> Vec<PathBuf> {
+    let keys = given.files().iter().map(PathBuf::as_path);
+    sources.files().iter().map(PathBuf::as_path).chain(keys).map(Path::to_owned).collect()
+}
+
+fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
+    let stamp = |file: &PathBuf| {
+        let seen = std::fs::metadata(file).ok()?;
+        Some((seen.modified().ok()?, seen.len(), seen.ino()))
+    };
+    files.iter().map(stamp).collect()
+}
