@@ -31,8 +31,11 @@ pub(super) struct Reloading {
     sources: Sources,
     config: Config,
     given: Given,
+    /// `proxy.toml`, `.env`, and files with callers' keys.
     watched: Vec<PathBuf>,
     stamps: Vec<Stamp>,
+    /// There was a `proxy.toml`.
+    has_file: bool,
 }
 
 /// When a file was written, how large it is and which it is; `None`: it is not there.
@@ -44,7 +47,8 @@ impl Reloading {
         let sources = Sources { env: Variables::default(), ..sources.clone() };
         let watched = watched(&sources, &given);
         let stamps = stamps(&watched);
-        Self { sources, config, given, watched, stamps }
+        let has_file = stamps.first().is_some_and(Option::is_some);
+        Self { sources, config, given, watched, stamps, has_file }
     }
 
     /// Resolves when one of the files has been changed, whole.
@@ -70,12 +74,28 @@ impl Reloading {
     /// Reads all of it again, for a reason, and puts to use what can be.
     pub(super) async fn reload(&mut self, why: &'static str, server: &mut Server) {
         systemd::reloading();
+        let taken = self.take(why, server).await;
+        server.metrics().process.reloaded(taken);
+        systemd::ready(&server.url());
+    }
+
+    /// Whether it was taken.
+    async fn take(&mut self, why: &'static str, server: &mut Server) -> bool {
+        // Before it is read: what changes meanwhile is a change yet.
         self.stamps = stamps(&self.watched);
+        let there = self.stamps.first().is_some_and(Option::is_some);
+        // Without `--config` a gateway needs no file. One that had one has lost it, and is not to forget
+        // its callers for that.
+        if self.has_file && !there {
+            tracing::error!(why, "the configuration is gone: the former one stays in use");
+            return false;
+        }
+        self.has_file = there;
         let sources = Sources { env: Sources::of_process().env, ..self.sources.clone() };
         // It reads files, which may be anywhere.
         let loaded = tokio::task::spawn_blocking(move || load_to_renew(&sources));
         let loaded = tokio::time::timeout(PATIENCE, loaded).await;
-        let used = match loaded {
+        match loaded {
             Ok(Ok(Ok(newer))) => self.turn(why, newer, server),
             Ok(Ok(Err(problems))) => {
                 tell(&problems);
@@ -93,9 +113,7 @@ impl Reloading {
                 tracing::error!(why, "a file of the configuration does not end: nothing was taken");
                 false
             }
-        };
-        server.metrics().process.reloaded(used);
-        systemd::ready(&server.url());
+        }
     }
 
     fn turn(&mut self, why: &str, (new, given): (Config, Given), server: &mut Server) -> bool {
@@ -112,8 +130,7 @@ impl Reloading {
         }
         self.config = next;
         self.given.follow(given, &changes);
-        self.watched = watched(&self.sources, &self.given);
-        self.stamps = stamps(&self.watched);
+        self.watch(watched(&self.sources, &self.given));
         let names = changes.live.join(", ");
         tracing::info!(why, changed = names, "configuration read again, callers' keys included");
         if !changes.waiting.is_empty() {
@@ -121,6 +138,16 @@ impl Reloading {
             tracing::warn!(waiting = names, "these changes take a restart, and have no effect yet");
         }
         true
+    }
+
+    /// These from now on; of those that were watched before, by how they looked then.
+    fn watch(&mut self, files: Vec<PathBuf>) {
+        let known = |file: &PathBuf| {
+            let at = self.watched.iter().position(|known| known == file);
+            at.and_then(|at| self.stamps.get(at).copied()).unwrap_or_else(|| stamp(file))
+        };
+        self.stamps = files.iter().map(known).collect();
+        self.watched = files;
     }
 }
 
@@ -135,9 +162,10 @@ fn watched(sources: &Sources, given: &Given) -> Vec<PathBuf> {
 }
 
 fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
-    let stamp = |file: &PathBuf| {
-        let seen = std::fs::metadata(file).ok()?;
-        Some((seen.modified().ok()?, seen.len(), seen.ino()))
-    };
-    files.iter().map(stamp).collect()
+    files.iter().map(|file| stamp(file)).collect()
+}
+
+fn stamp(file: &Path) -> Stamp {
+    let seen = std::fs::metadata(file).ok()?;
+    Some((seen.modified().ok()?, seen.len(), seen.ino()))
 }

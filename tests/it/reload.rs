@@ -123,6 +123,31 @@ async fn a_wrong_file_changes_nothing_and_is_loud_until_it_is_right() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_gone_leaves_everything_as_it_is_until_it_is_back() {
+    let world = keyed(&caller("billing", "")).await;
+    let path = world.gateway.config();
+    std::fs::rename(path, path.with_extension("away")).unwrap();
+    world.gateway.logged("the configuration is gone: the former one stays in use").await;
+    assert_eq!(status_of(&world, "billing").await, 200);
+    std::fs::rename(path.with_extension("away"), path).unwrap();
+    world.gateway.logged("configuration read again").await;
+    assert_eq!(status_of(&world, "billing").await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_key_file_is_a_change() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), key("former")).unwrap();
+    let billing =
+        format!("[[caller]]\nname = \"billing\"\nkey_file = \"{}\"\n", file.path().display());
+    let world = keyed(&billing).await;
+    assert_eq!((status_of(&world, "former").await, status_of(&world, "latter").await), (200, 401));
+    std::fs::write(file.path(), key("latter!")).unwrap();
+    world.gateway.logged("a file has changed").await;
+    assert_eq!((status_of(&world, "former").await, status_of(&world, "latter!").await), (401, 200));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_takes_a_restart_is_named_each_time_and_the_rest_is_used() {
     let world = keyed(&caller("billing", "")).await;
     let both = caller("billing", "") + &caller("reports", "");

@@ -177,6 +177,11 @@ impl Gateway {
         page
     }
 
+    /// Its file.
+    pub fn config(&self) -> &std::path::Path {
+        &self.config
+    }
+
     /// Its file is another one now.
     pub fn rewrite(&self, toml: &str) {
         std::fs::write(&self.config, whole(toml)).unwrap();
