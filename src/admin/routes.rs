@@ -110,11 +110,11 @@ impl Answers {
             return if parts.method == Method::POST {
                 self.action(*action, peer, &parts, body).await
             } else {
-                text(405, "only POST").into()
+                only("POST").into()
             };
         }
         if parts.method != Method::GET && parts.method != Method::HEAD {
-            return text(405, "only GET").into();
+            return only("GET, HEAD").into();
         }
         match PAGES.iter().find(|(known, _)| *known == path) {
             Some((_, page)) => self.page(*page).into(),
@@ -192,6 +192,13 @@ impl From<Response<Full<Bytes>>> for Answer {
     fn from(response: Response<Full<Bytes>>) -> Self {
         Self { response, ends: false }
     }
+}
+
+/// RFC 9110 section 15.5.6: a 405 names what is allowed.
+fn only(methods: &'static str) -> Response<Full<Bytes>> {
+    let mut response = text(405, &format!("only {methods}"));
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
+    response
 }
 
 fn refuse(status: u16, message: &str) -> Response<Full<Bytes>> {

@@ -193,6 +193,9 @@ fn notes(config: &Config, live: bool) -> Vec<String> {
             "callers' keys reach {address} unencrypted: write [tls], or keep the network private"
         )
     }));
+    notes.extend(config.admin_key_in_the_clear().map(|address| {
+        format!("the admin key reaches {address} unencrypted: keep that network private")
+    }));
     notes.extend(config.store.as_ref().filter(|store| store.in_the_clear()).map(|store| {
         format!("the password of {} crosses the network unencrypted: use rediss://", store.servers)
     }));

@@ -69,12 +69,16 @@ async fn gateway(
     let mut hangup = signal(SignalKind::hangup())?;
     descriptors(config.access.max_connections);
     let in_the_clear: Vec<_> = config.in_the_clear().collect();
+    let admin_key = config.admin_key_in_the_clear();
     let mut server = match start(config, inherited, output).await {
         Ok(server) => server,
         Err(code) => return Ok(code),
     };
     for address in in_the_clear {
         tracing::warn!(%address, "callers' keys come unencrypted: write [tls], or keep the network private");
+    }
+    if let Some(address) = admin_key {
+        tracing::warn!(%address, "the admin key comes unencrypted: keep that network private");
     }
     announce(&server);
     systemd::ready(&server.url());

@@ -31,7 +31,7 @@ pub struct StatusArgs {
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// Where to ask, instead of `admin` of the configuration: `127.0.0.1:8081`
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = host_and_port)]
     admin: Option<String>,
     /// Look again every second until Ctrl-C
     #[arg(long)]
@@ -76,6 +76,18 @@ pub async fn run(args: StatusArgs) -> io::Result<u8> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(exit::OK),
         other => other,
     }
+}
+
+/// `localhost:8081`, `10.0.0.7:8081` or `[::1]:8081`.
+fn host_and_port(text: &str) -> Result<String, &'static str> {
+    let whole = text.rsplit_once(':').filter(|(host, port)| {
+        let plain = !host.is_empty() && !host.contains(['/', ' ', '@']);
+        let bracketed = host.starts_with('[') && host.ends_with(']');
+        plain
+            && (bracketed || !host.contains(':'))
+            && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    whole.map(|_| text.to_owned()).ok_or("a host and a port, such as 127.0.0.1:8081 or [::1]:8081")
 }
 
 /// Where to ask, or what is wrong.

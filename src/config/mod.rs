@@ -245,6 +245,12 @@ pub struct Telemetry {
 }
 
 impl Config {
+    /// The key that actions take crosses a network that others may listen on: the admin listener speaks
+    /// plain HTTP.
+    pub fn admin_key_in_the_clear(&self) -> Option<SocketAddr> {
+        self.admin.filter(|at| self.admin_key.is_some() && !at.ip().to_canonical().is_loopback())
+    }
+
     /// Callers' keys cross a network that others may listen on: the addresses where they would.
     pub fn in_the_clear(&self) -> impl Iterator<Item = SocketAddr> {
         let all = self.organisations.iter().flat_map(|org| &org.config.listen);

@@ -73,6 +73,7 @@ async fn nothing_is_done_without_the_key_and_where_there_is_none_it_is_said_whic
         assert_eq!(page.status(), 403, "{path}");
         let looked_at = keyed.client.get(keyed.gateway.admin_url(path)).send().await.unwrap();
         assert_eq!(looked_at.status(), 405, "{path}");
+        assert_eq!(looked_at.headers()["allow"], "POST", "{path}");
     }
     assert_eq!((keyed.genesys.counters().mints, keyless.genesys.counters().mints), (1, 1));
     assert!(!keyed.gateway.log().contains("draining"));

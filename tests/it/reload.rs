@@ -123,6 +123,28 @@ async fn a_wrong_file_changes_nothing_and_is_loud_until_it_is_right() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_admin_listener_goes_by_what_counts_now() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), key("admin")).unwrap();
+    let admin_key = ("GENESYS_PROXY__ADMIN_KEY_FILE", file.path().to_str().unwrap());
+    let config = |callers: &str| format!("{NO_LIMIT}\n[access]\nmode = \"key\"\n{callers}");
+    let billing = caller("billing", "");
+    let world = World::with_env(unlimited(), &config(&billing), &[ADMIN, admin_key]).await;
+    let pause = async |with: &str, name: &str| {
+        let url = world.gateway.admin_url("/api/callers/pause");
+        let request = world.client.post(url).header("x-api-key", key(with));
+        let body = format!("{{\"caller\": \"{name}\"}}");
+        request.body(body).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(pause("admin", "reports").await, 404);
+    std::fs::write(file.path(), key("another")).unwrap();
+    world.gateway.reload(&toml(&world, &config(&caller("reports", "")))).await;
+    assert_eq!(pause("admin", "reports").await, 401);
+    assert_eq!((pause("another", "billing").await, pause("another", "reports").await), (404, 200));
+    assert_eq!(status_of(&world, "reports").await, 503);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_gone_leaves_everything_as_it_is_until_it_is_back() {
     let world = keyed(&caller("billing", "")).await;
     let path = world.gateway.config();

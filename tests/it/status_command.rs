@@ -120,3 +120,13 @@ async fn who_watches_gets_one_table_after_the_other_until_they_have_enough() {
     assert!(Command::new("kill").args(["-s", "INT", &pid]).status().unwrap().success());
     assert_eq!(watch.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn an_address_that_is_none_is_a_wrong_use() {
+    for wrong in ["8081", "localhost", "http://127.0.0.1:8081", "::1:8081", "a b:1", "127.0.0.1:0"]
+    {
+        let (out, told, code) = said(&status(&["--admin", wrong]).output().unwrap());
+        assert_eq!((out.as_str(), code), ("", Some(2)), "{wrong}: {told}");
+        assert!(told.contains("a host and a port, such as 127.0.0.1:8081"), "{told}");
+    }
+}

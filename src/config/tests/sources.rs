@@ -349,3 +349,19 @@ fn several_clients_share_the_section_and_have_their_own_credentials() {
     let twice = toml.replace("{ env = 'ID' }", "'one'");
     assert!(world.toml(&twice).wrong().contains("there twice"));
 }
+
+#[test]
+fn an_admin_key_that_crosses_a_network_is_known_to() {
+    let digest = "a1".repeat(32);
+    for (admin, key, clear) in [
+        ("10.0.0.7:8081", true, true),
+        ("0.0.0.0:8081", true, true),
+        ("10.0.0.7:8081", false, false),
+        ("127.0.0.1:8081", true, false),
+        ("[::1]:8081", true, false),
+    ] {
+        let key = if key { format!("admin_key_sha256 = '{digest}'") } else { String::new() };
+        let config = World::new().toml(&format!("admin = '{admin}'\n{key}\n")).config();
+        assert_eq!(config.admin_key_in_the_clear().is_some(), clear, "{admin} {key}");
+    }
+}

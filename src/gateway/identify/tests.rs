@@ -251,3 +251,34 @@ fn only_a_caller_with_rules_has_a_policy() {
         assert!(callers.policy(free).is_none());
     }
 }
+
+#[tokio::test]
+async fn a_token_is_nobodys_once_its_caller_is_gone_and_its_callers_again_when_it_is_back() {
+    let [a, b] = ["a", "b"].map(|name| caller(name, &[], Some(name)));
+    let before = with_mode(Mode::Key, std::slice::from_ref(&a));
+    let token = before.tokens.issue(Principal::Named(0), Instant::now()).await.unwrap();
+    let bearer = bearer(token.expose_secret());
+    let shown = [("authorization", bearer.as_str())];
+    let found = |callers: &Callers| identified(callers, Principal::Unknown, &shown);
+    assert_eq!(found(&before), Ok(Principal::Named(0)));
+    let without = before.renewed(std::slice::from_ref(&b), Mode::Key).unwrap();
+    assert_eq!(found(&without), Err(TOKEN_UNKNOWN));
+    assert_eq!(without.local(token.expose_secret()).await.unwrap(), None);
+    assert_eq!((without.named("a"), without.named("b")), (None, Some(Principal::Named(1))));
+    assert_eq!(without.ended(&before), [Principal::Named(0)]);
+    let again = without.renewed(&[b, a], Mode::Key).unwrap();
+    assert_eq!(found(&again), Ok(Principal::Named(0)));
+    assert_eq!(again.ended(&without), []);
+}
+
+#[test]
+fn names_that_never_end_and_the_first_claims_take_a_restart() {
+    let before = with_mode(Mode::Key, &[]);
+    let claims = BTreeMap::from([("azp".to_owned(), "crm".to_owned())]);
+    let claimed = Caller { claims, ..caller("crm", &[], None) };
+    assert_eq!(before.renewed(&[claimed], Mode::Key).unwrap_err(), TakesRestart::Claims);
+    let many = |word: &str| (0..600).map(|n| caller(&format!("{word}{n}"), &[], None)).collect();
+    let (some, others): (Vec<_>, Vec<_>) = (many("a"), many("b"));
+    let after = before.renewed(&some, Mode::Key).unwrap();
+    assert_eq!(after.renewed(&others, Mode::Key).unwrap_err(), TakesRestart::Names);
+}
