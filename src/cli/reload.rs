@@ -118,6 +118,15 @@ impl Reloading {
 
     fn turn(&mut self, why: &str, (new, given): (Config, Given), server: &mut Server) -> bool {
         let changes = self.given.changes(&given, &self.config, &new);
+        if changes.whole {
+            let names = changes.waiting.join(", ");
+            tracing::error!(
+                why,
+                waiting = names,
+                "who can reach the gateway is to change, which takes a restart: nothing was taken"
+            );
+            return false;
+        }
         let next = self.config.renewed(&new);
         if let Err(error) = server.renew(next.clone()) {
             tracing::error!(why, "nothing of the configuration was taken: {error}");

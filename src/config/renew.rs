@@ -67,6 +67,8 @@ pub struct Changes {
     pub live: Vec<String>,
     /// It takes a restart.
     pub waiting: Vec<String>,
+    /// Who can reach what is to change: in part, with the rest as it was, it could open what both refuse.
+    pub whole: bool,
     waits: BTreeSet<At>,
 }
 
@@ -118,11 +120,18 @@ impl Given {
                 changes.live.push(name);
             } else {
                 changes.waiting.push(name);
+                changes.whole |= both.is_none() || reaches(*key);
                 changes.waits.insert(at.clone());
             }
         }
         changes
     }
+}
+
+/// It decides who can reach the gateway, and what must be asked of them.
+fn reaches(key: Key) -> bool {
+    let Key(section, name) = key;
+    matches!((section, name), ("tls", _) | ("access", "mode") | (_, "listen") | ("", "admin"))
 }
 
 /// The order of a list counts, that of a table does not.

@@ -268,3 +268,14 @@ async fn under_five_hundred_calls_a_second_no_reload_costs_one() {
     assert_eq!(world.genesys.counters().mints, 1);
     assert_eq!(world.gateway.admin("/healthz").await, "ok\n");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_of_a_change_of_who_may_call_is_never_in_use() {
+    let header = format!("{NO_LIMIT}\n[access]\nrequire_header = \"x-ours\"\n");
+    let world = World::with(unlimited(), &header).await;
+    assert_eq!(world.get(ECHO).await.status(), 403);
+    let keys = format!("{NO_LIMIT}\n[access]\nmode = \"key\"\n{}", caller("billing", ""));
+    let said = world.gateway.reload(&toml(&world, &keys)).await;
+    assert!(said.contains("nothing was taken") && said.contains("access.mode"), "{said}");
+    assert_eq!(world.get(ECHO).await.status(), 403, "neither configuration lets it in");
+}

@@ -84,6 +84,7 @@ fn what_takes_a_restart_is_named_and_left_as_it_was() {
     ] {
         let (changes, next, _) = changes("", toml);
         assert_eq!(changes.waiting, [key], "{toml}");
+        assert_eq!(changes.whole, ["listen", "admin", "access.mode"].contains(&key), "{toml}");
         let callers = next.callers.clone();
         assert_eq!(shown(&next), shown(&Config { callers, ..loaded("").0 }), "{toml}");
     }
@@ -125,7 +126,7 @@ fn organisations_follow_and_another_one_takes_a_restart() {
     assert_eq!((&*org.hosts[0], org.config.retry.attempts), ("new.internal", 4));
     for (from, to) in [("", eu), (eu, "")] {
         let (found, next, _) = changes(from, to);
-        assert!(found.live.is_empty() && found.waiting.len() >= 4, "{found:?}");
+        assert!(found.live.is_empty() && found.waiting.len() >= 4 && found.whole, "{found:?}");
         assert_eq!(next.organisations.len(), usize::from(from == eu));
     }
 }

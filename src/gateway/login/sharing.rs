@@ -103,14 +103,16 @@ impl Sharing {
     /// A secret may be changed while the gateway runs, and who may log in. Does not end.
     async fn keep_keys(&self) {
         let mut who = self.who.subscribe();
+        // Others may log in than when the keys were made.
+        let mut stale = false;
         loop {
             let keys = self.login.seals(PURPOSE).await;
             let now: Vec<_> =
                 self.seals.borrow().iter().map(|seal| seal.key.id().to_owned()).collect();
             let same = keys.iter().map(Key::id).eq(now.iter().map(String::as_str));
             // Without a secret the former keys go on: it cannot be read just now.
-            let same = same && !who.has_changed().unwrap_or(false);
-            if !same && !keys.is_empty() {
+            if (stale || !same) && !keys.is_empty() {
+                stale = false;
                 let who = who.borrow_and_update().clone();
                 let seal = |key| Arc::new(Seal::new(key, &who));
                 self.seals.send_replace(keys.into_iter().map(seal).collect());
@@ -119,7 +121,7 @@ impl Sharing {
             let pause = sleep(if none { NO_KEYS } else { KEYS });
             tokio::select! {
                 () = pause => {}
-                Ok(()) = who.changed() => who.mark_changed(),
+                Ok(()) = who.changed() => stale = true,
             }
         }
     }
