@@ -111,6 +111,12 @@ impl<W> Queue<W> {
         self.clock.paced(pace);
     }
 
+    /// How often a turn comes.
+    #[cfg(test)]
+    pub fn pace(&self) -> Duration {
+        self.clock.pace()
+    }
+
     /// The same, whose turns come when a call ends: nobody knows when that is.
     #[must_use]
     pub fn crowd(self) -> Self {

@@ -19,7 +19,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value};
 use tokio::{sync::Semaphore, time::Instant};
 
-use super::login::{sharing::NoKeys, tokens::Tokens};
+use super::login::{seal::Entitled, sharing::NoKeys, tokens::Tokens};
 use crate::{
     config::{Caller, CertName, KeyDigest, Mode},
     decide::{
@@ -100,7 +100,9 @@ impl Callers {
         provider: Option<Arc<Provider>>,
     ) -> Self {
         let names = Names::new(callers.iter().map(|caller| caller.name.clone()));
-        Self::with((callers, mode), names, Arc::new(tokens), provider)
+        let all = Self::with((callers, mode), names, Arc::new(tokens), provider);
+        all.tokens.follow_callers(all.may_log_in());
+        all
     }
 
     fn with(
@@ -234,10 +236,15 @@ impl Callers {
 
     /// Whose a name and a key are: both must be right.
     pub fn login(&self, login: &Login) -> Option<Principal> {
+        self.entitled(login).map(|(principal, _)| principal)
+    }
+
+    /// The same, with the key.
+    pub fn entitled(&self, login: &Login) -> Option<Entitled> {
         let matches = |login: &Login| {
             let (key, principal) = self.by_name.get(&login.name)?;
             let right = *key == KeyDigest::of(login.key.expose_secret().as_bytes());
-            right.then_some(*principal)
+            right.then_some((*principal, *key))
         };
         // OAuth clients encode both first, everybody else does not.
         matches(login).or_else(|| matches(&login.form_decoded()))

@@ -30,6 +30,7 @@ use crate::{
     telemetry::callers::Name,
     upstream::replay::Fault,
 };
+use tokens::NotIssued;
 
 /// A token request is a few hundred bytes.
 const MAX_FORM: usize = 16 * 1024;
@@ -202,12 +203,16 @@ async fn token(form: &[u8], basic: Option<Login>, callers: &Callers) -> Result<R
         (None, Some(id), Some(key)) => Some(Login { name: id.expose_secret().to_owned(), key }),
         (None, _, _) => None,
     };
-    let caller = login.and_then(|login| callers.login(&login));
-    let principal = caller.or_else(|| callers.open().then_some(Principal::Unknown));
-    let principal = principal.ok_or(Refusal::Client)?;
-    let token = callers.tokens.issue(principal, Instant::now()).await.ok_or(Refusal::Server)?;
+    let caller = login.and_then(|login| callers.entitled(&login));
+    if caller.is_none() && !callers.open() {
+        return Err(Refusal::Client);
+    }
+    let token = callers.tokens.issue(caller, Instant::now()).await.map_err(|why| match why {
+        NotIssued::NoRandomness => Refusal::Server,
+        NotIssued::Over => Refusal::Client,
+    })?;
     Ok(Reply {
-        principal: caller,
+        principal: caller.map(|(principal, _)| principal),
         ..Reply::json(
             StatusCode::OK,
             &Issued {

@@ -20,7 +20,7 @@ use crate::{
         admit::Admission,
         guard::Guard,
         identify::{Callers, TakesRestart},
-        login::{seal, sharing::Sharing, tokens::Tokens},
+        login::{sharing::Sharing, tokens::Tokens},
         recover::Retries,
         saving::Saving,
     },
@@ -126,9 +126,11 @@ impl Organisation {
         };
         let access = &config.access;
         let logins = logins(&config, tasks, runtime, stop)?;
-        let sharing = common.store.as_ref().zip(logins.first()).map(|(link, login)| {
-            Sharing::new(Arc::clone(login), Arc::clone(link), seal::who(&config.callers))
-        });
+        let sharing = common
+            .store
+            .as_ref()
+            .zip(logins.first())
+            .map(|(link, login)| Sharing::new(Arc::clone(login), Arc::clone(link)));
         let local = Tokens::new(access.login_life, access.login_idle, Instant::now());
         let callers = Callers::new(&config.callers, access.mode, local.shared(sharing), provider);
         let lanes = config.oauth.clients.len() * config.oauth.tokens as usize;
@@ -222,14 +224,14 @@ impl Organisation {
         }))
     }
 
-    /// From now on this counts: workers have it.
+    /// From now on this counts. Workers have it next: whoever has a key that is new to them can log in.
     pub fn turn(&mut self, shared: Arc<Shared>, hosts: Vec<String>) {
-        let was = std::mem::replace(&mut self.shared, shared);
+        self.shared = shared;
         self.hosts = hosts;
         let Shared { admission, callers, config, .. } = &*self.shared;
         admission.regrant(callers.granted().clone());
         admission.retune(&config.rate_limit);
-        callers.tokens.follow_callers(callers.may_log_in(), &callers.ended(&was.callers));
+        callers.tokens.follow_callers(callers.may_log_in());
     }
 
     /// Tells the other replicas that it goes: what it had of the budgets is theirs.

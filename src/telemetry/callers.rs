@@ -40,6 +40,11 @@ impl Names {
         self.0.iter().any(|free| free.set(name.into()).is_ok())
     }
 
+    /// How many more there can be.
+    pub fn room(&self) -> usize {
+        self.0.len() - self.all().count()
+    }
+
     /// Who is called so.
     pub fn find(&self, name: &str) -> Option<Principal> {
         let number = self.all().position(|known| known == name)?;

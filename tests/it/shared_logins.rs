@@ -55,8 +55,12 @@ impl Replicas {
     }
 
     async fn login(&self, number: usize) -> String {
+        self.login_with(number, KEY).await
+    }
+
+    async fn login_with(&self, number: usize, key: &str) -> String {
         let login = self.request(number, Method::POST, "/oauth/token");
-        let login = login.basic_auth("billing", Some(KEY));
+        let login = login.basic_auth("billing", Some(key));
         let form = login.form(&[("grant_type", "client_credentials")]);
         let answer = Answer::of(form.send().await.unwrap()).await;
         assert_eq!(answer.status, 200, "{answer:?}");
@@ -169,6 +173,26 @@ async fn what_is_revoked_at_one_is_over_at_all() {
         assert_eq!(replicas.asked(Method::GET, number, ME, &token).await.status, 401, "{number}");
         assert_eq!(replicas.call(number, &other).await, 200, "{number}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_a_reload_changes_ends_its_tokens_at_all() {
+    let replicas = replicas(2).await;
+    let (seen, unseen) = (replicas.login(0).await, replicas.login(0).await);
+    assert_eq!((replicas.call(1, &seen).await, replicas.call(0, &unseen).await), (200, 200));
+    let (from, to) = (sha256(KEY.as_bytes()), sha256(b"AnOtHeR-5f2e90c1d7a83b46"));
+    let said = replicas.gateways[1].edit(&from, &to).await;
+    assert!(said.contains("changed=\"caller\""), "{said}");
+    for token in [&seen, &unseen] {
+        assert_eq!(replicas.call(1, token).await, 401);
+    }
+    // The other has the former key yet, and is told of what was over by then.
+    replicas.gateways[0].wait_for_log(ENDED);
+    assert_eq!((replicas.call(0, &seen).await, replicas.call(0, &unseen).await), (401, 200));
+    replicas.gateways[0].edit(&from, &to).await;
+    assert_eq!(replicas.call(0, &unseen).await, 401);
+    let token = replicas.login_with(0, "AnOtHeR-5f2e90c1d7a83b46").await;
+    assert_eq!((replicas.call(0, &token).await, replicas.call(1, &token).await), (200, 200));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -41,6 +41,11 @@ impl Clock {
         self.pace = pace.max(Duration::from_nanos(1));
     }
 
+    #[cfg(test)]
+    pub(super) fn pace(&self) -> Duration {
+        self.pace
+    }
+
     pub(super) fn start(&mut self, now: Instant) -> Moment {
         self.began.get_or_insert(now);
         self.at(now)

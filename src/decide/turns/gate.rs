@@ -181,6 +181,12 @@ impl<W> Gate<W> {
         self.probing = None;
     }
 
+    /// So many in each window from now on; what it has counted counts under it.
+    pub(super) fn allow(&mut self, limit: NonZeroU32, window: Duration) {
+        self.budget.allow(limit);
+        self.line.paced(pace(Some(limit), window));
+    }
+
     /// What it counted so far was under a token that is gone.
     pub(super) fn restart(&mut self, now: Instant) {
         self.budget.restart();

@@ -17,7 +17,7 @@ impl<W> Turns<W> {
         for (id, gate) in &mut self.gates {
             let GateId::Ceiling(principal) = id else { continue };
             if let Some(ceiling) = callers.terms(*principal).requests_per_minute {
-                gate.budget.allow(ceiling);
+                gate.allow(ceiling, self.lanes.allowance().window);
             }
         }
     }
@@ -25,10 +25,18 @@ impl<W> Turns<W> {
     /// Each token allows `limit` calls from now on, and so many may wait. What has left counts under it.
     pub fn retune(&mut self, limit: Option<NonZeroU32>, max_queue: usize) {
         self.rules.max_queue = max_queue;
-        if let Some(limit) = limit {
-            self.lanes.allow(limit);
-            self.line.paced(gate::pace(self.lanes.limit(), self.lanes.allowance().window));
-        }
+        let was = self.lanes.allowance().limit;
+        let Some(limit) = limit.filter(|limit| was != Some(*limit)) else { return };
+        self.lanes.allow(limit);
+        let (all, window) = (self.lanes.limit(), self.lanes.allowance().window);
+        self.line.paced(gate::pace(all, window));
+        // Those without a limit of their own have what all of it allows.
+        let assumed = self.gates.values_mut().filter(|gate| gate.assumed);
+        assumed.zip(std::iter::repeat(all)).for_each(|(gate, all)| {
+            if let Some(all) = all {
+                gate.allow(all, window);
+            }
+        });
     }
 }
 
@@ -68,6 +76,33 @@ mod tests {
         turns.retune(NonZeroU32::new(2), 10);
         assert!(!take(&mut turns));
         assert_eq!(turns.lanes().limit(), NonZeroU32::new(2));
+    }
+
+    #[test]
+    fn a_family_without_a_quota_of_its_own_is_not_held_to_the_former_limit() {
+        let t0 = t0();
+        let mut turns = turns(2, t0);
+        let id = GateId::Learned(0);
+        let taken = |turns: &mut Turns<()>| {
+            let gate = turns.gate(id, None, t0);
+            std::iter::from_fn(|| gate.take(t0).ok()).count()
+        };
+        assert_eq!(taken(&mut turns), 2);
+        turns.retune(NonZeroU32::new(5), 10);
+        assert_eq!(taken(&mut turns), 3);
+    }
+
+    #[test]
+    fn who_waits_under_another_ceiling_is_told_by_the_new_pace() {
+        let t0 = t0();
+        let mut turns = turns(100, t0);
+        let of = |most| Terms { requests_per_minute: NonZeroU32::new(most), ..Terms::default() };
+        let id = GateId::Ceiling(Principal::Named(0));
+        turns.gate(id, NonZeroU32::new(1), t0);
+        turns.regrant(&Granted::new([of(60)]));
+        let window = turns.lanes.allowance().window;
+        let paced = turns.gate(id, NonZeroU32::new(60), t0).line.pace();
+        assert_eq!(paced, gate::pace(NonZeroU32::new(60), window));
     }
 
     #[test]

@@ -28,10 +28,7 @@ impl Callers {
     /// # Errors
     /// When it takes a restart.
     pub fn renewed(&self, callers: &[Caller], mode: Mode) -> Result<Self, TakesRestart> {
-        let claims = callers.iter().any(|caller| !caller.claims.is_empty());
-        if claims && self.provider.is_none() {
-            return Err(TakesRestart::Claims);
-        }
+        self.can_become(callers)?;
         for caller in callers {
             if self.names.find(&caller.name).is_none() && !self.names.add(&caller.name) {
                 return Err(TakesRestart::Names);
@@ -41,21 +38,27 @@ impl Callers {
         Ok(Self::with((callers, mode), self.names.clone(), tokens, provider))
     }
 
+    /// Whether `renewed` would do; nothing has changed yet.
+    ///
+    /// # Errors
+    /// When it takes a restart.
+    pub fn can_become(&self, callers: &[Caller]) -> Result<(), TakesRestart> {
+        let claims = callers.iter().any(|caller| !caller.claims.is_empty());
+        if claims && self.provider.is_none() {
+            return Err(TakesRestart::Claims);
+        }
+        let more = callers.iter().filter(|caller| self.names.find(&caller.name).is_none());
+        if more.count() > self.names.room() {
+            return Err(TakesRestart::Names);
+        }
+        Ok(())
+    }
+
     /// Who may log in, and by which key.
     pub fn may_log_in(&self) -> Vec<Who> {
         let who = |(name, (key, principal)): (&String, &(KeyDigest, Principal))| {
             (*principal, name.clone(), *key)
         };
         self.by_name.iter().map(who).collect()
-    }
-
-    /// Whose tokens are over now that `self` takes the place of `before`: who has gone, or has another key.
-    pub fn ended(&self, before: &Self) -> Vec<Principal> {
-        let same = |name| {
-            let key = |all: &Self| all.by_name.get(name).map(|(key, _)| *key);
-            key(self) == key(before)
-        };
-        let all = before.by_name.iter().filter(|(name, _)| !same(*name));
-        all.map(|(_, (_, principal))| *principal).collect()
     }
 }

@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::{SecretString, zeroize::Zeroizing};
 
 use crate::{
-    config::{Caller, KeyDigest},
+    config::KeyDigest,
     decide::{
         callers::Principal,
         local_token::{TICKET_BYTES, Ticket, Whose},
@@ -22,18 +22,14 @@ const CONTEXT: &str = "a token of /oauth/token";
 /// Who may log in: the name and the key that it has.
 pub type Who = (Principal, String, KeyDigest);
 
-/// The callers that may log in.
-pub fn who(callers: &[Caller]) -> Vec<Who> {
-    let who =
-        |(principal, caller): (_, &Caller)| Some((principal, caller.name.clone(), caller.key?));
-    (0..).map(Principal::Named).zip(callers).filter_map(who).collect()
-}
+/// Who has logged in, and by which key: a token ends with it.
+pub type Entitled = (Principal, KeyDigest);
 
 /// A key, and what each caller is called under it.
 pub struct Seal {
     /// The key.
     pub key: Key,
-    callers: HashMap<Whose, Principal>,
+    callers: HashMap<Whose, Entitled>,
     names: HashMap<Principal, Whose>,
 }
 
@@ -51,10 +47,10 @@ impl Seal {
         let whose = |(principal, name, digest): &Who| {
             let plain = [digest.bytes().as_slice(), name.as_bytes()].concat();
             let whose = key.name(&plain).into_bytes().try_into().ok()?;
-            Some((*principal, whose))
+            Some((whose, (*principal, *digest)))
         };
-        let names: HashMap<Principal, Whose> = callers.iter().filter_map(whose).collect();
-        let callers = names.iter().map(|(principal, whose)| (*whose, *principal)).collect();
+        let callers: HashMap<Whose, Entitled> = callers.iter().filter_map(whose).collect();
+        let names = callers.iter().map(|(whose, (principal, _))| (*principal, *whose)).collect();
         Self { key, callers, names }
     }
 
@@ -63,8 +59,8 @@ impl Seal {
         self.names.get(&principal).copied()
     }
 
-    /// Who is called so.
-    pub fn caller(&self, whose: &Whose) -> Option<Principal> {
+    /// Who is called so, and has which key.
+    pub fn caller(&self, whose: &Whose) -> Option<Entitled> {
         self.callers.get(whose).copied()
     }
 
@@ -112,7 +108,7 @@ mod tests {
 
     /// Whose it is there.
     fn caller(seal: &Seal, token: &str) -> Option<Principal> {
-        seal.caller(&seal.read(token)?.whose)
+        seal.caller(&seal.read(token)?.whose).map(|(principal, _)| principal)
     }
 
     const BOTH: [(&str, &str); 2] = [("billing", "k1"), ("reports", "k2")];

@@ -6,7 +6,10 @@
 
 mod duty;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use tokio::{
     sync::{Notify, broadcast, watch},
@@ -50,24 +53,33 @@ pub struct NoKeys;
 pub struct Sharing {
     login: Arc<Login>,
     store: Logins,
-    who: watch::Sender<Vec<Who>>,
+    who: Mutex<Vec<Who>>,
     seals: watch::Sender<Seals>,
     /// There is something to tell.
     news: Notify,
 }
 
 impl Sharing {
-    /// By the secret of `login`, for those who may log in.
-    pub fn new(login: Arc<Login>, link: Arc<Link>, who: Vec<Who>) -> Self {
+    /// By the secret of `login`; nobody may log in yet.
+    pub fn new(login: Arc<Login>, link: Arc<Link>) -> Self {
         let store = Logins::new(link, login.scope());
-        let seals = watch::Sender::new(Seals::default());
-        let who = watch::Sender::new(who);
+        let (who, seals) = (Mutex::default(), watch::Sender::new(Seals::default()));
         Self { login, store, who, seals, news: Notify::new() }
     }
 
-    /// From now on these may log in.
+    /// From now on these may log in, and are called by their names and keys at once.
     pub fn serve(&self, who: Vec<Who>) {
-        self.who.send_replace(who);
+        *self.who() = who;
+        self.seals.send_modify(|seals| *seals = self.sealed(seals.iter().map(|it| it.key.clone())));
+    }
+
+    fn sealed(&self, keys: impl Iterator<Item = Key>) -> Seals {
+        let who = self.who();
+        keys.map(|key| Arc::new(Seal::new(key, &who))).collect()
+    }
+
+    fn who(&self) -> MutexGuard<'_, Vec<Who>> {
+        self.who.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The keys, one at least.
@@ -100,29 +112,20 @@ impl Sharing {
         tokio::join!(self.keep_keys(), self.share(table, idle));
     }
 
-    /// A secret may be changed while the gateway runs, and who may log in. Does not end.
+    /// A secret may be changed while the gateway runs. Does not end.
     async fn keep_keys(&self) {
-        let mut who = self.who.subscribe();
-        // Others may log in than when the keys were made.
-        let mut stale = false;
         loop {
             let keys = self.login.seals(PURPOSE).await;
             let now: Vec<_> =
                 self.seals.borrow().iter().map(|seal| seal.key.id().to_owned()).collect();
             let same = keys.iter().map(Key::id).eq(now.iter().map(String::as_str));
             // Without a secret the former keys go on: it cannot be read just now.
-            if (stale || !same) && !keys.is_empty() {
-                stale = false;
-                let who = who.borrow_and_update().clone();
-                let seal = |key| Arc::new(Seal::new(key, &who));
-                self.seals.send_replace(keys.into_iter().map(seal).collect());
+            if !same && !keys.is_empty() {
+                // Within it nobody else changes them: who may log in is who may now.
+                self.seals.send_modify(|seals| *seals = self.sealed(keys.into_iter()));
             }
             let none = self.seals.borrow().is_empty();
-            let pause = sleep(if none { NO_KEYS } else { KEYS });
-            tokio::select! {
-                () = pause => {}
-                Ok(()) = who.changed() => stale = true,
-            }
+            sleep(if none { NO_KEYS } else { KEYS }).await;
         }
     }
 
@@ -163,7 +166,7 @@ impl Sharing {
             Some((duty::read(&plain)?, seal))
         });
         let Some((said, seal)) = opened else { return };
-        let Some(principal) = seal.caller(&said.whose) else { return };
+        let Some((principal, _)) = seal.caller(&said.whose) else { return };
         let now = Instant::now();
         let whose = (principal, Arc::clone(seal));
         if table.revoked_elsewhere(said.digest, whose, now + said.left, now) {

@@ -2,7 +2,8 @@
 //! It never keeps a token, and never asks the store about one that is known here.
 
 use std::{
-    sync::Arc,
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -13,7 +14,7 @@ use tokio::time::Instant;
 
 use super::{
     overdue::Overdue,
-    seal::{Seal, Who},
+    seal::{Entitled, Seal, Who},
     sharing::{NoKeys, Sharing},
     table::Table,
 };
@@ -26,9 +27,20 @@ use crate::{
     },
 };
 
+/// Why there is no token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotIssued {
+    /// The system has no randomness.
+    NoRandomness,
+    /// The key was changed while its caller logged in.
+    Over,
+}
+
 /// All that are alive.
 #[derive(Debug)]
 pub struct Tokens {
+    /// Who may have one, by which key.
+    keys: RwLock<HashMap<Principal, KeyDigest>>,
     life: Duration,
     idle: Duration,
     table: Table,
@@ -37,10 +49,10 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// They live for `life`, and for `idle` without being used.
+    /// They live for `life`, and for `idle` without being used. Nobody may have one yet.
     pub fn new(life: Duration, idle: Duration, now: Instant) -> Self {
         let (table, overdue) = (Table::new(idle, now), Overdue::default());
-        Self { life, idle, table, overdue, sharing: None }
+        Self { keys: RwLock::default(), life, idle, table, overdue, sharing: None }
     }
 
     /// Other replicas know them, too.
@@ -54,9 +66,15 @@ impl Tokens {
         self.life
     }
 
-    /// A new one; of a named caller it is known from now on, of anybody else it says nothing.
-    /// `None` when the system has no randomness.
-    pub async fn issue(&self, principal: Principal, now: Instant) -> Option<SecretString> {
+    /// A new one; of a caller that has logged in it is known from now on, of anybody else it says nothing.
+    ///
+    /// # Errors
+    /// When it would be of a key that is over.
+    pub async fn issue(
+        &self,
+        whose: Option<Entitled>,
+        now: Instant,
+    ) -> Result<SecretString, NotIssued> {
         let seal = match &self.sharing {
             // Without a key it is known here only.
             Some(sharing) => sharing.seals().await.ok().and_then(|all| all.first().cloned()),
@@ -65,16 +83,32 @@ impl Tokens {
         let ticket = |seal: &Arc<Seal>| {
             let issued = since_1970();
             let ends = issued + self.life;
-            Some(Ticket { whose: seal.whose(principal)?, issued, ends })
+            Some(Ticket { whose: seal.whose(whose?.0)?, issued, ends })
         };
         let (token, seal) = match seal.and_then(|seal| Some((ticket(&seal)?, seal))) {
             Some((ticket, seal)) => (seal.write(&ticket), Some(seal)),
-            None => (random()?, None),
+            None => (random().ok_or(NotIssued::NoRandomness)?, None),
         };
-        if let Principal::Named(_) = principal {
-            self.table.insert(digest(&token), (principal, seal), now + self.life, now);
+        match whose {
+            Some(whose) if !self.keep(digest(&token), whose, seal, (now, now + self.life)) => {
+                Err(NotIssued::Over)
+            }
+            Some(_) | None => Ok(token),
         }
-        Some(token)
+    }
+
+    /// One more, of a caller that has this key yet. Whether it is good.
+    fn keep(
+        &self,
+        digest: KeyDigest,
+        (principal, key): Entitled,
+        seal: Option<Arc<Seal>>,
+        (now, until): (Instant, Instant),
+    ) -> bool {
+        // Held until it is in the table: whoever takes the key away ends it there, or it is refused here.
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.get(&principal) == Some(&key)
+            && self.table.insert(digest, (principal, seal), until, now)
     }
 
     /// Whose it is, if it is known here; it counts as used now.
@@ -102,7 +136,7 @@ impl Tokens {
         let read = |seal: &Arc<Seal>| Some((seal.read(token)?, Arc::clone(seal)));
         let Some((ticket, seal)) = seals.iter().find_map(read) else { return Ok(None) };
         let left = ticket.left(since_1970(), self.life);
-        let (Some(principal), Some(left)) = (seal.caller(&ticket.whose), left) else {
+        let (Some(whose), Some(left)) = (seal.caller(&ticket.whose), left) else {
             return Ok(None);
         };
         let until = Instant::now() + left;
@@ -110,17 +144,17 @@ impl Tokens {
         let record = sharing.ask(&seal, &ticket.whose, &digest).await.unwrap_or(Record::Nothing);
         let now = Instant::now();
         let good = match judge(record, self.idle) {
-            Verdict::Good => self.table.insert(digest, (principal, Some(seal)), until, now),
+            Verdict::Good => self.keep(digest, whose, Some(seal), (now, until)),
             Verdict::Idle => {
                 self.overdue.add(digest, now);
                 false
             }
             Verdict::Revoked => {
-                self.table.revoked_elsewhere(digest, (principal, seal), until, now);
+                self.table.revoked_elsewhere(digest, (whose.0, seal), until, now);
                 false
             }
         };
-        Ok(good.then_some(principal))
+        Ok(good.then_some(whose.0))
     }
 
     /// Ends one that is known here, everywhere. Whether it was alive.
@@ -132,11 +166,20 @@ impl Tokens {
         alive
     }
 
-    /// The callers have changed: who may log in, and whose tokens are over.
-    pub fn follow_callers(&self, who: Vec<Who>, ended: &[Principal]) {
-        self.table.end(ended);
+    /// From now on these may log in; who has gone, or has another key, has no tokens any longer.
+    pub fn follow_callers(&self, who: Vec<Who>) {
+        let now: HashMap<_, _> = who.iter().map(|(principal, _, key)| (*principal, *key)).collect();
+        // First: what is written under a key that is over is ended below.
         if let Some(sharing) = &self.sharing {
             sharing.serve(who);
+        }
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        let over = keys.iter().filter(|(principal, key)| now.get(principal) != Some(key));
+        let over: Vec<_> = over.map(|(principal, _)| *principal).collect();
+        self.table.end(&over);
+        *keys = now;
+        drop(keys);
+        if let Some(sharing) = &self.sharing {
             sharing.wake();
         }
     }
@@ -174,13 +217,51 @@ mod tests {
     const BILLING: Principal = Principal::Named(0);
     const HOUR: Duration = Duration::from_secs(3600);
 
+    const OTHER: Principal = Principal::Named(1);
+
+    fn key(of: &str) -> KeyDigest {
+        KeyDigest::of(of.as_bytes())
+    }
+
+    fn who(of_billing: &str) -> Vec<Who> {
+        let other = (OTHER, "other".to_owned(), key("other"));
+        vec![(BILLING, "billing".to_owned(), key(of_billing)), other]
+    }
+
     fn tokens() -> (Tokens, Instant) {
         let now = Instant::now();
-        (Tokens::new(24 * HOUR, HOUR, now), now)
+        let tokens = Tokens::new(24 * HOUR, HOUR, now);
+        tokens.follow_callers(who("key"));
+        (tokens, now)
     }
 
     async fn issue(tokens: &Tokens, principal: Principal, now: Instant) -> String {
-        tokens.issue(principal, now).await.unwrap().expose_secret().to_owned()
+        let whose = match principal {
+            BILLING => Some((BILLING, key("key"))),
+            OTHER => Some((OTHER, key("other"))),
+            Principal::Named(_)
+            | Principal::Address(_)
+            | Principal::User(_)
+            | Principal::Unknown => None,
+        };
+        tokens.issue(whose, now).await.unwrap().expose_secret().to_owned()
+    }
+
+    #[tokio::test]
+    async fn a_key_that_changes_ends_its_tokens_and_those_that_are_on_their_way() {
+        let (tokens, now) = tokens();
+        let token = issue(&tokens, BILLING, now).await;
+        let of_other = issue(&tokens, OTHER, now).await;
+        tokens.follow_callers(who("new"));
+        assert_eq!(tokens.find(&token, now), None);
+        assert_eq!(tokens.find(&of_other, now), Some(OTHER));
+        // Its form came before the change, its token would come after it.
+        let late = tokens.issue(Some((BILLING, key("key"))), now).await;
+        assert_eq!(late.unwrap_err(), NotIssued::Over);
+        assert!(tokens.issue(Some((BILLING, key("new"))), now).await.is_ok());
+        assert_eq!(tokens.table.count(), 2);
+        tokens.follow_callers(Vec::new());
+        assert_eq!((tokens.table.count(), tokens.find(&of_other, now)), (0, None));
     }
 
     #[tokio::test]
@@ -225,7 +306,7 @@ mod tests {
     #[tokio::test]
     async fn who_logs_in_for_each_call_pushes_out_its_own_and_nobody_elses() {
         let (tokens, now) = tokens();
-        let other = issue(&tokens, Principal::Named(1), now).await;
+        let other = issue(&tokens, OTHER, now).await;
         let first = issue(&tokens, BILLING, now).await;
         let mut last = String::new();
         for n in 0..2 * MOST as u64 {
@@ -233,7 +314,7 @@ mod tests {
             assert!(tokens.table.count() <= MOST);
         }
         let now = now + HOUR / 2;
-        assert_eq!(tokens.find(&other, now), Some(Principal::Named(1)));
+        assert_eq!(tokens.find(&other, now), Some(OTHER));
         assert_eq!(tokens.find(&last, now), Some(BILLING));
         assert_eq!(tokens.find(&first, now), None);
     }

@@ -1,7 +1,7 @@
 //! What is to be told and asked now: revocations first, then uses, then what others may have revoked.
 //! It never forgets what it could not tell.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use tokio::time::Instant;
 
@@ -13,12 +13,12 @@ use crate::{
     config::KeyDigest,
     decide::{
         backoff::Backoff,
-        callers::Principal,
         local_token::{Record, Whose, look_every},
     },
     store::{
         Down,
         logins::{AT_ONCE, Name, Revoked, Used},
+        seal::Key,
     },
 };
 
@@ -97,10 +97,10 @@ impl Duty {
 
 async fn tell(sharing: &Sharing, table: &Table, anew: bool) -> Result<(), Down> {
     for batch in batches(table.revoked(Instant::now())) {
-        let Some((whose, seal)) = owner(&batch) else { continue };
+        let Batch { whose, key, entries: batch } = batch;
         let message = |entry: &Entry| {
             let plain = write(&entry.digest, &whose, entry.left);
-            seal.key.seal(&sharing.store.channel, &plain)
+            key.seal(&sharing.store.channel, &plain)
         };
         let revoked = |entry: &Entry| Revoked {
             name: name(entry),
@@ -111,8 +111,7 @@ async fn tell(sharing: &Sharing, table: &Table, anew: bool) -> Result<(), Down> 
         sharing.store.revoked(&sharing.place(&whose), &all).await?;
         table.told_revoked(&batch);
     }
-    for batch in batches(table.used(Instant::now())) {
-        let Some((whose, _)) = owner(&batch) else { continue };
+    for Batch { whose, entries: batch, .. } in batches(table.used(Instant::now())) {
         let now = Instant::now();
         let used = |entry: &Entry| Used {
             name: name(entry),
@@ -126,8 +125,7 @@ async fn tell(sharing: &Sharing, table: &Table, anew: bool) -> Result<(), Down> 
     if !anew {
         return Ok(());
     }
-    for batch in batches(table.good(Instant::now())) {
-        let Some((whose, _)) = owner(&batch) else { continue };
+    for Batch { whose, entries: batch, .. } in batches(table.good(Instant::now())) {
         let names: Vec<_> = batch.iter().map(name).collect();
         let found = sharing.store.look(&sharing.place(&whose), &names).await?;
         let now = Instant::now();
@@ -142,21 +140,28 @@ async fn tell(sharing: &Sharing, table: &Table, anew: bool) -> Result<(), Down> 
     Ok(())
 }
 
-/// Of one caller each, under one key, and not too many.
-fn batches(entries: Vec<Entry>) -> Vec<Vec<Entry>> {
-    let mut groups: HashMap<(Principal, String), Vec<Entry>> = HashMap::new();
-    for entry in entries {
-        let group = (entry.principal, entry.seal.key.id().to_owned());
-        groups.entry(group).or_default().push(entry);
-    }
-    let cut = |group: Vec<Entry>| group.chunks(AT_ONCE).map(<[Entry]>::to_vec).collect::<Vec<_>>();
-    groups.into_values().flat_map(cut).collect()
+/// What is told at once.
+pub(super) struct Batch {
+    pub(super) whose: Whose,
+    key: Key,
+    pub(super) entries: Vec<Entry>,
 }
 
-/// Whose a batch is.
-fn owner(batch: &[Entry]) -> Option<(Whose, Arc<super::Seal>)> {
-    let first = batch.first()?;
-    Some((first.seal.whose(first.principal)?, Arc::clone(&first.seal)))
+/// Of one caller each, as it was called when they were issued, under one key, and not too many.
+pub(super) fn batches(entries: Vec<Entry>) -> Vec<Batch> {
+    let mut groups: HashMap<(Whose, String), (Key, Vec<Entry>)> = HashMap::new();
+    for entry in entries {
+        let Some(whose) = entry.seal.whose(entry.principal) else { continue };
+        let key = &entry.seal.key;
+        let group = groups.entry((whose, key.id().to_owned()));
+        group.or_insert_with(|| (key.clone(), Vec::new())).1.push(entry);
+    }
+    let cut = |((whose, _), (key, group)): (_, (Key, Vec<Entry>))| {
+        let batch =
+            |entries: &[Entry]| Batch { whose, key: key.clone(), entries: entries.to_vec() };
+        group.chunks(AT_ONCE).map(batch).collect::<Vec<_>>()
+    };
+    groups.into_iter().flat_map(cut).collect()
 }
 
 fn name(entry: &Entry) -> Name {

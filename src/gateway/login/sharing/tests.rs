@@ -43,7 +43,13 @@ fn away(metrics: &Metrics, tasks: &TaskTracker, stop: &CancellationToken) -> Sha
         Secret::spawn(source.clone(), kind, None, tasks, &runtime, stop.clone())
     });
     let login = Login::new(config.oauth, client, secrets, &network).unwrap();
-    Sharing::new(Arc::new(login), link, vec![(BILLING, "billing".to_owned(), KeyDigest::of(b"k"))])
+    let sharing = Sharing::new(Arc::new(login), link);
+    sharing.serve(who(b"k"));
+    sharing
+}
+
+fn who(key: &[u8]) -> Vec<Who> {
+    vec![(BILLING, "billing".to_owned(), KeyDigest::of(key))]
 }
 
 fn failed(metrics: &Metrics) -> u32 {
@@ -73,5 +79,54 @@ async fn while_the_store_is_away_it_is_asked_now_and_then_however_many_tokens_en
     }
     let asked = failed(&metrics);
     assert!((120..400).contains(&asked), "in ten minutes {asked} times");
+    stop.cancel();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_another_key_is_called_otherwise_at_once() {
+    let (metrics, tasks, stop) = (Metrics::default(), TaskTracker::new(), CancellationToken::new());
+    let sharing = away(&metrics, &tasks, &stop);
+    let table = Table::new(DAY, Instant::now());
+    let change = async {
+        let first = sharing.seals().await.unwrap();
+        let called = first[0].whose(BILLING).unwrap();
+        sharing.serve(who(b"other"));
+        let second = sharing.seals().await.unwrap();
+        assert_eq!(second[0].caller(&called), None);
+        assert_eq!(second[0].key.id(), first[0].key.id());
+        let now = second[0].whose(BILLING).unwrap();
+        assert_eq!(second[0].caller(&now), Some((BILLING, KeyDigest::of(b"other"))));
+    };
+    tokio::select! {
+        () = sharing.follow(&table, DAY) => {}
+        () = change => {}
+    }
+    stop.cancel();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_told_of_a_caller_that_got_another_key_names_it_as_each_token_does() {
+    let (metrics, tasks, stop) = (Metrics::default(), TaskTracker::new(), CancellationToken::new());
+    let sharing = away(&metrics, &tasks, &stop);
+    let table = Table::new(DAY, Instant::now());
+    let change = async {
+        let now = Instant::now();
+        for (n, key) in [(1_u32, b"k"), (2, b"n")] {
+            sharing.serve(who(key));
+            let seal = sharing.seals().await.unwrap().first().cloned();
+            table.insert(KeyDigest::of(&n.to_be_bytes()), (BILLING, seal), now + DAY, now);
+        }
+        table.end(&[BILLING]);
+        let told = duty::batches(table.revoked(now));
+        assert_eq!(told.len(), 2);
+        for batch in told {
+            let entry = &batch.entries[0];
+            assert_eq!((batch.entries.len(), entry.seal.whose(BILLING)), (1, Some(batch.whose)));
+        }
+    };
+    tokio::select! {
+        () = sharing.follow(&table, DAY) => {}
+        () = change => {}
+    }
     stop.cancel();
 }
