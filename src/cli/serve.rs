@@ -9,7 +9,11 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-use super::{exit, reload::Reloading, systemd};
+use super::{
+    exit,
+    reload::{Reloading, Why},
+    systemd,
+};
 use crate::{
     config::{Config, Given, Sources, load_to_renew},
     server::{Server, StartError, inherited::Inherited},
@@ -69,7 +73,7 @@ async fn gateway(
     let mut hangup = signal(SignalKind::hangup())?;
     descriptors(config.access.max_connections);
     let in_the_clear: Vec<_> = config.in_the_clear().collect();
-    let admin_key = config.admin_key_in_the_clear();
+    let warned = config.clone();
     let mut server = match start(config, inherited, output).await {
         Ok(server) => server,
         Err(code) => return Ok(code),
@@ -77,22 +81,33 @@ async fn gateway(
     for address in in_the_clear {
         tracing::warn!(%address, "callers' keys come unencrypted: write [tls], or keep the network private");
     }
-    if let Some(address) = admin_key {
-        tracing::warn!(%address, "the admin key comes unencrypted: keep that network private");
-    }
+    warn_of_admin_key(&warned);
     announce(&server);
     systemd::ready(&server.url());
+    // Not in the drain: its workers end, and `TimeoutStopSec=` watches over that.
     let mut watchdog = Box::pin(systemd::watch(server.pulse()));
+    let mut asked_to_end = Box::pin(server.asked_to_end());
+    let mut next = None;
     let signal = loop {
-        let why = tokio::select! {
+        let step = async {
+            match next {
+                None => tokio::select! {
+                    _ = hangup.recv() => Some(Why::Hangup),
+                    why = reloading.changed() => Some(why),
+                },
+                // It may wait for files: whoever ends the gateway does not.
+                Some(why) => {
+                    reloading.reload(why, &mut server).await;
+                    None
+                }
+            }
+        };
+        next = tokio::select! {
             signal = signals.next() => break Some(signal),
-            () = server.asked_to_end() => break None,
-            _ = hangup.recv() => "SIGHUP",
-            () = reloading.changed() => "a file has changed",
-            // Not in the drain: its workers end, and `TimeoutStopSec=` watches over that.
+            () = &mut asked_to_end => break None,
+            next = step => next,
             never = &mut watchdog => match never {},
         };
-        reloading.reload(why, &mut server).await;
     };
     drop(watchdog);
     systemd::stopping();
@@ -110,6 +125,13 @@ async fn gateway(
         signal = impatient => tracing::warn!(signal, "a second signal: ending now"),
     }
     Ok(exit::OK)
+}
+
+/// Who has the admin key can do more than call.
+pub(super) fn warn_of_admin_key(config: &Config) {
+    if let Some(address) = config.admin_key_in_the_clear() {
+        tracing::warn!(%address, "the admin key comes unencrypted: keep that network private");
+    }
 }
 
 /// Starts it, or says why not; then the exit code.

@@ -10,7 +10,7 @@ use std::{
 use toml::de::DeValue;
 
 use super::{
-    Access, Config, RateLimit, Replay, Telemetry, Upstream,
+    Access, Config, KeyDigest, RateLimit, Replay, Telemetry, Upstream,
     file::{Item, Items, Key, Organisations},
 };
 
@@ -124,8 +124,32 @@ impl Given {
                 changes.waits.insert(at.clone());
             }
         }
+        let named = changes.live.iter().any(|name| name.starts_with("admin_key"));
+        if was.admin_key != is.admin_key && !named {
+            changes.live.push("admin_key_file".to_owned());
+        }
+        changes.note_keys(None, was, is);
+        for org in &was.organisations {
+            if let Some(is) = is.of(Some(&org.name)) {
+                changes.note_keys(Some(&org.name), &org.config, is);
+            }
+        }
         changes
     }
+}
+
+impl Changes {
+    /// A key can change in its file, and nothing does where the file is named.
+    fn note_keys(&mut self, org: Option<&str>, was: &Config, is: &Config) {
+        let name = org.map_or_else(|| "caller".to_owned(), |org| format!("orgs.{org}.caller"));
+        if keys(was) != keys(is) && !self.live.contains(&name) {
+            self.live.push(name);
+        }
+    }
+}
+
+fn keys(config: &Config) -> Vec<(&str, Option<KeyDigest>)> {
+    config.callers.iter().map(|caller| (&*caller.name, caller.key)).collect()
 }
 
 /// It decides who can reach the gateway, and what must be asked of them.

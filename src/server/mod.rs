@@ -207,18 +207,22 @@ impl Server {
     pub fn renew(&mut self, mut config: Config) -> Result<(), TakesRestart> {
         let others = std::mem::take(&mut config.organisations);
         let first = (config.access.hosts.clone(), config.clone());
-        let configs =
-            std::iter::once(first).chain(others.into_iter().map(|org| (org.hosts, org.config)));
+        let others = others.into_iter().map(|org| (org.hosts, org.config));
+        let configs: Vec<_> = std::iter::once(first).chain(others).collect();
+        // Before the first takes a name: all of them, or none.
+        for (org, (_, config)) in self.organisations.iter().zip(&configs) {
+            org.shared.callers.can_become(&config.callers)?;
+        }
         let next = self.organisations.iter().zip(configs).map(|(org, (hosts, config))| {
             let shared = org.next(config, &hosts)?;
             Ok((shared, hosts))
         });
         let next = next.collect::<Result<Vec<_>, TakesRestart>>()?;
+        for (org, (shared, hosts)) in self.organisations.iter_mut().zip(&next) {
+            org.turn(Arc::clone(shared), hosts.clone());
+        }
         for worker in &self.workers {
             worker.renew(&next);
-        }
-        for (org, (shared, hosts)) in self.organisations.iter_mut().zip(next) {
-            org.turn(shared, hosts);
         }
         if let Some(pages) = &self.pages {
             pages.renew(shared(&self.organisations));
@@ -244,8 +248,8 @@ impl Server {
     }
 
     /// Resolves when a drain is asked for on the admin listener.
-    pub async fn asked_to_end(&self) {
-        self.asked_to_end.cancelled().await;
+    pub fn asked_to_end(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.asked_to_end.clone().cancelled_owned()
     }
 
     /// Whether its workers move.

@@ -149,11 +149,53 @@ async fn a_file_that_is_gone_leaves_everything_as_it_is_until_it_is_back() {
     let world = keyed(&caller("billing", "")).await;
     let path = world.gateway.config();
     std::fs::rename(path, path.with_extension("away")).unwrap();
-    world.gateway.logged("the configuration is gone: the former one stays in use").await;
+    world.gateway.logged("is gone or empty").await;
     assert_eq!(status_of(&world, "billing").await, 200);
     std::fs::rename(path.with_extension("away"), path).unwrap();
     world.gateway.logged("configuration read again").await;
     assert_eq!(status_of(&world, "billing").await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_emptied_forgets_nobody() {
+    let world = keyed(&caller("billing", "")).await;
+    std::fs::write(world.gateway.config(), "").unwrap();
+    world.gateway.signal("HUP");
+    let said = world.gateway.wait_for_log("why=\"SIGHUP\"");
+    assert!(said.contains("is gone or empty: restart to go on without it"), "{said}");
+    assert_eq!(status_of(&world, "billing").await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_wrong_is_looked_at_again_by_itself_and_said_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let late = dir.path().join("late");
+    let world = keyed(&caller("billing", "")).await;
+    let of_file = format!("[[caller]]\nname = \"late\"\nkey_file = \"{}\"\n", late.display());
+    let rest = format!("{NO_LIMIT}\n[access]\nmode = \"key\"\n{of_file}");
+    let said = world.gateway.reload(&toml(&world, &rest)).await;
+    assert!(said.contains("the former one stays in use"), "{said}");
+    std::fs::write(&late, key("late")).unwrap();
+    world.gateway.logged("why=\"another try\"").await;
+    assert_eq!((status_of(&world, "late").await, status_of(&world, "billing").await), (200, 401));
+    assert_eq!(world.gateway.log().matches("the former one stays in use").count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_hangs_does_not_keep_the_gateway_from_ending() {
+    let mut world = keyed(&caller("billing", "")).await;
+    let path = world.gateway.config().to_owned();
+    std::fs::remove_file(&path).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    world.gateway.signal("HUP");
+    // There is a reader: it is being read, and what is never written is waited for.
+    let writer = tokio::task::spawn_blocking(move || std::fs::File::create(&path).unwrap());
+    let writer = writer.await.unwrap();
+    assert_eq!(status_of(&world, "billing").await, 200);
+    world.gateway.signal("TERM");
+    assert_eq!(world.gateway.wait().code(), Some(0));
+    assert!(!world.gateway.log().contains("do not end"), "it was waited for");
+    drop(writer);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -276,6 +318,6 @@ async fn half_of_a_change_of_who_may_call_is_never_in_use() {
     assert_eq!(world.get(ECHO).await.status(), 403);
     let keys = format!("{NO_LIMIT}\n[access]\nmode = \"key\"\n{}", caller("billing", ""));
     let said = world.gateway.reload(&toml(&world, &keys)).await;
-    assert!(said.contains("nothing was taken") && said.contains("access.mode"), "{said}");
+    assert!(said.contains("takes a restart: access.mode"), "{said}");
     assert_eq!(world.get(ECHO).await.status(), 403, "neither configuration lets it in");
 }

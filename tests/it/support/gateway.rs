@@ -189,12 +189,24 @@ impl Gateway {
 
     /// The same, and a SIGHUP; returns once it has read it, with what it said.
     pub async fn reload(&self, toml: &str) -> String {
+        self.rewrite(toml);
+        self.hang_up().await
+    }
+
+    /// The same, of a file in which only this is another.
+    pub async fn edit(&self, from: &str, to: &str) -> String {
+        let toml = std::fs::read_to_string(&self.config).unwrap();
+        assert!(toml.contains(from), "{toml}");
+        std::fs::write(&self.config, toml.replace(from, to)).unwrap();
+        self.hang_up().await
+    }
+
+    async fn hang_up(&self) -> String {
         let count = {
             let mut reloads = self.reloads.lock().unwrap();
             *reloads += 1;
             *reloads
         };
-        self.rewrite(toml);
         self.signal("HUP");
         let said = || {
             let log = self.log();
