@@ -18,8 +18,7 @@ use tokio::{
 use super::{serve::warn_of_admin_key, systemd};
 use crate::{
     config::{Config, Given, Problems, Sources, Variables, load_to_renew},
-    gateway::identify::TakesRestart,
-    server::Server,
+    server::{Server, TakesRestart},
     telemetry::level,
 };
 

@@ -24,10 +24,11 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use crate::gateway::identify::TakesRestart;
 use crate::{
     admin::{self, Admin},
     config::{self, Config, Listen},
-    gateway::{Shared, identify::TakesRestart},
+    gateway::Shared,
     secret,
     store::Unbuildable as StoreUnbuildable,
     telemetry::{
