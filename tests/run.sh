@@ -134,6 +134,11 @@ export GENESYS_PROXY_TEST_PYTHON="$CACHE/sdk/python/bin/python"
 # What reads the files for Docker Compose and Kubernetes.
 install_python_packages tests/deploy/requirements.txt "$CACHE/deploy/python"
 export GENESYS_PROXY_TEST_DEPLOY_PYTHON="$CACHE/deploy/python/bin/python"
+# What looks at the dashboard, with the Chromium that is there.
+install_python_packages tests/dashboard/requirements.txt "$CACHE/dashboard/python"
+export GENESYS_PROXY_TEST_DASHBOARD_PYTHON="$CACHE/dashboard/python/bin/python"
+install_node_modules tests/dashboard "$CACHE/dashboard/javascript"
+export GENESYS_PROXY_TEST_DASHBOARD_MODULES="$CACHE/dashboard/javascript/node_modules"
 install_node_modules tests/sdk "$CACHE/sdk/javascript"
 export GENESYS_PROXY_TEST_NODE_MODULES="$CACHE/sdk/javascript/node_modules"
 # An authorization server that somebody else wrote.

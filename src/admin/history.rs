@@ -1,4 +1,4 @@
-//! Budgets and lines of the last ten minutes, for a plot.
+//! Budgets and lines of the last ten minutes, for a plot, and who called in the last one.
 //! It never grows: what is older is forgotten.
 
 use std::{
@@ -9,7 +9,10 @@ use std::{
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::status::Sample;
+use super::{
+    busy::Busy,
+    status::{Calls, Sample},
+};
 use crate::gateway::Shared;
 
 /// How often it is looked at.
@@ -19,12 +22,20 @@ const MOST: usize = 120;
 
 /// Of each organisation, in their order.
 #[derive(Debug)]
-pub(super) struct History(Vec<Mutex<VecDeque<Sample>>>);
+pub(super) struct History(Vec<Seen>);
+
+/// One organisation's.
+#[derive(Debug, Default)]
+struct Seen {
+    samples: Mutex<VecDeque<Sample>>,
+    callers: Busy,
+    families: Busy,
+}
 
 impl History {
     /// Of so many, nothing yet.
     pub(super) fn new(organisations: usize) -> Self {
-        Self((0..organisations).map(|_| Mutex::default()).collect())
+        Self((0..organisations).map(|_| Seen::default()).collect())
     }
 
     /// Looks at once and from then on. Does not end.
@@ -35,6 +46,10 @@ impl History {
             ticks.tick().await;
             let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
             for (number, shared) in all.iter().enumerate() {
+                if let Some(seen) = self.0.get(number) {
+                    seen.callers.look(shared.metrics.callers());
+                    seen.families.look(shared.metrics.families());
+                }
                 let spending = shared.admission.spending(Instant::now());
                 self.add(
                     number,
@@ -51,13 +66,21 @@ impl History {
 
     /// The oldest first.
     pub(super) fn of(&self, organisation: usize) -> Vec<Sample> {
-        let Some(ring) = self.0.get(organisation) else { return Vec::new() };
-        ring.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+        let Some(seen) = self.0.get(organisation) else { return Vec::new() };
+        seen.samples.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+
+    /// The busiest callers and families.
+    pub(super) fn busiest(&self, organisation: usize, shared: &Shared) -> [Vec<Calls>; 2] {
+        let Some(Seen { callers, families, .. }) = self.0.get(organisation) else {
+            return <[Vec<Calls>; 2]>::default();
+        };
+        [callers.most(shared.metrics.callers()), families.most(shared.metrics.families())]
     }
 
     fn add(&self, organisation: usize, sample: Sample) {
-        let Some(ring) = self.0.get(organisation) else { return };
-        let mut ring = ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(seen) = self.0.get(organisation) else { return };
+        let mut ring = seen.samples.lock().unwrap_or_else(PoisonError::into_inner);
         if ring.len() >= MOST {
             ring.pop_front();
         }

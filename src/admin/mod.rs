@@ -2,6 +2,8 @@
 //! It never proxies, never shows a secret, and answers only those who name it as itself.
 
 mod actions;
+mod busy;
+mod dashboard;
 mod history;
 mod key;
 mod ready;

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     actions::{Action, Outcome},
-    content,
+    content, dashboard,
     history::History,
     key::{self, Refusal},
     metrics, of_admin, ready, text,
@@ -62,6 +62,7 @@ pub(super) struct Answer {
 /// What there is to see.
 #[derive(Debug, Clone, Copy)]
 enum Page {
+    Dashboard,
     Health,
     Readiness,
     Metrics,
@@ -69,8 +70,11 @@ enum Page {
     OpenApi,
 }
 
+/// For people: no tool asks for it.
+const DASHBOARD: &str = "/";
 /// Where each is.
-const PAGES: [(&str, Page); 5] = [
+const PAGES: [(&str, Page); 6] = [
+    (DASHBOARD, Page::Dashboard),
     ("/healthz", Page::Health),
     ("/readyz", Page::Readiness),
     ("/metrics", Page::Metrics),
@@ -119,7 +123,7 @@ impl Answers {
         match PAGES.iter().find(|(known, _)| *known == path) {
             Some((_, page)) => self.page(*page).into(),
             None => {
-                text(404, "only /healthz, /readyz, /metrics, /api/status and /api/openapi.json")
+                text(404, "only /, /healthz, /readyz, /metrics, /api/status and /api/openapi.json")
                     .into()
             }
         }
@@ -174,6 +178,7 @@ impl Answers {
 
     fn page(&self, page: Page) -> Response<Full<Bytes>> {
         match page {
+            Page::Dashboard => dashboard::page(),
             Page::Health => text(200, "ok"),
             Page::Readiness => {
                 let draining = self.draining.is_cancelled();
@@ -234,9 +239,7 @@ mod tests {
             })
             .collect();
         let actions = ACTIONS.iter().map(|(path, _)| (*path, "post"));
-        assert_eq!(
-            described,
-            PAGES.iter().map(|(path, _)| (*path, "get")).chain(actions).collect()
-        );
+        let pages = PAGES.iter().filter(|(path, _)| *path != DASHBOARD);
+        assert_eq!(described, pages.map(|(path, _)| (*path, "get")).chain(actions).collect());
     }
 }

@@ -18,6 +18,9 @@ pub struct Status {
     pub reasons: Vec<String>,
     /// It ends as soon as its calls have.
     pub draining: bool,
+    /// Of callers, that are open.
+    #[serde(default)]
+    pub connections: u64,
     /// What is logged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<Log>,
@@ -94,6 +97,12 @@ pub struct Organisation {
     /// Callers whose calls are not let through here.
     #[serde(default)]
     pub paused: Vec<String>,
+    /// Who calls most, in the last minute and then since the start: twenty; all without a name as one.
+    #[serde(default)]
+    pub callers: Vec<Calls>,
+    /// What is called most, by the families of the paths: twenty.
+    #[serde(default)]
+    pub families: Vec<Calls>,
     /// Budget and queue every five seconds of the last ten minutes, the oldest first.
     pub history: Vec<Sample>,
 }
@@ -185,6 +194,19 @@ pub struct Waiting {
     pub waiting: u64,
 }
 
+/// Calls of one caller, or of one family of paths.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Calls {
+    /// As the metrics name it.
+    pub name: String,
+    /// That ended in the last minute, to five seconds.
+    pub last_minute: u64,
+    /// Since the start.
+    pub calls: u64,
+    /// Of those since the start, 4xx and 5xx.
+    pub errors: u64,
+}
+
 /// What pays for retries, in whole retries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retries {
@@ -226,6 +248,7 @@ mod tests {
             ready: true,
             reasons: vec![text()],
             draining: false,
+            connections: 1,
             log: Some(Log { level: text(), configured: text() }),
             store: Some(Store { state: StoreState::Down, why: some() }),
             audit: Some(Audit { failing: false, lost: 0 }),
@@ -258,6 +281,8 @@ mod tests {
                 retries: Retries { api: 0, apps: 0 },
                 replicas: Some(1),
                 paused: vec![text()],
+                callers: vec![Calls { name: text(), last_minute: 0, calls: 1, errors: 0 }],
+                families: vec![Calls { name: text(), last_minute: 0, calls: 1, errors: 0 }],
                 history: vec![Sample { at: 0, used: 0, allowed: Some(1), waiting: 0 }],
             }],
             errors: vec![ErrorAnswer {
@@ -311,7 +336,7 @@ mod tests {
         let mut checked = 0;
         let status = &document["components"]["schemas"]["Status"];
         described(&document, status, &serde_json::to_value(whole()).unwrap(), &mut checked);
-        assert_eq!(checked, 12, "kinds of objects");
+        assert_eq!(checked, 14, "objects");
     }
 
     #[test]

@@ -36,14 +36,17 @@ impl Answers {
             ready: readiness.ready,
             reasons: readiness.reasons,
             draining,
+            connections: self.all.first().map_or(0, |first| first.metrics.process.open()),
             log: level::shown()
                 .map(|shown| Log { level: shown.current, configured: shown.configured }),
             store: self.store.as_deref().map(store),
             audit: audit.map(|audit| Audit { failing: audit.failing(), lost: audit.lost() }),
             organisations: organisations
-                .map(|(number, shared)| Organisation {
-                    history: self.history.of(number),
-                    ..organisation(shared, Instant::now())
+                .map(|(number, shared)| {
+                    let [callers, families] = self.history.busiest(number, shared);
+                    let history = self.history.of(number);
+                    let now = organisation(shared, Instant::now());
+                    Organisation { callers, families, history, ..now }
                 })
                 .collect(),
             errors: self.errors.last(),
@@ -76,6 +79,8 @@ fn organisation(shared: &Shared, now: Instant) -> Organisation {
             .into_iter()
             .map(|who| shared.callers.name(who).to_string())
             .collect(),
+        callers: Vec::new(),
+        families: Vec::new(),
         history: Vec::new(),
     }
 }

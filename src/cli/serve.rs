@@ -200,6 +200,7 @@ pub(super) fn announce(server: &Server) {
     }
     if let Some(admin) = server.admin {
         tracing::info!("health on http://{admin}/readyz");
+        tracing::info!("dashboard on http://{admin}/");
     }
 }
 

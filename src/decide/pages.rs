@@ -73,6 +73,19 @@ impl Pages {
         }
     }
 
+    /// The same where pages are served, too: one that came from the very name and port that it calls is none
+    /// of another site. That the name is ours is for Host to show.
+    pub fn of_or_own(&self, asked: &Asked) -> Page {
+        match (&asked.browser.origin, &asked.host) {
+            (Lines::One(origin), Lines::One(host))
+                if !asked.browser.cross_site && is_of(origin, host) =>
+            {
+                Page::None
+            }
+            (Lines::None | Lines::One(_) | Lines::Many, _) => self.of(asked),
+        }
+    }
+
     /// Lets a call pass, or says why not.
     ///
     /// # Errors
@@ -118,6 +131,12 @@ impl Pages {
             Page::None | Page::Foreign => {}
         }
     }
+}
+
+/// `http://HOST`, or `https://` where somebody in between speaks TLS.
+fn is_of(origin: &HeaderValue, host: &HeaderValue) -> bool {
+    let schemes: [&[u8]; 2] = [b"http://", b"https://"];
+    schemes.iter().any(|scheme| origin.as_bytes().strip_prefix(*scheme) == Some(host.as_bytes()))
 }
 
 /// What a browser is allowed that asks beforehand: what it asked for and nothing else. The call

@@ -110,10 +110,10 @@ impl Guard {
         self.pages.pass(page, asked, &request.headers)
     }
 
-    /// The same for a listener that asks nothing else of the fields.
+    /// The same for a listener that asks nothing else of the fields, and has a page of its own.
     pub fn pass_alone(&self, request: &Parts) -> Result<(), Failure> {
         let asked = Asked::of(&request.headers);
-        self.pass(request, &asked, &self.pages.of(&asked))
+        self.pass(request, &asked, &self.pages.of_or_own(&asked))
     }
 }
 
@@ -271,6 +271,27 @@ mod tests {
         ] {
             assert_eq!(verdict("GET", "/", &[("host", host)]), Ok(()), "{host}");
         }
+    }
+
+    #[test]
+    fn a_page_of_the_listeners_own_may_ask_and_one_beside_it_may_not() {
+        let own = ("host", "127.0.0.1:9090");
+        for (origin, passes) in [
+            ("http://127.0.0.1:9090", Ok(())),
+            ("https://127.0.0.1:9090", Ok(())),
+            ("http://127.0.0.1:9091", Err(Failure::CrossSite)),
+            ("http://127.0.0.1", Err(Failure::CrossSite)),
+            ("http://localhost:9090", Err(Failure::CrossSite)),
+            ("ftp://127.0.0.1:9090", Err(Failure::CrossSite)),
+            ("null", Err(Failure::CrossSite)),
+        ] {
+            assert_eq!(verdict("POST", "/", &[own, ("origin", origin)]), passes, "{origin}");
+        }
+        let told = [own, ("origin", "http://127.0.0.1:9090"), ("sec-fetch-site", "cross-site")];
+        assert_eq!(verdict("POST", "/", &told), Err(Failure::CrossSite));
+        // A name that was rebound to this machine is as little ours as before.
+        let rebound = [("host", "evil.example"), ("origin", "http://evil.example")];
+        assert_eq!(verdict("POST", "/", &rebound), Err(Failure::Misdirected));
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub use self::store::{CommandOutcome, StoreMetrics};
 use self::{budget::BudgetMetrics, requests::Requests};
 pub use self::{
     process::{Connection, ProcessMetrics},
-    requests::Tally,
+    requests::{Count, Tally},
 };
 use super::callers::Names;
 use crate::decide::{access::Rule, lanes::Usage, retry::Reason};
@@ -264,6 +264,16 @@ impl Metrics {
     /// What one more worker counts its requests in.
     pub fn worker<'r>(&self, names: &Names, limited: impl Iterator<Item = &'r Rule>) -> Arc<Tally> {
         self.requests.worker(&self.org, names, limited)
+    }
+
+    /// Calls of each caller since the start; of those without a name together.
+    pub fn callers(&self) -> Vec<Count> {
+        self.requests.callers(&self.org)
+    }
+
+    /// Calls of each family of paths since the start.
+    pub fn families(&self) -> Vec<Count> {
+        self.requests.families(&self.org)
     }
 
     /// Each token's budget as it stands.

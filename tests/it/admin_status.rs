@@ -1,7 +1,7 @@
 //! `/api/status` says what an operator on call asks first, and gives nothing away.
 
 use genesys_proxy::{
-    admin::status::{Share, Status, StoreState, TokenState, Waiting},
+    admin::status::{Calls, Share, Status, StoreState, TokenState, Waiting},
     simulator::Options,
 };
 use serde_json::{Value, json};
@@ -72,6 +72,29 @@ async fn who_waits_is_named_with_how_many_and_the_most_first() {
         last.is_some_and(|last| (last.used, last.allowed, last.waiting) == (1, Some(1), 4))
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_calls_most_and_what_is_told_with_its_errors() {
+    let callers = caller("billing", "") + &caller("reports", "") + &caller("silent", "");
+    let world = world(unlimited(), &format!("{NO_LIMIT}\n{callers}")).await;
+    let call = |name: &str, path: &str| {
+        world.request(http::Method::GET, path).header("x-api-key", key(name))
+    };
+    assert_all(&at_once([call("reports", ECHO)]).await, 200);
+    assert_all(&at_once((0..3).map(|_| call("billing", ECHO))).await, 200);
+    let denied = world.request(http::Method::DELETE, "/api/v2/tokens/me");
+    assert_eq!(world.answer(denied.header("x-api-key", key("billing"))).await.status, 403);
+    assert_eq!(world.answer(world.request(http::Method::GET, ECHO)).await.status, 200);
+    let status = world.gateway.status().await;
+    let told = |all: &[Calls]| -> Vec<(String, u64, u64, u64)> {
+        all.iter().map(|it| (it.name.clone(), it.last_minute, it.calls, it.errors)).collect()
+    };
+    let line = |name: &str, calls, errors| (name.to_owned(), calls, calls, errors);
+    let callers = [line("billing", 4, 1), line("(unnamed)", 1, 0), line("reports", 1, 0)];
+    assert_eq!(told(&of(&status).callers), callers);
+    assert_eq!(told(&of(&status).families), [line("/api/v2/echo", 5, 0), line("other", 1, 1)]);
+    assert!(status.connections > 0, "{status:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,6 +24,7 @@ mod commands;
 mod connections;
 mod corpus;
 mod crowds;
+mod dashboard;
 mod deploy;
 mod deployed_acl;
 mod deployed_files;

@@ -43,6 +43,11 @@ impl ProcessMetrics {
         Connection(self.connections.clone())
     }
 
+    /// Callers' connections that are open.
+    pub fn open(&self) -> u64 {
+        u64::try_from(self.connections.get()).unwrap_or_default()
+    }
+
     /// The configuration was read again. Whether it was taken.
     pub fn reloaded(&self, taken: bool) {
         if taken {

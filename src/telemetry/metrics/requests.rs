@@ -1,6 +1,7 @@
 //! What is counted of each request: by caller, family, status and how it ended.
 //! It never has a label that a caller makes up: how many lines there may be is known at the start.
 
+mod counts;
 mod families;
 mod histogram;
 mod outcome;
@@ -15,7 +16,7 @@ use std::{
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
 
 use self::families::Families;
-pub use self::tally::Tally;
+pub use self::{counts::Count, tally::Tally};
 use super::OfOrganisation;
 use crate::{decide::access::Rule, telemetry::callers::Names};
 
@@ -58,6 +59,14 @@ impl Requests {
         let tally = Arc::new(Tally::new(Arc::clone(&counted.families)));
         counted.tallies.push(Arc::clone(&tally));
         tally
+    }
+}
+
+impl Requests {
+    /// A copy: whoever reads does not make a starting worker wait.
+    fn of(&self, org: &OfOrganisation) -> Option<Counted> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().find(|counted| counted.org == *org).cloned()
     }
 }
 

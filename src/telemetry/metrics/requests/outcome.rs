@@ -1,5 +1,5 @@
 //! How a request ended, in the words of the access log, and what its caller was told.
-//! It never has a word for each status: there are seven.
+//! It never has a word for each status: there are a few.
 
 use http::StatusCode;
 
@@ -73,6 +73,14 @@ pub enum Told {
 }
 
 impl Told {
+    /// 4xx or 5xx.
+    pub fn is_error(self) -> bool {
+        match self {
+            Self::Wrong | Self::TooMany | Self::Trouble => true,
+            Self::Switched | Self::Good | Self::Elsewhere | Self::Nothing => false,
+        }
+    }
+
     /// All of them, as they are numbered.
     pub const ALL: [Self; 7] = [
         Self::Switched,

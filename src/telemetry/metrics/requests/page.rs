@@ -25,7 +25,7 @@ use super::{
 };
 
 /// No caller can have this name: it begins with neither a letter nor a digit.
-const UNNAMED: &str = "(unnamed)";
+pub const UNNAMED: &str = "(unnamed)";
 
 struct Labels<'a> {
     org: &'a OfOrganisation,
@@ -182,7 +182,7 @@ fn line<'h>(
 
 impl Counted {
     /// Of all workers.
-    fn sum<'t>(&'t self, which: impl Fn(&'t Tally) -> Option<&'t AtomicU64>) -> u64 {
+    pub(super) fn sum<'t>(&'t self, which: impl Fn(&'t Tally) -> Option<&'t AtomicU64>) -> u64 {
         let each = self.tallies.iter().filter_map(|tally| which(tally));
         each.map(|counter| counter.load(Ordering::Relaxed)).sum()
     }
