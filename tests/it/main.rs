@@ -28,6 +28,7 @@ mod dashboard;
 mod deploy;
 mod deployed_acl;
 mod deployed_files;
+mod docs;
 mod draining;
 mod exec;
 mod exec_store;

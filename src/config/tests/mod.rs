@@ -8,6 +8,7 @@ mod claims;
 mod left_out;
 mod orgs;
 mod rate_limit;
+mod reference;
 mod renew;
 mod sources;
 mod store;

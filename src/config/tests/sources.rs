@@ -8,10 +8,10 @@ use secrecy::ExposeSecret;
 use super::World;
 use crate::config::{
     Config, CredentialSource, Credentials, Listen, LogFormat, Problem, SecretSource, VaultAuth,
-    file::{Key, SECTIONS},
+    file::Key,
 };
 
-fn shipped() -> &'static str {
+pub(super) fn shipped() -> &'static str {
     include_str!("../../../proxy.toml")
 }
 
@@ -53,8 +53,7 @@ fn the_shipped_file_says_what_no_file_says() {
 }
 
 #[test]
-fn every_accepted_key_is_in_the_shipped_file_and_in_the_reference() {
-    let reference = include_str!("../../../docs/configuration.md");
+fn every_accepted_key_is_in_the_shipped_file() {
     let mut section = "";
     let mut written = Vec::new();
     for line in shipped().lines() {
@@ -66,13 +65,6 @@ fn every_accepted_key_is_in_the_shipped_file_and_in_the_reference() {
     }
     for key in Key::all() {
         assert!(written.contains(&key), "proxy.toml lacks {key}");
-        assert!(reference.contains(&format!("| `{}` |", key.1)), "the reference lacks {key}");
-    }
-    for (section, _) in SECTIONS.iter().filter(|(section, _)| !section.is_empty()) {
-        assert!(
-            reference.contains(&format!("## `[{section}]`")),
-            "the reference lacks [{section}]"
-        );
     }
 }
 
