@@ -32,7 +32,7 @@ pub struct Status {
     pub audit: Option<Audit>,
     /// The one at the top, then the others.
     pub organisations: Vec<Organisation>,
-    /// The last answers that were errors, the latest first.
+    /// The last answers that were errors, the latest first: fifty, of strangers who were refused ten.
     pub errors: Vec<ErrorAnswer>,
 }
 

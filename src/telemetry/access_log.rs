@@ -14,7 +14,7 @@ use super::{
     audit::{Audit, Place},
     callers::{Name, Names},
     digits::{push, push_millis},
-    errors::{ErrorAnswer, Errors},
+    errors::{ErrorAnswer, Errors, Whose},
     metrics::{SavedBy, Tally},
     output::Output,
     printable::push_printable,
@@ -270,7 +270,7 @@ impl AccessLog {
         let Some(errors) = errors else { return };
         let of = (self.org.as_deref(), self.names.of(record.principal));
         if let Some(answer) = ErrorAnswer::of(record, of) {
-            errors.note(answer);
+            errors.note(Whose::of(record), answer);
         }
     }
 

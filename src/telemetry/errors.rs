@@ -14,10 +14,12 @@ use super::{
     callers::Name,
     printable::push_printable,
 };
-use crate::decide::path;
+use crate::decide::{callers::Principal, path};
 
 /// So many are kept.
 const MOST: usize = 50;
+/// Of strangers who were refused: whoever knocks all night does not hide what happened to callers.
+const OF_STRANGERS: usize = 10;
 /// As in access lines.
 const LONGEST_METHOD: usize = 32;
 
@@ -47,9 +49,32 @@ pub struct ErrorAnswer {
     pub correlation_id: Option<String>,
 }
 
+/// To whom it was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// One with a name, or one that was let in.
+    Callers,
+    /// One that was refused and has none.
+    Strangers,
+}
+
+impl Whose {
+    pub(super) fn of(record: &Record) -> Self {
+        match record.principal {
+            Principal::Address(_) | Principal::User(_) | Principal::Unknown if record.refused => {
+                Self::Strangers
+            }
+            Principal::Named(_)
+            | Principal::Address(_)
+            | Principal::User(_)
+            | Principal::Unknown => Self::Callers,
+        }
+    }
+}
+
 /// The last ones of all organisations.
 #[derive(Debug, Default)]
-pub struct Errors(Mutex<VecDeque<ErrorAnswer>>);
+pub struct Errors(Mutex<VecDeque<(Whose, ErrorAnswer)>>);
 
 impl ErrorAnswer {
     /// What a call ended in, if that is worth telling. A caller that left got no answer.
@@ -83,18 +108,22 @@ pub fn is_telling(status: u16) -> bool {
 
 impl Errors {
     /// One more; the oldest goes when there is no room.
-    pub fn note(&self, answer: ErrorAnswer) {
+    pub(super) fn note(&self, whose: Whose, answer: ErrorAnswer) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= MOST {
-            all.pop_front();
-        }
-        all.push_back(answer);
+        let strangers = all.iter().filter(|(of, _)| *of == Whose::Strangers).count();
+        let goes = if whose == Whose::Strangers && strangers >= OF_STRANGERS {
+            all.iter().position(|(of, _)| *of == Whose::Strangers)
+        } else {
+            (all.len() >= MOST).then_some(0)
+        };
+        goes.and_then(|at| all.remove(at));
+        all.push_back((whose, answer));
     }
 
     /// The latest first.
     pub fn last(&self) -> Vec<ErrorAnswer> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.iter().rev().cloned().collect()
+        all.iter().rev().map(|(_, answer)| answer.clone()).collect()
     }
 }
 
@@ -140,6 +169,22 @@ mod tests {
         let last = errors.last();
         let ids: Vec<usize> = last.iter().map(|one| one.request_id.parse().unwrap()).collect();
         assert_eq!(ids, (7..MOST + 7).rev().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn strangers_who_knock_all_night_hide_nothing_of_the_callers() {
+        let errors = Arc::<Errors>::default();
+        let stranger = |record: &mut Record| {
+            record.principal = Principal::Unknown;
+            (record.status, record.refused) = (Some(StatusCode::UNAUTHORIZED), true);
+        };
+        ended(&errors, "/a", 1, with_status(503));
+        (2..1_000).for_each(|number| ended(&errors, "/a", number, stranger));
+        ended(&errors, "/a", 1_000, with_status(503));
+        let last = errors.last();
+        assert_eq!(last.len(), 2 + OF_STRANGERS);
+        let ids: Vec<_> = last.iter().map(|one| one.request_id.as_str()).collect();
+        assert_eq!((ids[0], ids[1], ids[OF_STRANGERS + 1]), ("1000", "999", "1"));
     }
 
     #[test]
