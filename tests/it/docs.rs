@@ -9,17 +9,26 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::support::tools::installed;
+use crate::support::{
+    World,
+    callers::{caller, key},
+    tools::installed,
+    unlimited,
+};
 
 /// Written for people's eyes; or of tools that are not here, and then only ever read.
 const ONLY_READ: [&str; 9] =
     ["text", "ini", "hcl", "mermaid", "http", "java", "csharp", "go", "powershell"];
+
+/// Stands before a block that is run, before a simulated Genesys Cloud.
+const RUN: &str = "<!-- run -->";
 
 /// A code block, and where it stands.
 struct Block {
     at: String,
     kind: String,
     text: String,
+    runs: bool,
 }
 
 fn root() -> &'static Path {
@@ -47,13 +56,13 @@ fn read(page: &Path) -> String {
 /// The text between the blocks, and the blocks.
 fn parts(page: &Path) -> (String, Vec<Block>) {
     let (mut prose, mut blocks) = (String::new(), Vec::<Block>::new());
-    let mut inside = false;
+    let (mut inside, mut runs) = (false, false);
     for (number, line) in (1..).zip(read(page).lines()) {
         if let Some(kind) = line.trim_start().strip_prefix("```") {
             inside = !inside;
             if inside {
                 let at = format!("{}:{number}", page.display());
-                blocks.push(Block { at, kind: kind.to_owned(), text: String::new() });
+                blocks.push(Block { at, kind: kind.to_owned(), text: String::new(), runs });
             }
         } else if inside {
             let block = blocks.last_mut().unwrap();
@@ -62,6 +71,7 @@ fn parts(page: &Path) -> (String, Vec<Block>) {
         } else {
             prose.push_str(line);
             prose.push('\n');
+            runs = line == RUN;
         }
     }
     assert!(!inside, "{}: a block does not end", page.display());
@@ -249,4 +259,53 @@ fn every_command_and_option_that_is_told_of_is_there() {
         }
     }
     assert!(checked >= 5, "{checked}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_recipe_that_says_so_is_run_as_it_stands() {
+    let toml = format!(
+        "{}\n[access]\nmode = \"key\"\n{}",
+        crate::support::NO_LIMIT,
+        caller("billing", "")
+    );
+    let world = World::with(unlimited(), &toml).await;
+    let port = world.gateway.address.port().to_string();
+    let modules = installed("GENESYS_PROXY_TEST_NODE_MODULES", "sdk/javascript/node_modules");
+    let dir = tempfile::tempdir().unwrap();
+    // Where an `import` is looked for is where the script is.
+    std::os::unix::fs::symlink(&modules, dir.path().join("node_modules")).unwrap();
+    let recipes: Vec<_> =
+        pages().into_iter().flat_map(|page| parts(&page).1).filter(|block| block.runs).collect();
+    assert!(recipes.len() >= 5, "{}", recipes.len());
+    for Block { at, kind, text, .. } in recipes {
+        let (program, file) = match kind.as_str() {
+            "python" => (installed("GENESYS_PROXY_TEST_PYTHON", "sdk/python/bin/python"), "a.py"),
+            "js" => ("node".into(), "a.mjs"),
+            "sh" => ("sh".into(), "a.sh"),
+            other => panic!("{at}: nobody runs {other}"),
+        };
+        assert!(text.contains("8080"), "{at}: it does not call the gateway");
+        fs::write(dir.path().join(file), text.replace("8080", &port)).unwrap();
+        let mut run = Command::new("timeout");
+        run.arg("60").arg(program).arg(file).current_dir(dir.path());
+        run.env("GATEWAY_KEY", key("billing"));
+        let run = tokio::task::spawn_blocking(move || run.output().unwrap()).await.unwrap();
+        let said = String::from_utf8_lossy(&run.stdout) + String::from_utf8_lossy(&run.stderr);
+        assert!(run.status.success() && said.contains("Demo Organisation"), "{at}: {said}");
+    }
+}
+
+#[test]
+fn every_error_that_is_told_of_by_its_code_is_one() {
+    let (known, _) = parts(Path::new("docs/errors.md"));
+    for page in pages() {
+        let (prose, _) = parts(&page);
+        for code in
+            prose.split('`').filter(|word| word.starts_with("proxy.") && !word.contains(' '))
+        {
+            // `proxy.toml` is a file.
+            let is_code = code.matches('.').count() > 1 || code == "proxy.denied";
+            assert!(!is_code || known.contains(&format!("`{code}`")), "{}: {code}", page.display());
+        }
+    }
 }
