@@ -58,6 +58,7 @@ mod oidc_rotation;
 mod oidc_server;
 mod oidc_tokens;
 mod organisations;
+mod packaging;
 mod pages;
 mod parking;
 mod pool;
