@@ -14,16 +14,16 @@ readonly OUT=target/release-files
 
 say() { printf '\n==> %s\n' "$*"; }
 
-# $1 in version $2, built once into .cache when this machine has none.
+# $1 in version $2, built once into .cache when this machine has none; what follows asks it for its version.
 find_tool() {
     export PATH="$PWD/.cache/tools/bin:$PATH"
-    [[ $("$1" --version 2>/dev/null) == *"$2"* ]] && return
+    [[ $("$1" "${@:3}" --version 2>/dev/null) == *" $2" ]] && return
     say "installing $1 $2"
     cargo install --locked --debug --root .cache/tools --version "$2" "$1"
 }
 
 find_tool cargo-deb "$CARGO_DEB"
-find_tool cargo-cyclonedx "$CARGO_CYCLONEDX"
+find_tool cargo-cyclonedx "$CARGO_CYCLONEDX" cyclonedx
 
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
 kind=$(rustc -vV | sed -n 's/^host: //p')

@@ -15,7 +15,13 @@ use super::Cli;
 pub fn run(out: &mut dyn Write) -> io::Result<()> {
     let mut command = Cli::command();
     command.build();
-    Man::new(command.clone()).render(out)?;
+    let whole = Man::new(command.clone());
+    whole.render_title(out)?;
+    whole.render_name_section(out)?;
+    whole.render_synopsis_section(out)?;
+    whole.render_description_section(out)?;
+    // Not `render`: it refers to a page of each subcommand's own, and there are none.
+    whole.render_options_section(out)?;
     let seen = |one: &&Command| one.get_name() != "help" && !one.is_hide_set();
     for one in command.get_subcommands().filter(seen) {
         let man = Man::new(one.clone());
@@ -28,5 +34,5 @@ pub fn run(out: &mut dyn Write) -> io::Result<()> {
         let part = String::from_utf8_lossy(&part).replace(".SH ", ".SS ");
         out.write_all(part.as_bytes())?;
     }
-    Ok(())
+    whole.render_version_section(out)
 }

@@ -38,4 +38,5 @@ fn the_manual_page_has_a_section_for_every_subcommand() {
         assert!(page.contains(&section), "{section}");
     }
     assert!(page.contains("\\-\\-watch"), "{page}");
+    assert!(!page.contains("(1)"), "it refers to a page that there is not: {page}");
 }
