@@ -32,11 +32,9 @@ impl<W> Turns<W> {
         self.line.paced(gate::pace(all, window));
         // Those without a limit of their own have what all of it allows.
         let assumed = self.gates.values_mut().filter(|gate| gate.assumed);
-        assumed.zip(std::iter::repeat(all)).for_each(|(gate, all)| {
-            if let Some(all) = all {
-                gate.allow(all, window);
-            }
-        });
+        if let Some(all) = all {
+            assumed.for_each(|gate| gate.allow(all, window));
+        }
     }
 }
 
