@@ -20,7 +20,7 @@ fn ended(bencher: Bencher<'_, '_>, tally: Option<Arc<Tally>>) {
         None,
         Names::default(),
         (None, None),
-        Observers { tally, errors: None },
+        Observers { tally, ..Observers::default() },
     );
     let uri = Uri::from_static("/api/v2/users/9b1f1a3c-0d3e-4f5a-8b7c-1d2e3f4a5b6c?expand=station");
     bencher.bench_local(|| {

@@ -157,6 +157,7 @@ pub(super) async fn start(
             | StartError::Issuer(_)
             | StartError::Vault(_)
             | StartError::Store(_)
+            | StartError::Traces(_)
             | StartError::NoClient
             | StartError::Upstream(_) => exit::CONFIG,
         }

@@ -137,7 +137,10 @@ pub(crate) const SECTIONS: [(&str, &[&str]); 14] = [
     ("jwt", &["issuer", "audience", "jwks_url", "jwks_token_file", "direct", "ca_file"]),
     ("audit", &["file", "on_failure", "sync", "max_size", "key_file"]),
     ("store", &["url", "username", "password", "ca_file", "timeout"]),
-    ("telemetry", &["log", "format", "access_log"]),
+    (
+        "telemetry",
+        &["log", "format", "access_log", "otlp_endpoint", "otlp_sampling", "otlp_ca_file"],
+    ),
     ("tls", &["cert", "key", "client_ca"]),
 ];
 

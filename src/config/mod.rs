@@ -242,6 +242,19 @@ pub struct Telemetry {
     pub format: LogFormat,
     /// One line a request.
     pub access_log: bool,
+    /// Who gets traces, if anybody does.
+    pub otlp: Option<Otlp>,
+}
+
+/// A collector of traces.
+#[derive(Debug, Clone)]
+pub struct Otlp {
+    /// `/v1/traces` is added to it.
+    pub endpoint: url::Url,
+    /// Of the traces that begin here, the share that it gets.
+    pub sampling: f64,
+    /// Roots besides the system's.
+    pub ca_file: Option<PathBuf>,
 }
 
 impl Config {

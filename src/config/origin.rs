@@ -19,6 +19,9 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
+/// What is wrong with a URL that has a user part.
+pub(super) const CREDENTIALS: &str = "the URL carries a user name or password";
+
 /// Why a URL is not usable, and what to do.
 pub(super) type Wrong = (&'static str, &'static str);
 
@@ -54,7 +57,7 @@ pub(super) fn server(text: &str) -> Result<(Url, Origin), Wrong> {
     let (url, origin) = url(text)?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err((
-            "the URL carries a user name or password",
+            CREDENTIALS,
             "remove it: the credentials are client_id and client_secret in [oauth]",
         ));
     }

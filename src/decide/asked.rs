@@ -6,7 +6,7 @@
 
 use http::{HeaderMap, HeaderValue};
 
-use super::{bytes::outside_quotes, urgency::Urgency};
+use super::{bytes::outside_quotes, trace::Context, urgency::Urgency};
 
 /// A field that must appear once at most.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -48,8 +48,8 @@ pub struct Asked {
     pub urgency: Urgency,
     /// `X-Request-Id`, if it is a plain word.
     pub request_id: Option<HeaderValue>,
-    /// It has a valid `traceparent` (W3C Trace Context).
-    pub traced: bool,
+    /// What a valid `traceparent` says (W3C Trace Context), unless it is for us alone.
+    pub trace: Option<Context>,
     /// It can take trailers (`TE: trailers`).
     pub trailers: bool,
     upgrade: Upgrade,
@@ -77,14 +77,17 @@ struct Upgrade {
 impl Asked {
     /// Goes through the fields.
     pub fn of(fields: &HeaderMap) -> Self {
-        let (mut asked, mut traced_once) = (Self::default(), false);
+        let (mut asked, mut traced_once, mut for_us) = (Self::default(), false, false);
         for (name, value) in fields {
             match name.as_str() {
                 "host" => asked.host.add(value),
                 "content-length" => asked.length.add(value),
                 "x-api-key" => asked.api_key.add(value),
                 "authorization" => asked.authorization.add(value),
-                "connection" => asked.upgrade.listed |= lists(value, "upgrade"),
+                "connection" => {
+                    asked.upgrade.listed |= lists(value, "upgrade");
+                    for_us |= lists(value, "traceparent");
+                }
                 "upgrade" => asked.upgrade.websocket |= lists(value, "websocket"),
                 "te" => asked.trailers |= items(value).any(is_trailers),
                 "origin" => asked.browser.origin.add(value),
@@ -102,12 +105,14 @@ impl Asked {
                     asked.request_id = Some(value.clone());
                 }
                 "traceparent" => {
-                    asked.traced = !traced_once && is_traceparent(value);
+                    let of = (!traced_once).then(|| Context::parse(value.as_bytes()));
+                    asked.trace = of.flatten();
                     traced_once = true;
                 }
                 _ => {}
             }
         }
+        asked.trace = asked.trace.filter(|_| !for_us);
         asked
     }
 
@@ -144,19 +149,6 @@ fn wait(preference: &str) -> Option<u64> {
 fn is_plain(value: &HeaderValue) -> bool {
     (1..=128).contains(&value.len())
         && value.as_bytes().iter().all(|b| b.is_ascii_alphanumeric() || b"-_.:/+=".contains(b))
-}
-
-/// W3C Trace Context, version 00: `00-<32 hex>-<16 hex>-<2 hex>`, ids not zero.
-fn is_traceparent(value: &HeaderValue) -> bool {
-    let mut parts = value.as_bytes().split(|&byte| byte == b'-');
-    let mut hex = |length: usize, zero: bool| {
-        parts.next().is_some_and(|part| {
-            part.len() == length
-                && part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-                && (zero || part.iter().any(|&byte| byte != b'0'))
-        })
-    };
-    hex(2, true) && hex(32, false) && hex(16, false) && hex(2, true) && parts.next().is_none()
 }
 
 #[cfg(test)]
@@ -238,12 +230,14 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_is_one_only_when_valid() {
+    fn a_trace_is_one_only_when_valid_and_for_others_too() {
         let valid = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        assert!(asked(&[("traceparent", valid)]).traced);
-        for broken in ["", "00-0-0-0", "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01"] {
-            assert!(!asked(&[("traceparent", broken)]).traced, "{broken}");
+        let traced = |lines: &[(&'static str, &'static str)]| asked(lines).trace.is_some();
+        assert!(traced(&[("traceparent", valid), ("connection", "keep-alive")]));
+        for broken in ["", "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01"] {
+            assert!(!traced(&[("traceparent", broken)]), "{broken}");
         }
-        assert!(!asked(&[("traceparent", valid), ("traceparent", valid)]).traced);
+        assert!(!traced(&[("traceparent", valid), ("traceparent", valid)]));
+        assert!(!traced(&[("traceparent", valid), ("connection", "close, Traceparent")]));
     }
 }

@@ -42,6 +42,7 @@ pub mod scopes;
 pub mod shared_token;
 pub mod skew;
 pub mod suspicion;
+pub mod trace;
 pub mod turns;
 pub mod urgency;
 

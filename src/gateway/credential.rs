@@ -11,7 +11,7 @@ use hyper::client::conn::http2;
 
 use crate::{
     decide::{asked::Asked, headers, retry},
-    telemetry::{digits::hex, words::word},
+    telemetry::{digits::hex, traces::Traceparent, words::word},
     upstream::{
         connect::Stream,
         http1::{Coding, Exchange, write_field},
@@ -28,9 +28,9 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const OURS: usize = 4;
 /// For what else the last field and the end of a head take, and the size of a first chunk.
 const LAST_ROOM: usize = 64;
-/// A trace's name (W3C Trace Context, section 3.2).
-type Traceparent = [u8; 55];
+/// W3C Trace Context: the trace and the span, and what tracing systems say to one another.
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// A request with a token in it, and where it goes. Boxed, because it is moved on.
 #[derive(Debug)]
@@ -53,14 +53,21 @@ pub struct Head {
     /// As the caller sent them.
     fields: HeaderMap,
     request_id: HeaderValue,
-    /// In place of the caller's, if that was none.
+    /// In place of the caller's.
     traceparent: Option<Traceparent>,
+    /// Its trace is the caller's: what tracing systems said of it holds.
+    traced: bool,
     trailers: bool,
 }
 
 impl Head {
-    /// All that the tries share.
-    pub fn new(parts: Parts, asked: &Asked, request_id: &HeaderValue) -> Self {
+    /// All that the tries share. `traceparent` is in place of the caller's.
+    pub fn new(
+        parts: Parts,
+        asked: &Asked,
+        request_id: &HeaderValue,
+        traceparent: Option<Traceparent>,
+    ) -> Self {
         let upgrade =
             asked.websocket() && parts.version == Version::HTTP_11 && parts.method == Method::GET;
         Self {
@@ -69,7 +76,8 @@ impl Head {
             upgrade,
             fields: parts.headers,
             request_id: request_id.clone(),
-            traceparent: (!asked.traced).then(new_traceparent),
+            traceparent,
+            traced: asked.trace.is_some(),
             trailers: asked.trailers,
         }
     }
@@ -89,33 +97,32 @@ impl Head {
         &self.fields
     }
 
-    /// What crosses, and the request's name; the trace's is returned when it is ours to add.
-    fn fields(&self, mut add: impl FnMut(&HeaderName, &HeaderValue)) -> Option<Traceparent> {
-        let mut traced = false;
+    /// What crosses, and the request's name; but not the trace's where `ours` is another.
+    fn fields(&self, ours: Option<&Traceparent>, mut add: impl FnMut(&HeaderName, &HeaderValue)) {
         for (name, value) in headers::crossing(&self.fields) {
-            let trace = *name == TRACEPARENT;
-            if *name != X_REQUEST_ID && !(trace && self.traceparent.is_some()) {
+            let replaced = *name == X_REQUEST_ID
+                || ours.is_some() && *name == TRACEPARENT
+                || !self.traced && *name == TRACESTATE;
+            if !replaced {
                 add(name, value);
-                traced |= trace;
             }
         }
         add(&X_REQUEST_ID, &self.request_id);
-        // A valid one of the caller's may yet be listed by `Connection`.
-        self.traceparent.or_else(|| (!traced).then(new_traceparent))
     }
 
     /// One try's request on the connection that it goes over.
     pub fn sign(
         &self,
         authorization: &HeaderValue,
+        trace: Option<&Traceparent>,
         body: Attempt,
-        pool: &Pool,
-        lease: Lease,
+        (pool, lease): (&Pool, Lease),
     ) -> Result<Signed, http::Error> {
+        let trace = trace.or(self.traceparent.as_ref());
         match lease {
             Lease::Http1 { mut connection, ticket } => {
                 let coding = Coding::of(&body);
-                self.write(connection.head(), authorization, &pool.host, coding);
+                self.write(connection.head(), (authorization, trace), &pool.host, coding);
                 let exchange = Exchange::new(connection, body, self.method == Method::HEAD);
                 Ok(Signed::Http1(Box::new(exchange), ticket))
             }
@@ -130,11 +137,11 @@ impl Head {
                 *request.version_mut() = Version::HTTP_2;
                 let fields = request.headers_mut();
                 fields.reserve(self.fields.len() + OURS);
-                let trace = self.fields(|name, value| {
+                self.fields(trace, |name, value| {
                     fields.append(name.clone(), value.clone());
                 });
                 if let Some(trace) = trace {
-                    fields.insert(TRACEPARENT, HeaderValue::from_bytes(&trace)?);
+                    fields.insert(TRACEPARENT, HeaderValue::from_bytes(trace)?);
                 }
                 // Never the same twice: in HPACK's table they would push out what is.
                 for name in [X_REQUEST_ID, TRACEPARENT] {
@@ -156,7 +163,7 @@ impl Head {
     fn write(
         &self,
         out: &mut Vec<u8>,
-        authorization: &HeaderValue,
+        (authorization, trace): (&HeaderValue, Option<&Traceparent>),
         host: &HeaderValue,
         coding: Coding,
     ) {
@@ -166,7 +173,7 @@ impl Head {
         out.extend_from_slice(b" HTTP/1.1\r\n");
         write_field(out, "host", host.as_bytes());
         let mut empty = false;
-        let trace = self.fields(|name, value| {
+        self.fields(trace, |name, value| {
             if *name == CONTENT_LENGTH {
                 empty = coding == Coding::Nothing;
             } else {
@@ -174,7 +181,7 @@ impl Head {
             }
         });
         if let Some(trace) = trace {
-            write_field(out, TRACEPARENT.as_str(), &trace);
+            write_field(out, TRACEPARENT.as_str(), trace);
         }
         match coding {
             Coding::Exactly(length) => {
@@ -208,18 +215,6 @@ fn target(uri: Uri) -> PathAndQuery {
     }
 }
 
-/// A trace of its own for a request that came without one. Random, not secret.
-fn new_traceparent() -> Traceparent {
-    let mut text = *b"00-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx-xxxxxxxxxxxxxxxx-01";
-    for (place, digit) in text.iter_mut().skip(3).zip(random_id()) {
-        *place = digit;
-    }
-    for (place, digit) in text.iter_mut().skip(36).zip(hex(fastrand::u64(..) | 1)) {
-        *place = digit;
-    }
-    text
-}
-
 /// The caller's `X-Request-Id` when it is a plain word, else a new one.
 pub fn request_id(asked: &mut Asked) -> HeaderValue {
     asked.request_id.take().unwrap_or_else(new_request_id)
@@ -242,21 +237,62 @@ fn random_id() -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        config::LogFormat,
+        decide::{
+            callers::{Peer, Principal},
+            trace::Context,
+        },
+        telemetry::{
+            access_log::{AccessLog, Observers, Record},
+            callers::Names,
+            metrics::Metrics,
+            traces::Traces,
+        },
+    };
+
+    /// Of a gateway with a collector that keeps so many of the traces that begin here, or without one.
+    fn record(asked: &mut Asked, keeps: Option<f64>) -> Box<Record> {
+        let traces = keeps.map(|share| Traces::new(share, Metrics::default().process));
+        let log = AccessLog::new(
+            LogFormat::Text,
+            None,
+            Names::default(),
+            (None, None),
+            Observers { traces, ..Observers::default() },
+        );
+        let (id, uri) = (request_id(asked), Uri::from_static("/"));
+        let mut record = Record::begin(&log, Principal::Named(0), Method::GET, uri, id);
+        record.comes(Peer::Unknown, asked);
+        record
+    }
 
     fn head(lines: &[(&str, &str)]) -> Head {
+        traced(lines, None).0
+    }
+
+    fn traced(lines: &[(&str, &str)], keeps: Option<f64>) -> (Head, Box<Record>) {
         let mut request = Request::builder().uri("/a%2fb//c?x=%zz&y");
         for (name, value) in lines {
             request = request.header(*name, *value);
         }
         let parts = request.body(()).unwrap().into_parts().0;
         let mut asked = Asked::of(&parts.headers);
-        let id = request_id(&mut asked);
-        Head::new(parts, &asked, &id)
+        let record = record(&mut asked, keeps);
+        let trace = record.traceparent(&asked);
+        (Head::new(parts, &asked, &record.request_id, trace), record)
     }
 
     fn sent(lines: &[(&str, &str)]) -> HeaderMap {
+        sent_by(lines, None)
+    }
+
+    fn sent_by(lines: &[(&str, &str)], keeps: Option<f64>) -> HeaderMap {
         let mut sent = HeaderMap::new();
-        let trace = head(lines).fields(|name, value| {
+        let (head, mut record) = traced(lines, keeps);
+        let host = HeaderValue::from_static("api.mypurecloud.com");
+        let trace = record.try_begins(&host).or(head.traceparent);
+        head.fields(trace.as_ref(), |name, value| {
             sent.append(name.clone(), value.clone());
         });
         if let Some(trace) = trace {
@@ -282,17 +318,52 @@ mod tests {
         }
     }
 
+    const VALID: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    fn context(sent: &HeaderMap) -> Context {
+        assert_eq!(sent.get_all("traceparent").iter().count(), 1);
+        Context::parse(sent["traceparent"].as_bytes()).unwrap()
+    }
+
     #[test]
     fn a_valid_traceparent_is_kept_and_any_other_replaced() {
-        let valid = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        assert_eq!(sent(&[("traceparent", valid)])["traceparent"], valid);
-        let listed = sent(&[("traceparent", valid), ("connection", "traceparent")]);
-        assert!(listed["traceparent"] != valid && Asked::of(&listed).traced);
-        for broken in ["", "00-0-0-0", "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01"] {
-            let fields = sent(&[("traceparent", broken)]);
-            let ours = &fields["traceparent"];
-            assert!(ours != broken && Asked::of(&fields).traced, "{ours:?}");
+        let state = ("tracestate", "vendor=1");
+        let kept = sent(&[("traceparent", VALID), state]);
+        assert_eq!(
+            (&kept["traceparent"], &kept["tracestate"]),
+            (&HeaderValue::from_static(VALID), &HeaderValue::from_static("vendor=1"))
+        );
+        let caller = context(&kept);
+        for lines in [
+            &[("traceparent", VALID), ("connection", "traceparent"), state][..],
+            &[("traceparent", "00-0-0-0"), state],
+            &[("traceparent", &VALID.replace("00f067aa0ba902b7", "0000000000000000")), state],
+            &[("traceparent", VALID), ("traceparent", VALID), state],
+            &[state],
+        ] {
+            for (keeps, sampled) in [(None, true), (Some(0.0), false), (Some(1.0), true)] {
+                let fields = sent_by(lines, keeps);
+                let ours = context(&fields);
+                assert!(ours.trace != caller.trace && ours.sampled == sampled, "{ours:?}");
+                // It spoke of a trace that is not this one.
+                assert!(!fields.contains_key("tracestate"), "{lines:?}");
+            }
         }
+    }
+
+    #[test]
+    fn with_a_collector_upstream_gets_each_trys_own_span_of_the_callers_trace() {
+        let lines = [("traceparent", VALID), ("tracestate", "vendor=1")];
+        let (first, second) = (sent_by(&lines, Some(0.0)), sent_by(&lines, Some(0.0)));
+        for fields in [&first, &second] {
+            let (ours, caller) = (context(fields), Context::parse(VALID.as_bytes()).unwrap());
+            assert!(ours.trace == caller.trace && ours.span != caller.span && ours.sampled);
+            assert_eq!(fields["tracestate"], "vendor=1");
+        }
+        assert_ne!(first["traceparent"], second["traceparent"]);
+        // Whoever began it does not keep it: then we are not part of it.
+        let unkept = VALID.replace("-01", "-00");
+        assert_eq!(sent_by(&[("traceparent", &unkept)], Some(1.0))["traceparent"], *unkept);
     }
 
     #[test]

@@ -192,7 +192,7 @@ impl Gateway {
         let unread = is_large(&body);
         let connected = self.shared.callers.connected(&caller.connected);
         let mut record = Record::begin(&self.log, connected, method, uri, request_id);
-        record.peer = caller.connected.peer;
+        record.comes(caller.connected.peer, &asked);
         let page = self.shared.guard.pages().of(&asked);
         let guarded = if record.must_not_pass() {
             Err(Failure::AuditUnavailable)
@@ -321,9 +321,9 @@ impl Gateway {
         }
         let upgrade = parts.extensions.remove::<OnUpgrade>();
         let interim = (parts.version == Version::HTTP_11).then(|| Arc::clone(caller));
-        let head = Box::new(Head::new(parts, asked, &record.request_id));
+        let head = Head::new(parts, asked, &record.request_id, record.traceparent(asked));
         let of = Asker { principal, urgency: asked.urgency };
-        Ok(Passed { head, asker: of, wait: asked.wait, upgrade, interim })
+        Ok(Passed { head: Box::new(head), asker: of, wait: asked.wait, upgrade, interim })
     }
 
     /// Room for a stranger's form, until it is known or refused.
@@ -366,12 +366,12 @@ impl Gateway {
         };
         match turn {
             Ok(permit) => {
-                record.queue = permit.waited;
+                record.queued(permit.waited);
                 record.standing = permit.standing;
                 Ok(permit)
             }
             Err(away) => {
-                record.queue = record.started().elapsed();
+                record.queued(record.started().elapsed());
                 record.standing = away.standing;
                 Err(away.failure)
             }

@@ -46,7 +46,7 @@ use crate::{
 };
 
 pub use ending::Recovered;
-use ending::{failure, hand_on, settle};
+use ending::{failure, hand_on, settle, told};
 use look::{Look, unproved};
 use reflected::conceal;
 use rest::discard;
@@ -280,13 +280,18 @@ impl Gateway {
         failed_at: Option<Instant>,
         record: &mut Record,
     ) -> Result<(Result<Box<Answered>, Broken>, Instant), Failure> {
+        let trace = record.try_begins(&pool.host);
         let lease = match self.lease(call, pool, failed_at).await {
             Ok(lease) => lease,
-            Err(error) => return Ok((Err(Broken::NoConnection(error)), Instant::now())),
+            Err(error) => {
+                let broken = Err(Broken::NoConnection(error));
+                record.try_ended(told(&broken));
+                return Ok((broken, Instant::now()));
+            }
         };
         let signed = call
             .head
-            .sign(&token.authorization, call.body.attempt(), pool, lease)
+            .sign(&token.authorization, trace.as_ref(), call.body.attempt(), (pool, lease))
             .map_err(|_| Failure::BadRequest("The request target cannot be forwarded"))?;
         let sent = Instant::now();
         permit.spend(sent);
@@ -296,6 +301,7 @@ impl Gateway {
         let mut tried = forward(signed, interim, &call.body, patience).await;
         let ended = Instant::now();
         record.upstream = ended - sent;
+        record.try_ended(told(&tried));
         if let Ok(answer) = &mut tried {
             conceal(answer, token);
             self.hear(call, answer, permit);

@@ -32,9 +32,11 @@ use crate::{
     secret,
     store::Unbuildable as StoreUnbuildable,
     telemetry::{
+        access_log::Observers,
         audit::{self, Audit},
         metrics::Metrics,
         output::Output,
+        traces::{self, Traces},
     },
     token::{
         NoToken,
@@ -102,6 +104,9 @@ pub enum StartError {
         /// What is wrong with it.
         source: audit::Unusable,
     },
+    /// The exporter of traces.
+    #[error(transparent)]
+    Traces(#[from] traces::Unbuildable),
     /// The system refuses threads.
     #[error("cannot start a worker: {0}")]
     Thread(#[from] std::io::Error),
@@ -151,6 +156,7 @@ impl Server {
         inherited.is_used_up()?;
         let mut common = Common {
             metrics: Metrics::default(),
+            traces: None,
             errors: Arc::default(),
             audit: config.audit.as_ref().map(record).transpose()?,
             store: None,
@@ -162,6 +168,7 @@ impl Server {
             stop: CancellationToken::new(),
         };
         common.store = store::link(&config, &common)?;
+        common.traces = config.telemetry.otlp.as_ref().map(|to| traces(to, &common)).transpose()?;
         let edge = config.tls.as_ref().map(tls::Edge::new).transpose()?;
         let edge = edge.zip(config.tls.clone()).map(|((edge, seen), files)| {
             common.spawn(tls::watch(Arc::clone(&edge), files, seen, common.metrics.clone()));
@@ -178,7 +185,11 @@ impl Server {
             organisations: organisations.iter().map(OrganisationPlan::of).collect(),
             edge,
             log: config.telemetry.access_log.then(|| output.clone()),
-            errors: Arc::clone(&common.errors),
+            observers: Observers {
+                tally: None,
+                errors: Some(Arc::clone(&common.errors)),
+                traces: common.traces.clone(),
+            },
             stop_accepting: stop_accepting.clone(),
         };
         let workers = Worker::start_all(&plan, bound)?;
@@ -342,6 +353,15 @@ impl Server {
 
 fn shared(organisations: &[Organisation]) -> Arc<[Arc<Shared>]> {
     organisations.iter().map(|org| Arc::clone(&org.shared)).collect()
+}
+
+fn traces(to: &config::Otlp, common: &Common) -> Result<Arc<Traces>, StartError> {
+    let tls = upstream::tls::client_config("telemetry.otlp_ca_file", to.ca_file.as_deref())?;
+    let traces = Traces::new(to.sampling, common.metrics.process.clone());
+    let exporter = traces::Exporter::new(&to.endpoint, tls, Arc::clone(&traces))?;
+    // It ends by itself, with what is left.
+    common.tasks.spawn_on(exporter.run(common.stop.clone()), &common.runtime);
+    Ok(traces)
 }
 
 fn record(config: &config::Audit) -> Result<Audit, StartError> {

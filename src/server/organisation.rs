@@ -25,7 +25,7 @@ use crate::{
         saving::Saving,
     },
     store::Link,
-    telemetry::{audit::Audit, errors::Errors, metrics::Metrics},
+    telemetry::{audit::Audit, errors::Errors, metrics::Metrics, traces::Traces},
     token::{Keeping, awake, issuer::Login},
     upstream::{replay::Memory, tls},
 };
@@ -39,6 +39,8 @@ pub struct Common {
     pub store: Option<Arc<Link>>,
     /// One page for all.
     pub metrics: Metrics,
+    /// What a collector is told of, if there is one.
+    pub traces: Option<Arc<Traces>>,
     /// What ended badly, of all.
     pub errors: Arc<Errors>,
     /// Of all replay copies: one machine has one memory.

@@ -14,11 +14,12 @@ use tokio::time::Instant;
 
 use super::{
     audit::{Audit, Place},
-    callers::Names,
+    callers::{Name, Names},
     errors::{ErrorAnswer, Errors, Whose},
     metrics::{SavedBy, Tally},
     output::Output,
     stamp::Stamp,
+    traces::{Trace, Traces},
 };
 use crate::{
     config::LogFormat,
@@ -45,7 +46,7 @@ pub enum End {
 /// What one line says. Times in microseconds.
 #[derive(Debug)]
 pub struct Record {
-    log: Arc<AccessLog>,
+    pub(super) log: Arc<AccessLog>,
     /// Its place in the audit log, if there is one and it has room.
     pub(super) place: Option<Place>,
     pub(super) method: Method,
@@ -87,6 +88,8 @@ pub struct Record {
     pub end: End,
     /// The audit log has its line.
     settled: bool,
+    /// What becomes spans. Boxed: few calls have one.
+    pub(super) trace: Option<Box<Trace>>,
 }
 
 /// What a rule said of a call.
@@ -138,6 +141,7 @@ impl Record {
             correlation_id: None,
             end: End::Cut,
             settled: false,
+            trace: None,
         })
     }
 
@@ -172,6 +176,7 @@ impl Drop for Record {
         }
         self.log.write(self);
         self.log.observe(self);
+        self.leave_trace();
     }
 }
 
@@ -189,12 +194,14 @@ pub struct AccessLog {
 }
 
 /// Who else sees how each call ends; nobody, where what is recorded is seen elsewhere.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Observers {
     /// Counts them.
     pub tally: Option<Arc<Tally>>,
     /// Keeps those that ended in an error.
     pub errors: Option<Arc<Errors>>,
+    /// Tells a collector of those that have a trace.
+    pub traces: Option<Arc<Traces>>,
 }
 
 #[derive(Debug, Default)]
@@ -222,6 +229,20 @@ impl AccessLog {
         self.hand_over(&mut buffer);
     }
 
+    pub(super) fn traces(&self) -> Option<&Arc<Traces>> {
+        self.observers.traces.as_ref()
+    }
+
+    /// What people call one who calls.
+    pub(super) fn name(&self, principal: Principal) -> Name<'_> {
+        self.names.of(principal)
+    }
+
+    /// `None`: the organisation at the top.
+    pub(super) fn org(&self) -> Option<&str> {
+        self.org.as_deref()
+    }
+
     fn audit(&self, record: &Record, place: Option<Place>) {
         let Some(audit) = &self.audit else { return };
         let caller = self.names.of(record.principal);
@@ -232,7 +253,7 @@ impl AccessLog {
 
     /// Whether or not it is logged.
     fn observe(&self, record: &Record) {
-        let Observers { tally, errors } = &self.observers;
+        let Observers { tally, errors, .. } = &self.observers;
         if let Some(tally) = tally {
             tally.count(record);
         }

@@ -151,7 +151,7 @@ mod tests {
             None,
             names,
             (None, None),
-            Observers { tally: None, errors: kept },
+            Observers { errors: kept, ..Observers::default() },
         );
         let (uri, id) = (path.parse().unwrap(), HeaderValue::from(number));
         let mut record = Record::begin(&log, Principal::Named(0), Method::GET, uri, id);

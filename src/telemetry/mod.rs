@@ -15,4 +15,5 @@ pub mod panics;
 mod printable;
 pub mod seldom;
 pub mod stamp;
+pub mod traces;
 pub mod words;

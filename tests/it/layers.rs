@@ -29,9 +29,11 @@ const CRATES: &[(&str, &[&str])] = &[
             "src/token/wire.rs",
             "src/token/verify.rs",
             "src/secret/vault.rs",
+            "src/telemetry/traces/export.rs",
             "src/simulator/",
         ],
     ),
+    ("opentelemetry", &["src/telemetry/traces/"]),
     (
         "jsonwebtoken::",
         &[

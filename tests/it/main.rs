@@ -97,6 +97,7 @@ mod tls;
 mod tls_handshakes;
 mod token_command;
 mod token_trouble;
+mod traces;
 mod unread_log;
 mod upstream_tls;
 mod vault;

@@ -1,17 +1,20 @@
-//! `[telemetry]`: what is logged, and how.
+//! `[telemetry]`: what is logged, and how; who gets traces.
 //! It never installs a subscriber.
 
 use tracing_subscriber::EnvFilter;
+use url::Url;
 
 use crate::config::{
-    LogFormat, Telemetry,
+    LogFormat, Otlp, Telemetry,
     file::Key,
     nearest::nearest,
-    read::{self, Checked, Settings},
-    report::Problem,
+    origin,
+    read::{self, Checked, Read, Settings},
+    report::{Place, Problem},
 };
 
 const LOG: Key = Key("telemetry", "log");
+const OTLP_ENDPOINT: Key = Key("telemetry", "otlp_endpoint");
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// The whole section.
@@ -28,7 +31,32 @@ pub(super) fn telemetry(settings: &mut Settings<'_>) -> Checked<Telemetry> {
         &[("text", LogFormat::Text), ("json", LogFormat::Json)],
     );
     let access_log = settings.boolean(Key("telemetry", "access_log"), true);
-    Ok(Telemetry { log: log?, format: format?, access_log: access_log? })
+    let otlp = otlp(settings);
+    Ok(Telemetry { log: log?, format: format?, access_log: access_log?, otlp: otlp? })
+}
+
+/// Who gets traces.
+fn otlp(settings: &mut Settings<'_>) -> Checked<Option<Otlp>> {
+    let endpoint = settings.text(OTLP_ENDPOINT, "http://127.0.0.1:4318", collector);
+    let sampling = settings.fraction(Key("telemetry", "otlp_sampling"), 0.1, &(0.0..=1.0));
+    let ca_file = super::upstream::roots(settings, Key("telemetry", "otlp_ca_file"));
+    let (endpoint, sampling, ca_file) = (endpoint?, sampling?, ca_file?);
+    Ok(endpoint.map(|endpoint| Otlp { endpoint, sampling, ca_file }))
+}
+
+/// A collector's URL as `OTEL_EXPORTER_OTLP_ENDPOINT` has it. It may have a path.
+fn collector(text: &str, place: &Place) -> Read<Url> {
+    let wrong = |message: &str, hint: &str| {
+        Problem::at(place, format!("`{OTLP_ENDPOINT}`: {message}")).hint(hint)
+    };
+    let (url, _) = origin::server(text).map_err(|(message, hint)| match message {
+        origin::CREDENTIALS => wrong(message, "write them into OTEL_EXPORTER_OTLP_HEADERS"),
+        _ => wrong(message, hint),
+    })?;
+    if url.path().trim_end_matches('/').ends_with("/v1/traces") {
+        return Err(wrong("/v1/traces is added to it", "end it before /v1/traces"));
+    }
+    Ok(url)
 }
 
 /// A filter that `tracing` takes, and that says what its author meant.

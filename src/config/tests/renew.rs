@@ -81,6 +81,7 @@ fn what_takes_a_restart_is_named_and_left_as_it_was() {
         ("[access]\nmax_header_bytes = '70KiB'", "access.max_header_bytes"),
         ("[store]\nurl = 'redis://127.0.0.1'", "store.url"),
         ("[telemetry]\nformat = 'json'", "telemetry.format"),
+        ("[telemetry]\notlp_endpoint = 'http://[::1]:4318'", "telemetry.otlp_endpoint"),
     ] {
         let (changes, next, _) = changes("", toml);
         assert_eq!(changes.waiting, [key], "{toml}");

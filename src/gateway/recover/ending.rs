@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
-use super::{Broken, Call, Last, Permit};
+use super::{Broken, Call, Last, Permit, retries::Tried};
 use crate::{
     decide::failure::Failure,
+    telemetry::traces::Ended,
     token::Token,
     upstream::{
         answer::Answered,
@@ -67,6 +68,19 @@ pub(super) fn failure(broken: &Broken, body: &Replay) -> Failure {
         (None, Broken::Timeout) => Failure::ResponseTimeout,
         (None, Broken::BadAnswer) => Failure::BadAnswer,
         (None, Broken::NoConnection(error)) => unreachable_upstream(error),
+    }
+}
+
+/// How a try ended, for its span.
+pub(super) fn told(tried: &Tried) -> Ended {
+    match tried {
+        Ok(answer) => Ok((answer.parts.status, answer.parts.version)),
+        Err(Broken::NoConnection(error)) => Err(unreachable_upstream(error).facts().code),
+        Err(Broken::Unsent) => Err("unsent"),
+        Err(Broken::Cut { .. }) => Err("broken"),
+        Err(Broken::Timeout) => Err("timeout"),
+        Err(Broken::BadAnswer) => Err("bad_answer"),
+        Err(Broken::Caller) => Err("caller"),
     }
 }
 

@@ -53,8 +53,10 @@ impl Gateway {
         let Ok(lease) = self.api.lease(None).await else { return Look::Unknown };
         let Ok(probe) = Request::head(PROBE).body(()) else { return Look::Unknown };
         let (parts, ()) = probe.into_parts();
-        let head = Head::new(parts, &Asked::default(), &credential::new_request_id());
-        let Ok(signed) = head.sign(&token.authorization, Attempt::empty(), &self.api, lease) else {
+        let head = Head::new(parts, &Asked::default(), &credential::new_request_id(), None);
+        let Ok(signed) =
+            head.sign(&token.authorization, None, Attempt::empty(), (&self.api, lease))
+        else {
             return Look::Unknown;
         };
         let patience = self.patient(self.shared.config.upstream.response_timeout);

@@ -7,7 +7,7 @@ use super::Call;
 use crate::{
     decide::{failure::Failure, queue::Ticket},
     gateway::{Gateway, admit::Permit},
-    telemetry::access_log::Record,
+    telemetry::{access_log::Record, traces::Wait},
 };
 
 impl Call {
@@ -34,7 +34,7 @@ impl Gateway {
             shared.returns(self.shared.admission.turn_of(now, &asking, ticket));
         }
         let permit = self.shared.admission.admit(now, &asking, Some(ticket)).await;
-        record.queue += now.elapsed();
+        record.waited(Wait::Queue, now);
         permit.map_err(|away| {
             record.standing = away.standing;
             away.failure

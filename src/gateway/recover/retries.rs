@@ -23,7 +23,7 @@ use crate::{
         retry_budget::{self, Share},
     },
     gateway::{Gateway, admit::Permit, forward::Broken},
-    telemetry::access_log::Record,
+    telemetry::{access_log::Record, traces::Wait},
     upstream::{answer::Answered, connect::ConnectError, pool::Pool},
 };
 
@@ -163,7 +163,9 @@ impl Gateway {
         if let Some(Funds { reason, .. }) = &funds {
             tracing::debug!(reason = reason.word(), "waiting to send a call again");
         }
+        let now = Instant::now();
         sleep_until(Instant::from_std(at)).await;
+        record.waited(Wait::Backoff, now);
         let permit = self.turn_again(call, ticket, tried, record).await?;
         if let Some(mut funds) = funds {
             funds.spent = true;
@@ -195,7 +197,7 @@ pub(super) struct Last {
 }
 
 /// How a try ended.
-type Tried = Result<Box<Answered>, Broken>;
+pub(super) type Tried = Result<Box<Answered>, Broken>;
 
 /// The same, as the rule sees it.
 pub(super) fn outcome(tried: &Tried) -> Outcome {

@@ -12,7 +12,7 @@ use crate::{
         lanes::{Lane, Spot},
     },
     gateway::{Gateway, admit::Permit},
-    telemetry::access_log::Record,
+    telemetry::{access_log::Record, traces::Wait},
     token::{
         Token, Unavailable,
         pool::{Came, Want},
@@ -88,7 +88,7 @@ impl Gateway {
             call.deadline.max(now + self.patience(&call.asker, None))
         };
         let came = self.shared.tokens.get(lane, want, patience).await;
-        record.token += now.elapsed();
+        record.waited(Wait::Token, now);
         came.map_err(|Unavailable { refused, retry_after }| {
             if refused {
                 Failure::CredentialsRefused { retry_after }

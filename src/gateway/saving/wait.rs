@@ -140,13 +140,14 @@ impl Gateway {
         errand: Errand,
         record: &Record,
     ) -> oneshot::Receiver<Own> {
-        let own = Record::begin(
+        let mut own = Record::begin(
             &place.saving().silent,
             record.principal,
             errand.head.method.clone(),
             http::Uri::default(),
             record.request_id.clone(),
         );
+        own.follow_another(record);
         let (tell, told) = oneshot::channel();
         let stand = Stand { place: Arc::new(place), errand, life: wish.life };
         self.tasks.spawn(Arc::clone(self).fly(stand, own, tell));

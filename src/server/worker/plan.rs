@@ -14,7 +14,6 @@ use crate::{
     server::{door::Hall, organisation::Organisation, places::Places, pulse::Beat, tls::Edge},
     telemetry::{
         access_log::{AccessLog, Observers},
-        errors::Errors,
         output::Output,
     },
     upstream::{
@@ -33,8 +32,8 @@ pub struct WorkerPlan {
     pub edge: Option<Arc<Edge>>,
     /// Where access lines go, if anywhere.
     pub log: Option<Output>,
-    /// Where what ended badly is kept.
-    pub errors: Arc<Errors>,
+    /// Where what ended badly is kept, and what a collector is told, if there is one.
+    pub observers: Observers,
     /// The beginning of a drain.
     pub stop_accepting: CancellationToken,
 }
@@ -73,7 +72,7 @@ impl WorkerPlan {
         let deadlines = Arc::<Deadlines>::default();
         let mut gateways = Vec::with_capacity(self.organisations.len());
         for org in &self.organisations {
-            let to = (self.log.clone(), Arc::clone(&self.errors));
+            let to = (self.log.clone(), self.observers.clone());
             gateways.push(org.gateway(to, Arc::clone(&deadlines), connections.clone())?);
         }
         let first = &gateways.first().ok_or(StartError::NoClient)?.shared;
@@ -101,7 +100,7 @@ impl OrganisationPlan {
     /// A worker's own part of it.
     fn gateway(
         &self,
-        (log, errors): (Option<Output>, Arc<Errors>),
+        (log, observers): (Option<Output>, Observers),
         deadlines: Arc<Deadlines>,
         tasks: TaskTracker,
     ) -> Result<Arc<Gateway>, StartError> {
@@ -134,7 +133,7 @@ impl OrganisationPlan {
                 org,
                 names,
                 (log, self.shared.audit.clone()),
-                Observers { tally: Some(tally), errors: Some(errors) },
+                Observers { tally: Some(tally), ..observers },
             ),
             deadlines,
             tasks,

@@ -13,6 +13,8 @@ pub struct ProcessMetrics {
     buffered: Gauge,
     reloads: Counter,
     reload_failing: Gauge,
+    traces_delivered: Counter,
+    traces_lost: Counter,
 }
 
 /// An open connection of a caller's, until it is dropped.
@@ -32,9 +34,14 @@ impl ProcessMetrics {
         let text =
             "1 while the configuration as it is now cannot be taken and a former one is in use";
         registry.register("config_reload_failing", text, reload_failing.clone());
+        let (traces_delivered, traces_lost): (Counter, Counter) = Default::default();
+        let text = "Calls whose spans a collector took";
+        registry.register("traces_delivered", text, traces_delivered.clone());
+        let text = "Calls whose spans no collector took: it was away, slow, or refused them";
+        registry.register("traces_lost", text, traces_lost.clone());
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "Which version this is", version);
-        Self { connections, buffered, reloads, reload_failing }
+        Self { connections, buffered, reloads, reload_failing, traces_delivered, traces_lost }
     }
 
     /// A caller has connected.
@@ -54,6 +61,16 @@ impl ProcessMetrics {
             self.reloads.inc();
         }
         self.reload_failing.set(i64::from(!taken));
+    }
+
+    /// A collector took the spans of so many calls.
+    pub fn traces_delivered(&self, calls: usize) {
+        self.traces_delivered.inc_by(u64::try_from(calls).unwrap_or(u64::MAX));
+    }
+
+    /// Nobody took the spans of so many calls.
+    pub fn traces_lost(&self, calls: usize) {
+        self.traces_lost.inc_by(u64::try_from(calls).unwrap_or(u64::MAX));
     }
 
     /// What copies of bodies take now.

@@ -4,6 +4,7 @@ pub mod admin;
 pub mod bridge;
 pub mod browser;
 pub mod callers;
+pub mod collector;
 pub mod corpus;
 pub mod deployed;
 pub mod edge;

@@ -22,7 +22,7 @@ fn log(metrics: &Metrics, names: &[&str]) -> Arc<AccessLog> {
         None,
         names,
         (None, None),
-        Observers { tally: Some(tally), errors: None },
+        Observers { tally: Some(tally), ..Observers::default() },
     )
 }
 
