@@ -51,7 +51,8 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<u8> {
     let simulated = simulator.serve(stop.clone().cancelled_owned());
     let gateway = async {
         let (server, output) = start(&args, genesys).await?;
-        std::io::stdout().write_all(greeting(&server.url(), genesys).as_bytes())?;
+        let greeting = greeting(&server.url(), server.admin, genesys);
+        std::io::stdout().write_all(greeting.as_bytes())?;
         signals.next().await;
         server.drain().await;
         output.flush(LAST_LINES);
@@ -102,7 +103,8 @@ fn config(listen: SocketAddr, genesys: SocketAddr) -> anyhow::Result<Config> {
     .collect();
     let sources = Sources {
         listen: Some(vec![listen.to_string()]),
-        admin: Some(String::new()),
+        // Whichever port is free: the usual one may be a gateway's that is at work.
+        admin: Some("127.0.0.1:0".to_owned()),
         env,
         // Nobody's proxy.toml or .env.
         dir: PathBuf::from("/nonexistent"),
@@ -111,10 +113,14 @@ fn config(listen: SocketAddr, genesys: SocketAddr) -> anyhow::Result<Config> {
     Ok(load(&sources)?)
 }
 
-fn greeting(gateway: &str, genesys: SocketAddr) -> String {
+fn greeting(gateway: &str, admin: Option<SocketAddr>, genesys: SocketAddr) -> String {
+    let dashboard =
+        admin.map_or_else(String::new, |at| format!("\nIts dashboard is on http://{at}/\n"));
     format!(
         r#"The gateway is on {gateway}, a simulated Genesys Cloud behind it on http://{genesys}
-({CALLS} calls in {} s for each token). In another terminal:
+({CALLS} calls in {} s for each token).
+{dashboard}
+In another terminal:
 
 1. A plain call, without credentials:
    curl {gateway}/api/v2/organizations/me

@@ -29,7 +29,7 @@ use crate::{
     config::{Caller, Config, KeyDigest, Mode, Sources, load_for_one},
     decide::{callers::Terms, policy::Policy},
     server::{Server, inherited::Inherited},
-    telemetry::log,
+    telemetry::{colours, log},
     token::{NoToken, issuer::MintError},
 };
 
@@ -99,7 +99,7 @@ pub async fn run(args: ExecArgs) -> anyhow::Result<u8> {
     let (mut config, named) = match load_for_one(&args.sources()) {
         Ok(loaded) => loaded,
         Err(problems) => {
-            eprint!("{}", problems.render(io::IsTerminal::is_terminal(&io::stderr())));
+            eprint!("{}", problems.render(colours::wanted(&io::stderr())));
             return Ok(exit::CONFIG);
         }
     };

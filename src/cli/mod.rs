@@ -16,16 +16,16 @@ pub mod status;
 mod systemd;
 pub mod token;
 
-use std::{
-    io::{self, IsTerminal},
-    path::PathBuf,
-};
+use std::{io, path::PathBuf};
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, error::ErrorKind};
 #[cfg(target_os = "linux")]
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
-use crate::config::{LogFormat, Sources};
+use crate::{
+    config::{LogFormat, Sources},
+    telemetry::colours,
+};
 
 const EXAMPLES: &str = "\
 Start in a minute:
@@ -183,12 +183,12 @@ impl Cli {
             Command::Simulate(args) => simulate::run(args).await.map(|()| exit::OK),
             Command::Check(args) => {
                 let mut stdout = io::stdout();
-                let color = stdout.is_terminal();
+                let color = colours::wanted(&stdout);
                 Ok(check::run(args, &mut stdout, color).await?)
             }
             Command::Token(args) => {
                 let mut stderr = io::stderr();
-                let color = stderr.is_terminal();
+                let color = colours::wanted(&stderr);
                 Ok(token::run(args, &mut io::stdout(), &mut stderr, color).await?)
             }
             Command::Status(args) => Ok(status::run(args).await?),

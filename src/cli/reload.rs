@@ -2,7 +2,6 @@
 //! It never leaves a gateway between two: what is wrong with the new one is said, and the old one stays.
 
 use std::{
-    io::IsTerminal as _,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
@@ -19,7 +18,7 @@ use super::{serve::warn_of_admin_key, systemd};
 use crate::{
     config::{Config, Given, Problems, Sources, Variables, load_to_renew},
     server::{Server, TakesRestart},
-    telemetry::level,
+    telemetry::{colours, level},
 };
 
 /// A look costs next to nothing, and whoever has just changed a file watches the log.
@@ -79,7 +78,7 @@ impl Untaken {
         match self {
             Self::Wrong(problems) => {
                 // As at the start.
-                eprint!("{}", problems.render(std::io::stderr().is_terminal()));
+                eprint!("{}", problems.render(colours::wanted(&std::io::stderr())));
                 tracing::error!(
                     why,
                     "the configuration is wrong and was not taken: the former one stays in use"

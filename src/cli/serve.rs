@@ -1,7 +1,7 @@
 //! `genesys-proxy serve`: from the configuration to the end of the drain.
 //! It never starts half: a port in use or a missing root ends it before the first request.
 
-use std::{io::IsTerminal, time::Duration};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use tokio::{
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     config::{Config, Given, Sources, load_to_renew},
     server::{Server, StartError, inherited::Inherited},
-    telemetry::{audit::Unusable, log, output::Output, panics},
+    telemetry::{audit::Unusable, colours, log, output::Output, panics},
 };
 
 /// What the last lines may take to be written: a stderr that nobody reads must not hang the end.
@@ -43,7 +43,7 @@ pub async fn run(sources: Sources) -> anyhow::Result<u8> {
     let (config, reloading) = match loaded {
         Ok(loaded) => loaded,
         Err(problems) => {
-            eprint!("{}", problems.render(std::io::stderr().is_terminal()));
+            eprint!("{}", problems.render(colours::wanted(&std::io::stderr())));
             return Ok(exit::CONFIG);
         }
     };

@@ -13,7 +13,10 @@ use std::{
 use tokio::time::sleep;
 
 use super::exit;
-use crate::config::{Sources, load};
+use crate::{
+    config::{Sources, load},
+    telemetry::colours,
+};
 use table::Style;
 
 /// Between two looks.
@@ -64,9 +67,7 @@ pub async fn run(args: StatusArgs) -> io::Result<u8> {
     };
     let mut out = io::stdout();
     let screen = if out.is_terminal() { Screen::Terminal } else { Screen::File };
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let style =
-        if screen == Screen::Terminal && !no_color { Style::Coloured } else { Style::Plain };
+    let style = if colours::wanted(&out) { Style::Coloured } else { Style::Plain };
     let shown = tokio::select! {
         shown = show(&args, &admin, (screen, style), &mut out) => shown,
         stopped = tokio::signal::ctrl_c() => stopped.map(|()| exit::OK),
@@ -102,7 +103,7 @@ fn address(args: &StatusArgs) -> Result<String, String> {
         ..Sources::of_process()
     };
     let config = load(&sources).map_err(|problems| {
-        let problems = problems.render(io::stderr().is_terminal());
+        let problems = problems.render(colours::wanted(&io::stderr()));
         format!(
             "{problems}\nWho cannot read its secrets names the listener: --admin 127.0.0.1:8081\n"
         )

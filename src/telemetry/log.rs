@@ -1,12 +1,10 @@
 //! Events on stderr, for people or for machines.
 //! It never writes to stdout: that is for data.
 
-use std::io::IsTerminal;
-
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
 use super::{
-    level,
+    colours, level,
     output::{self, Output},
 };
 use crate::config::{LogFormat, Telemetry};
@@ -25,7 +23,7 @@ pub fn init(telemetry: &Telemetry) -> std::io::Result<Output> {
     let events = fmt::layer().with_writer(move || lines.clone());
     let installed = match telemetry.format {
         LogFormat::Text => registry
-            .with(events.with_target(false).with_ansi(std::io::stderr().is_terminal()))
+            .with(events.with_target(false).with_ansi(colours::wanted(&std::io::stderr())))
             .try_init(),
         LogFormat::Json => registry.with(events.json().flatten_event(true)).try_init(),
     };

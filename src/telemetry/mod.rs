@@ -5,6 +5,7 @@ pub mod access_log;
 pub mod audit;
 pub mod callers;
 pub mod causes;
+pub mod colours;
 pub mod digits;
 pub mod errors;
 pub mod level;

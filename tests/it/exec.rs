@@ -11,10 +11,7 @@ use std::{
 };
 
 use reqwest::RequestBuilder;
-use rustix::{
-    process::Signal,
-    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
-};
+use rustix::process::Signal;
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -24,6 +21,7 @@ use crate::support::{
     exec::{Company, Ended, Running, SECRET, outside, python, run},
     front::Authority,
     gateway::PATIENCE,
+    terminal,
     world::client,
 };
 
@@ -367,11 +365,7 @@ impl Drop for Killed {
 #[tokio::test(flavor = "multi_thread")]
 async fn control_c_interrupts_the_command_once() {
     let company = Company::new().await;
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&master).unwrap();
-    unlockpt(&master).unwrap();
-    let slave = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
-    let slave = std::fs::File::options().read(true).write(true).open(slave).unwrap();
+    let (mut terminal, slave) = terminal::pair();
     let exec = company.python(&[], LISTENS);
     let mut command = Command::new("setsid");
     command.args(["--ctty", "--wait"]).arg(exec.get_program()).args(exec.get_args());
@@ -388,7 +382,6 @@ async fn control_c_interrupts_the_command_once() {
     let gateway: i32 = ready.strip_prefix("ready ").unwrap().parse().unwrap();
     let gateway = rustix::process::Pid::from_raw(gateway).unwrap();
     let _killed = Killed(gateway);
-    let mut terminal = std::fs::File::from(master);
     // Of two that come at the same time a process sees one: not each round would tell.
     for _ in 0..20 {
         terminal.write_all(b"\x03").unwrap();

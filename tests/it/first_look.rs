@@ -50,11 +50,14 @@ fn the_demo_prints_commands_that_work() {
         .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    let mut commands = Vec::new();
+    let (mut commands, mut dashboard) = (Vec::new(), None);
     for line in BufReader::new(demo.stdout.take().unwrap()).lines() {
         let line = line.unwrap();
         if let Some(command) = line.strip_prefix("   ") {
             commands.push(command.to_owned());
+        }
+        if let Some(url) = line.strip_prefix("Its dashboard is on ") {
+            dashboard = Some(url.to_owned());
         }
         if line.starts_with("Ctrl-C") {
             break;
@@ -67,8 +70,11 @@ fn the_demo_prints_commands_that_work() {
             String::from_utf8(output.stdout).unwrap()
         })
         .collect();
+    let page = Command::new("curl").args(["-s", &dashboard.unwrap()]).output().unwrap().stdout;
     demo.kill().unwrap();
     demo.wait().unwrap();
+    let page = String::from_utf8(page).unwrap();
+    assert!(page.contains("<title>genesys-proxy"), "{page}");
     let [plain, revoked, many] = &outputs[..] else { panic!("{commands:?}") };
     assert!(plain.contains("Demo Organisation"), "{plain}");
     assert!(revoked.contains("\"revoked\"") && revoked.contains("\"entities\""), "{revoked}");

@@ -20,6 +20,7 @@ mod browser;
 mod callers;
 mod chaos;
 mod cold_start;
+mod colours;
 mod commands;
 mod connections;
 mod corpus;

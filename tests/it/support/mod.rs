@@ -26,6 +26,7 @@ pub mod replicas;
 pub mod scene;
 pub mod sdk;
 pub mod socket;
+pub mod terminal;
 pub mod tools;
 pub mod vault;
 pub mod world;
