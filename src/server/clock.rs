@@ -41,9 +41,9 @@ pub struct Ticker {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Drain {
-    /// Who has carried a request leaves after its answer.
+    /// Who waits for an answer is told that it is the last one.
     Begun = 1,
-    /// So do those that have said nothing yet.
+    /// So leave those that have said nothing yet, or nothing more.
     All = 2,
     /// What is still open ends.
     Cut = 3,
@@ -69,6 +69,8 @@ pub struct Connection {
     pub caller: Arc<Caller>,
     /// Requests that hyper handed to the gateway.
     pub begun: AtomicU64,
+    /// Those of them whose answer hyper has, or its head.
+    answered: AtomicU64,
     /// The request that the last bytes belong to, or that the next ones will; from 1.
     pub request: AtomicU64,
     /// It was answered 101: what follows is not HTTP.
@@ -129,6 +131,7 @@ impl Ticker {
             clock,
             caller,
             begun: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
             request: AtomicU64::new(1),
             switched: AtomicBool::new(false),
             flushed: AtomicBool::new(true),
@@ -214,16 +217,34 @@ impl Connection {
         self.caller.interim.watch(cx.waker());
     }
 
+    /// The same of HTTP/1, where nobody can be told of an end but by an answer: between two requests a
+    /// caller is waited for a while, whose next one may be on its way (RFC 9112 section 9.6).
+    pub fn order_http1(&self) -> Order {
+        match self.order() {
+            Order::Leave if self.is_draining(Drain::All) || self.unanswered() => Order::Leave,
+            Order::Leave | Order::Stay => Order::Stay,
+            Order::End => Order::End,
+        }
+    }
+
     /// What it is to do, by its clock and by the drain.
     pub fn order(&self) -> Order {
-        let drain = self.clock.ticker.drain.load(Ordering::Relaxed);
-        if self.clock.expired.load(Ordering::Relaxed) || drain >= Drain::Cut as u8 {
+        if self.clock.expired.load(Ordering::Relaxed) || self.is_draining(Drain::Cut) {
             Order::End
-        } else if drain >= Drain::All as u8 || (drain > 0 && self.begun()) {
+        } else if self.is_draining(Drain::All) || self.is_draining(Drain::Begun) && self.begun() {
             Order::Leave
         } else {
             Order::Stay
         }
+    }
+
+    fn is_draining(&self, drain: Drain) -> bool {
+        self.clock.ticker.drain.load(Ordering::Relaxed) >= drain as u8
+    }
+
+    /// A request waits for the head of its answer.
+    fn unanswered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed) != self.begun.load(Ordering::Relaxed)
     }
 
     /// A request began.
@@ -235,6 +256,7 @@ impl Connection {
 
     /// hyper is about to get a final answer.
     pub fn answer(&self, status: StatusCode) {
+        self.answered.store(self.begun.load(Ordering::Relaxed), Ordering::Relaxed);
         if status == StatusCode::SWITCHING_PROTOCOLS {
             self.switched.store(true, Ordering::Relaxed);
         }

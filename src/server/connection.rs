@@ -125,7 +125,7 @@ async fn first_words<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Option<Speaks> {
     poll_fn(|cx| {
         connection.watch(cx);
-        match connection.order() {
+        match connection.order_http1() {
             Order::Stay => wire.poll_first(cx).map(Result::ok),
             // A request that has arrived is answered, drain or not.
             Order::Leave => match wire.poll_first(cx) {
@@ -158,7 +158,7 @@ where
                 note(ended);
                 return Poll::Ready(false);
             }
-            match connection.order() {
+            match connection.order_http1() {
                 Order::Stay if connection.may_park() => {
                     if before.is_some() && before == connection.quiet_since() {
                         return Poll::Ready(true);

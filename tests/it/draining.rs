@@ -27,6 +27,12 @@ async fn terminate(world: &World) {
     }
 }
 
+/// Of the body behind this head.
+fn length(head: &[String]) -> usize {
+    let length = head.iter().find_map(|line| line.strip_prefix("content-length: "));
+    length.unwrap().parse().unwrap()
+}
+
 /// Ends well: nothing was cut.
 fn assert_clean(mut world: World) {
     let status = world.gateway.wait();
@@ -123,6 +129,32 @@ async fn who_had_connected_is_served_although_its_request_comes_later() {
     }
     for socket in &mut connected {
         assert_eq!(socket.line().await, "HTTP/1.1 200 OK");
+    }
+    assert_clean(world);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_called_before_is_told_by_an_answer_and_not_by_a_closed_connection() {
+    let world = World::new().await;
+    let get = format!("GET {ME} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let mut callers = Vec::new();
+    for _ in 0..10 {
+        let mut caller = Socket::saying(world.gateway.address, &get).await;
+        let head = caller.head().await;
+        assert!(!head.iter().any(|line| line == "connection: close"), "{head:?}");
+        caller.take(length(&head)).await;
+        callers.push(caller);
+    }
+    terminate(&world).await;
+    for caller in &mut callers {
+        caller.write(&get).await;
+    }
+    for caller in &mut callers {
+        let head = caller.head().await;
+        assert_eq!(head[0], "HTTP/1.1 200 OK");
+        assert!(head.iter().any(|line| line == "connection: close"), "{head:?}");
+        caller.take(length(&head)).await;
+        assert_eq!(caller.rest().await, "");
     }
     assert_clean(world);
 }

@@ -28,6 +28,30 @@ fn echo(line: &mut Line) {
 }
 
 #[test]
+fn who_is_parked_when_a_drain_begins_is_told_by_an_answer() {
+    let stage = Stage::new(echo);
+    let crowd = crowd(&stage);
+    let mut callers: Vec<_> = (0..8).map(|_| stage.caller()).collect();
+    for (round, close) in [false, true].into_iter().enumerate() {
+        for (number, caller) in callers.iter_mut().enumerate() {
+            caller
+                .send(format!("GET /api/v2/{number}-{round} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+        }
+        for (number, caller) in callers.iter_mut().enumerate() {
+            let answer = caller.answer();
+            assert_eq!((answer.status, answer.text()), (200, format!("/api/v2/{number}-{round}")));
+            assert_eq!(answer.all("connection").contains(&"close"), close, "{answer:?}");
+        }
+        if !close {
+            stage.gateway().signal("TERM");
+            // Until every worker has heard of it.
+            while TcpStream::connect(stage.gateway().address).is_ok() {}
+        }
+    }
+    drop(crowd);
+}
+
+#[test]
 fn in_a_crowd_every_kind_of_call_is_answered_as_ever() {
     let stage = Stage::new(echo);
     let crowd = crowd(&stage);

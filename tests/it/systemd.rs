@@ -12,14 +12,14 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
 };
 
-use tokio::{task::JoinSet, time::Instant};
+use tokio::task::JoinSet;
 
 use crate::support::{
-    NO_LIMIT, Socket, World,
+    NO_LIMIT, Socket, Traffic, World,
     gateway::{ADMIN, PATIENCE},
     unlimited, world,
 };
@@ -78,51 +78,66 @@ fn settings(genesys: SocketAddr, listen: &str, admin: &str) -> String {
     format!("listen = [\"{listen}\"]\nadmin = \"{admin}\"\n{upstream}\n{NO_LIMIT}")
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_takes_the_place_of_another_on_one_socket_and_no_call_fails() {
-    let (genesys, _stop) = world::simulator(unlimited()).await;
-    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = socket.local_addr().unwrap();
-    let toml = settings(genesys.addr(), &address.to_string(), "");
-    let hand_over = || vec![OwnedFd::from(socket.try_clone().unwrap())];
-    let mut old = Started::with(&toml, first.path(), hand_over());
-    old.says("listening on");
-    let (answered, over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+/// Callers with a connection for each call, which may come at any moment.
+fn strangers_to_pools(address: SocketAddr, over: &Arc<AtomicBool>) -> JoinSet<()> {
     let mut callers = JoinSet::new();
-    for _ in 0..8 {
-        let (answered, over) = (Arc::clone(&answered), Arc::clone(&over));
+    for _ in 0..4 {
+        let over = Arc::clone(over);
         callers.spawn(async move {
-            // Each call in a connection of its own: it may come at any moment.
             let client = reqwest::Client::builder().pool_max_idle_per_host(0).no_proxy();
             let client = client.timeout(PATIENCE).build().unwrap();
             while !over.load(Ordering::Relaxed) {
                 let answer = client.get(format!("http://{address}{ME}")).send().await.unwrap();
                 assert_eq!(answer.status(), 200);
                 answer.bytes().await.unwrap();
-                answered.fetch_add(1, Ordering::Relaxed);
             }
         });
     }
-    let more = async || {
-        let enough = answered.load(Ordering::Relaxed) + 100;
-        let begin = Instant::now();
-        while answered.load(Ordering::Relaxed) < enough {
-            assert!(begin.elapsed() < PATIENCE, "calls are not answered");
-            tokio::task::yield_now().await;
-        }
+    callers
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_five_hundred_calls_a_second_gateways_follow_one_another_and_no_call_fails() {
+    let (genesys, _stop) = world::simulator(unlimited()).await;
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let toml = settings(genesys.addr(), &address.to_string(), "");
+    let start = || {
+        let directory = tempfile::tempdir().unwrap();
+        let sockets = vec![OwnedFd::from(socket.try_clone().unwrap())];
+        (Started::with(&toml, directory.path(), sockets), directory)
     };
-    more().await;
-    old.terminate();
-    old.says("drained clean=true");
-    assert!(old.child.wait().unwrap().success());
-    let mut new = Started::with(&toml, second.path(), hand_over());
-    new.says("listening on");
+    let (mut gateway, mut _directory) = start();
+    gateway.says("listening on");
+    let over = Arc::new(AtomicBool::new(false));
+    let mut callers = strangers_to_pools(address, &over);
+    // Fifty a second each, in connections that are kept.
+    let url = format!("http://{address}{ME}");
+    let traffic: Vec<_> = (0..10).map(|_| Traffic::of(url.clone())).collect();
+    let more = async || {
+        let so_far = genesys.counters().requests;
+        tokio::time::timeout(PATIENCE, genesys.until(|seen| seen.requests >= so_far + 2500))
+            .await
+            .expect("calls are answered");
+    };
+    for _ in 0..4 {
+        more().await;
+        gateway.terminate();
+        gateway.says("drained clean=true");
+        assert!(gateway.child.wait().unwrap().success());
+        (gateway, _directory) = start();
+        gateway.says("listening on");
+    }
     more().await;
     over.store(true, Ordering::Relaxed);
     while let Some(caller) = callers.join_next().await {
         caller.unwrap();
     }
+    let mut served = 0;
+    for traffic in traffic {
+        served += traffic.end().await;
+    }
+    assert!(served >= 1000, "{served}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -81,6 +81,26 @@ fn a_crowd_is_parked_at_once() {
 }
 
 #[test]
+fn between_two_requests_of_http1_a_drain_waits_a_while_for_the_next() {
+    let ticker = Arc::new(Ticker::default());
+    let connection = ticker.connection(Arc::new(Caller::alone()));
+    connection.begin();
+    connection.answer(StatusCode::OK);
+    ticker.drain(Drain::Begun);
+    // Its answer's head has left without a word of this being the last one.
+    assert_eq!((connection.order_http1(), connection.order()), (Order::Stay, Order::Leave));
+    connection.clock.end();
+    assert_eq!(connection.order_http1(), Order::Stay);
+    connection.begin();
+    assert_eq!(connection.order_http1(), Order::Leave, "this one will say so");
+    connection.answer(StatusCode::OK);
+    ticker.drain(Drain::All);
+    assert_eq!(connection.order_http1(), Order::Leave);
+    ticker.drain(Drain::Cut);
+    assert_eq!(connection.order_http1(), Order::End);
+}
+
+#[test]
 fn a_drain_tells_those_that_have_spoken_first() {
     let ticker = Arc::new(Ticker::default());
     let [silent, begun] = [(), ()].map(|()| ticker.connection(Arc::new(Caller::alone())));
