@@ -107,6 +107,42 @@ fn links(prose: &str) -> Vec<String> {
     found.filter_map(|rest| Some(rest.split_once(')')?.0.to_owned())).collect()
 }
 
+/// What `--help` says of each command, as `docs/commands.md` has it.
+fn commands() -> String {
+    const NAMES: [&[&str]; 11] = [
+        &[],
+        &["serve"],
+        &["demo"],
+        &["exec"],
+        &["simulate"],
+        &["check"],
+        &["token"],
+        &["status"],
+        &["audit", "verify"],
+        &["completions"],
+        &["man"],
+    ];
+    let mut page =
+        "# Commands\nWhat `--help` says of each; a test holds this page to it.\n".to_owned();
+    for name in NAMES {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_genesys-proxy"));
+        let output = program.args(name).arg("--help").env_clear().output().unwrap();
+        assert!(output.status.success(), "{name:?}");
+        let help = String::from_utf8(output.stdout).unwrap();
+        let lines: Vec<_> = help.lines().map(str::trim_end).collect();
+        let title = [&["genesys-proxy"], name].concat().join(" ");
+        page += &format!("\n## {title}\n```text\n{}\n```\n", lines.join("\n").trim_end());
+    }
+    page
+}
+
+#[test]
+fn the_page_of_commands_is_what_help_says() {
+    let (page, help) = (read(Path::new("docs/commands.md")), commands());
+    let different = page.lines().zip(help.lines()).find(|(page, help)| page != help);
+    assert!(page == help, "docs/commands.md is old: {different:?}; it is to be:\n{help}");
+}
+
 #[test]
 fn every_link_leads_somewhere() {
     let mut checked = 0;

@@ -58,6 +58,7 @@ mod oidc_logins;
 mod oidc_rotation;
 mod oidc_server;
 mod oidc_tokens;
+mod operator;
 mod organisations;
 mod packaging;
 mod pages;
