@@ -131,7 +131,8 @@ fn commands() -> String {
         let help = String::from_utf8(output.stdout).unwrap();
         let lines: Vec<_> = help.lines().map(str::trim_end).collect();
         let title = [&["genesys-proxy"], name].concat().join(" ");
-        page += &format!("\n## {title}\n```text\n{}\n```\n", lines.join("\n").trim_end());
+        let text = lines.join("\n");
+        page.extend(["\n## ", &title, "\n```text\n", text.trim_end(), "\n```\n"]);
     }
     page
 }
