@@ -38,7 +38,7 @@ pub(super) fn telemetry(settings: &mut Settings<'_>) -> Checked<Telemetry> {
 /// Who gets traces.
 fn otlp(settings: &mut Settings<'_>) -> Checked<Option<Otlp>> {
     let endpoint = settings.text(OTLP_ENDPOINT, "http://127.0.0.1:4318", collector);
-    let sampling = settings.fraction(Key("telemetry", "otlp_sampling"), 0.1, &(0.0..=1.0));
+    let sampling = settings.fraction(Key("telemetry", "otlp_sampling"), 0.05, &(0.0..=1.0));
     let ca_file = super::upstream::roots(settings, Key("telemetry", "otlp_ca_file"));
     let (endpoint, sampling, ca_file) = (endpoint?, sampling?, ca_file?);
     Ok(endpoint.map(|endpoint| Otlp { endpoint, sampling, ca_file }))
